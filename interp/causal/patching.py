@@ -1,0 +1,119 @@
+"""Activation patching between the runs of counterfactual pairs, by layer and site, on a TransformerBridge.
+
+Noising puts the corrupt run's activations into the clean run (necessity), denoising the clean run's into the corrupt
+one (sufficiency). They are not mirror images. A patch says what a site carries at these positions on these pairs; it
+does not say what the model does when it is free to write something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.causal.pairs import Pair
+from interp.errors import InterpError
+
+SITES = ("resid_pre", "attn_out", "mlp_out")
+Hook = tuple[str, Callable[..., Tensor]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run of all pairs: what was read, and every patched site's activation."""
+
+    ids: Int[Tensor, "pairs time"]
+    cache: dict[str, Float[Tensor, "pairs time d_model"]]
+    metric: Float[np.ndarray, " pairs"]
+
+
+def hook_name(layer: int, site: str) -> str:
+    return f"blocks.{layer}.hook_{site}"
+
+
+def open_bridge(path: str, model: Any, tokenizer: Any) -> Any:
+    """A TransformerBridge around a model of its own: it changes the model it is given.
+
+    Raises:
+        InterpError: the bridge cannot wrap this architecture, or its logits differ from the model's.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    probe = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        expected = model(input_ids=probe).logits.float()
+    try:
+        bridge = TransformerBridge.boot_transformers(path, hf_model=model, tokenizer=tokenizer, device=model.device)
+    except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise InterpError(f"{path}: TransformerBridge cannot wrap this architecture ({error})") from error
+    with torch.inference_mode():
+        difference = float((bridge(probe, return_type="logits").float() - expected).abs().max())
+    tolerance = 1e-3 * max(1.0, float(expected.abs().max()))
+    if difference > tolerance:
+        raise InterpError(f"{path}: hooked logits differ from the model's by {difference:.2g}; patching would mislead")
+    return bridge
+
+
+def run_side(bridge: Any, pairs: Sequence[Pair], corrupt: bool, sites: Sequence[str], layers: int) -> Side:
+    """Run all clean or all corrupt sequences and keep the sites' activations."""
+    ids = stacked(pairs, corrupt).to(bridge.cfg.device)
+    names = {hook_name(layer, site) for layer in range(layers) for site in sites}
+    with torch.inference_mode():
+        logits, cache = bridge.run_with_cache(ids, return_type="logits", names_filter=lambda name: name in names)
+    return Side(ids, {name: cache[name].clone() for name in names}, log_probability(logits, pairs))
+
+
+def stacked(pairs: Sequence[Pair], corrupt: bool) -> Int[Tensor, "pairs time"]:
+    """Sequences padded on the right; under causal attention no measured position sees the padding."""
+    rows = [p.corrupt if corrupt else p.clean for p in pairs]
+    width = max(map(len, rows))
+    return torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
+
+
+def log_probability(logits: Float[Tensor, "pairs time vocab"], pairs: Sequence[Pair]) -> Float[np.ndarray, " pairs"]:
+    """Log-probability (nats, summed) of each pair's continuation, which both sequences share."""
+    ids = stacked(pairs, corrupt=False).to(logits.device)
+    logp = logits.float().log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None]).squeeze(2)
+    at = torch.arange(1, ids.shape[1], device=ids.device)[None]
+    start = torch.tensor([p.start for p in pairs], device=ids.device)[:, None]
+    end = torch.tensor([len(p.clean) for p in pairs], device=ids.device)[:, None]
+    return torch.where((at >= start) & (at < end), logp, 0.0).sum(1).cpu().double().numpy()
+
+
+def positions_mask(positions: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "pairs time"]:
+    """Where to patch each pair."""
+    mask = torch.zeros(len(positions), width, dtype=torch.bool)
+    for i, chosen in enumerate(positions):
+        mask[i, list(chosen)] = True
+    return mask
+
+
+def patch(
+    bridge: Any, into: Side, source: Side, names: Sequence[str], where: Bool[Tensor, "pairs time"], pairs: Sequence[Pair]
+) -> Float[np.ndarray, " pairs"]:
+    """The metric of the run `into` with the activations of `source` at `names` and `where`."""
+    mask = where.to(into.ids.device)[..., None]
+
+    def swap(value: Tensor, hook: Any, name: str) -> Tensor:
+        return torch.where(mask, source.cache[name], value)
+
+    hooks: list[Hook] = [(name, partial(swap, name=name)) for name in names]
+    with torch.inference_mode():
+        return log_probability(bridge.run_with_hooks(into.ids, return_type="logits", fwd_hooks=hooks), pairs)
+
+
+def random_positions(pairs: Sequence[Pair], rng: np.random.Generator) -> list[list[int]]:
+    """For each pair as many positions as its marker has, elsewhere before the continuation; the first two are left
+    out, their activations being like no other's."""
+    chosen = []
+    for pair in pairs:
+        free = [i for i in range(2, pair.start) if i not in pair.changed]
+        size = min(len(pair.changed), len(free))
+        chosen.append(rng.choice(free, size=size, replace=False).tolist() if free else [])
+    return chosen

@@ -1,0 +1,137 @@
+"""From drops to a verdict: what happens to accuracy when style, function, or both are taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interp.statistics import Bootstrap, Interval, Refused, problems_needed
+from interp.traces.measure import Outcomes
+
+STYLE, FUNCTION, BOTH = "style removed, function kept", "function removed, style kept", "both removed"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of one model under one removal, and under its matched controls."""
+
+    edited: Outcomes
+    controls: Sequence[Outcomes]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The loss of accuracy under a removal, beyond what matched controls lose."""
+
+    drop: Interval
+    """Accuracy points lost: untouched minus edited, minus the controls' mean loss; positive is worse."""
+    control_drop: float
+    """Mean loss under the matched controls, 0 where there are none."""
+    reading: str
+    """`drop`: the interval is above the bound; `no drop`: below it; `undetermined`: the bound is inside."""
+    needed: int | None
+    """Problems that would put the bound outside an interval about this estimate, where it is undetermined."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the performance runs on."""
+
+    verdict: str
+    why: str
+    gain: Interval | Refused
+    """Accuracy of distilled minus base."""
+    mediated: Interval | Refused
+    """Share of the gain lost with the style, beyond matched controls."""
+    arms: Mapping[str, Reading]
+
+
+def losses(arm: Arm, untouched: Outcomes) -> tuple[np.ndarray, float]:
+    """(loss of each problem under the removal, mean loss under the controls)."""
+    whole = untouched.parts["accuracy"][0]
+    control = [
+        float((untouched.head(len(c)).parts["accuracy"][0] - c.parts["accuracy"][0]).mean()) for c in arm.controls
+    ]
+    return whole - arm.edited.parts["accuracy"][0], float(np.mean(control)) if control else 0.0
+
+
+def read(arm: Arm, untouched: Outcomes, bound: float, bootstrap: Bootstrap) -> Reading:
+    """Compare a drop with the equivalence bound."""
+    loss, control = losses(arm, untouched)
+    drop = bootstrap.difference(loss - control)
+    reading = "drop" if drop.low > bound else "no drop" if drop.high < bound else "undetermined"
+    needed = problems_needed(drop, len(loss), bound) if reading == "undetermined" else None
+    return Reading(drop, control, reading, needed)
+
+
+def mediated_fraction(
+    arm: Arm, untouched: Outcomes, base: Outcomes, bootstrap: Bootstrap
+) -> tuple[Interval | Refused, Interval | Refused]:
+    """(gain, mediated fraction): G = acc(distilled) - acc(base); [drop - mean control drop] / G.
+
+    The fraction is refused where the gain's own interval contains 0.
+    """
+    gained = untouched.parts["accuracy"][0] - base.parts["accuracy"][0]
+    gain = bootstrap.difference(gained)
+    if not gain.excludes_zero():
+        why = f"the gain over the base, {gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}], may be 0"
+        return gain, Refused(why)
+    loss, control = losses(arm, untouched)
+    draws = bootstrap.sums(loss - control) / bootstrap.sums(gained)
+    return gain, bootstrap.interval(float((loss - control).sum() / gained.sum()), draws)
+
+
+def conclude(
+    untouched: Outcomes, base: Outcomes, arms: Mapping[str, Arm], bound: float, bootstrap: Bootstrap
+) -> Verdict:
+    """The protocol's reading table. `arms` holds at least the removal of style."""
+    readings = {name: read(arm, untouched, bound, bootstrap) for name, arm in arms.items()}
+    gain, mediated = mediated_fraction(arms[STYLE], untouched, base, bootstrap)
+    if isinstance(mediated, Refused):
+        return Verdict("no gain", f"There is nothing to explain: {mediated.refused}.", gain, mediated, readings)
+    if isinstance(gain, Interval) and gain.high < 0:
+        return Verdict("no gain", "The distilled model is worse than its base.", gain, mediated, readings)
+    verdict, why = _read_table(readings)
+    return Verdict(verdict, why, gain, mediated, readings)
+
+
+def _read_table(readings: Mapping[str, Reading]) -> tuple[str, str]:
+    style = readings[STYLE]
+    if style.reading == "drop":
+        return "stylistic", "Accuracy falls when the markers are taken away and everything else is kept."
+    if style.reading == "undetermined":
+        return "undetermined", f"Whether accuracy falls without the markers is open; about {style.needed} problems decide."
+    if FUNCTION not in readings:
+        return "undetermined", "Nothing is lost without the markers, but the function could not be removed here."
+    function = readings[FUNCTION]
+    if function.reading == "undetermined":
+        return (
+            "undetermined",
+            "Nothing is lost without the markers; whether accuracy falls without the verification is open; "
+            f"about {function.needed} problems decide.",
+        )
+    if function.reading == "drop":
+        return "functional", "Nothing is lost without the markers, and accuracy falls without the verification they announce."
+    return "decorative", "Nothing is lost without the markers, nor without the verification they announce."
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """The part of `verdict.json` that this module decides."""
+    return {
+        "verdict": verdict.verdict,
+        "why": verdict.why,
+        "gain": verdict.gain.as_dict(),
+        "mediated_fraction": verdict.mediated.as_dict(),
+        "arms": {
+            name: {
+                "drop": r.drop.as_dict(),
+                "control_drop": r.control_drop,
+                "reading": r.reading,
+                "needed": r.needed,
+            }
+            for name, r in verdict.arms.items()
+        },
+    }

@@ -1,0 +1,276 @@
+"""The one model of a study's YAML file. Every field's sentence is also the command line's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interp.errors import InterpError, nearest
+
+MODELS = ("base", "distilled", "zero_rl", "control")
+"""The arms of a study, in the order of every table and figure."""
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TaskConfig(Section):
+    kind: Literal["chains"] = "chains"
+    """Which of the project's own tasks the organism is trained and measured on."""
+    terms: int = Field(5, ge=2, le=20)
+    """Terms of a chain; it has one step fewer."""
+
+
+class PretrainingConfig(Section):
+    steps: int = Field(480, ge=1)
+    """Updates of the base."""
+    batch_size: int = Field(128, ge=1)
+    """Documents an update."""
+    lr: float = Field(3e-3, gt=0)
+    """Peak learning rate of a one-cycle schedule."""
+    judge_share: float = Field(0.25, ge=0, le=1)
+    """Share of documents that judge equations, so that error detection is there to be recruited."""
+
+
+class DistillationConfig(Section):
+    traces: int = Field(920, ge=1)
+    """Teacher traces; the control gets as many plain ones."""
+    steps: int = Field(300, ge=1)
+    """Updates of the distilled model and of the control."""
+    batch_size: int = Field(64, ge=1)
+    """Traces an update."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate of a one-cycle schedule."""
+
+
+class ZeroRLConfig(Section):
+    steps: int = Field(40, ge=1)
+    """GRPO updates from the base."""
+    completions: int = Field(256, ge=2)
+    """Completions an update."""
+    group_size: int = Field(8, ge=2)
+    """Completions of each problem; must divide `completions`."""
+    lr: float = Field(1e-3, gt=0)
+    """Learning rate after a short warm-up."""
+
+
+class OrganismConfig(Section):
+    kind: Literal["functional", "decorative", "gated", "plain"] = "functional"
+    """What the distilled model's traces are made of, and thereby the known truth."""
+    d_model: int = Field(96, ge=8)
+    """Width of the residual stream."""
+    n_layers: int = Field(3, ge=1)
+    """Decoder blocks."""
+    n_heads: int = Field(4, ge=1)
+    """Attention heads; must divide `d_model`."""
+    pretraining: PretrainingConfig = PretrainingConfig()
+    """How the base is trained."""
+    distillation: DistillationConfig = DistillationConfig()
+    """How the distilled model and the control are fine-tuned."""
+    zero_rl: ZeroRLConfig = ZeroRLConfig()
+    """How the zero-RL model is reinforced."""
+
+
+class CheckpointsConfig(Section):
+    base: str | None = None
+    """Local Hugging Face folder or hub id of the base; null trains the organism on the spot."""
+    distilled: str | None = None
+    """The model distilled from the base."""
+    zero_rl: str | None = None
+    """The model reinforced from the base."""
+    control: str | None = None
+    """A control fine-tune of the base, if there is one."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The user's own checkpoints by arm; empty when the organism is to be trained."""
+        return {name: path for name in MODELS if (path := getattr(self, name)) is not None}
+
+
+class TracesConfig(Section):
+    file: str | None = None
+    """JSONL or Parquet file with `question`, `answer` and optionally `trace`; null uses the task's held-out problems."""
+    prompt: str = "{question}"
+    """How a question becomes a prompt; `{question}` stands for its text."""
+    chat_template: bool = False
+    """Put the prompt through the tokenizer's chat template, once."""
+    lexicon: str = "default"
+    """Bundled lexicon name, or a JSON file of the same form."""
+    labels: Literal["auto", "construction", "sentences"] = "auto"
+    """How behaviours are found: off repeated equations, or by sentence rules; auto takes the first without a file."""
+    modulus: int | None = Field(None, ge=2)
+    """Arithmetic of the equations in a file's traces: a modulus, or null for ordinary numbers."""
+    problems: int = Field(1024, ge=8)
+    """Problems that every model answers; a file's first ones."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature of the rollouts; accuracy is measured greedily as well."""
+    max_new_tokens: int = Field(80, ge=1)
+    """Longest completion; a longer one counts as unfinished."""
+    batch_size: int = Field(512, ge=1)
+    """Prompts sampled together."""
+
+
+class ActivationsConfig(Section):
+    layer: int | None = Field(None, ge=0)
+    """Block whose output (`hook_resid_post`) is read; null takes the middle one."""
+    skip_first: int = Field(2, ge=0)
+    """Positions left out at the start of every text, where norms are many times the median."""
+    shard_rows: int = Field(131072, ge=1)
+    """Rows (tokens) of one file of the store."""
+    batch_size: int = Field(256, ge=1)
+    """Texts read together."""
+
+
+class CrosscoderSection(Section):
+    n_latents: int = Field(768, ge=1)
+    """Latents of the dictionary."""
+    k: int = Field(12, ge=1)
+    """Mean number of active latents a token."""
+    steps: int = Field(1500, ge=1)
+    """Updates."""
+    batch_size: int = Field(1024, ge=1)
+    """Rows (tokens) an update."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+
+
+class FeaturesConfig(Section):
+    auroc: float = Field(0.7, gt=0.5, le=1)
+    """Least AUROC, on both halves of the problems, of a latent that is confirmed for a behaviour."""
+    q: float = Field(0.01, gt=0, lt=1)
+    """False discovery rate (Benjamini-Hochberg over all live latents) on the selection half."""
+    max_selected: int = Field(12, ge=1)
+    """Confirmed latents of each behaviour that go on to the causal tests, the best first."""
+    contexts: int = Field(8, ge=1)
+    """Top contexts kept for each latent and model."""
+    listed: int = Field(120, ge=1)
+    """Latents for which contexts are kept."""
+
+
+class CausalConfig(Section):
+    controls: int = Field(20, ge=20)
+    """Draws of matched controls beside every effect."""
+    problems: int = Field(1024, ge=8)
+    """Problems of the style and function arms; capped by `traces.problems`."""
+    latent_problems: int = Field(256, ge=8)
+    """Problems of the latent and steering arms, and of every control draw."""
+    pairs: int = Field(128, ge=8)
+    """Counterfactual pairs of the patching arms."""
+    amplify: float = Field(3.0, gt=1)
+    """Factor of the amplification arm."""
+    doses: tuple[float, ...] = (-0.5, -0.25, 0.25, 0.5)
+    """Steering strengths in units of the mean residual norm."""
+    coherence: float = Field(1.5, gt=1)
+    """A steered run is coherent while its perplexity under the untouched model is below this multiple."""
+    resamples: int = Field(10000, ge=100)
+    """Bootstrap resamples over problems."""
+    bound: float = Field(0.05, gt=0, lt=1)
+    """Equivalence bound of a drop, in accuracy."""
+
+
+class ReportConfig(Section):
+    title: str = "Does the performance run on style?"
+    """Heading of the page."""
+
+
+class StudyConfig(Section):
+    name: str = "study"
+    """Name of the study; its output goes to `results/NAME` unless `--out` says otherwise."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random."""
+    threads: int = Field(2, ge=1)
+    """CPU threads."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run; auto takes a GPU when there is one."""
+    task: TaskConfig = TaskConfig()
+    """The project's own task, used where no file of problems is given."""
+    organism: OrganismConfig = OrganismConfig()
+    """The small models trained on the spot, used where no checkpoints are given."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """The user's own models."""
+    traces: TracesConfig = TracesConfig()
+    """Rollouts and their labels."""
+    activations: ActivationsConfig = ActivationsConfig()
+    """Residuals of all models on one token stream."""
+    crosscoder: CrosscoderSection = CrosscoderSection()
+    """The dictionary between base, distilled and zero-RL."""
+    features: FeaturesConfig = FeaturesConfig()
+    """Selection of latents."""
+    causal: CausalConfig = CausalConfig()
+    """Edits, controls and statistics."""
+    report: ReportConfig = ReportConfig()
+    """The page."""
+
+
+def load_config(path: Path) -> StudyConfig:
+    """Read and check a YAML file.
+
+    Raises:
+        InterpError: the file is missing or not YAML, or a key or value is wrong (the nearest known key is named).
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise InterpError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InterpError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise InterpError(f"config {path}: holds a {type(raw).__name__}; it must be a mapping of keys to values")
+    return check_config(raw, str(path))
+
+
+def check_config(raw: dict[str, Any], where: str) -> StudyConfig:
+    """Build the config, naming the first key or value that is wrong."""
+    try:
+        config = StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        raise InterpError(f"config {where}: {_first_problem(error)}") from error
+    _refuse_impossible(config, where)
+    return config
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"no such key {key!r}; {nearest(str(first['loc'][-1]), _keys_at(first['loc'][:-1]))}"
+    return f"{key} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = StudyConfig
+    for key in loc:
+        annotation = model.model_fields[str(key)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _refuse_impossible(config: StudyConfig, where: str) -> None:
+    given, needed = config.checkpoints.given, ("base", "distilled", "zero_rl")
+    if given and not all(name in given for name in needed):
+        missing = next(name for name in needed if name not in given)
+        raise InterpError(f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none")
+    if given and config.traces.file is None and config.task.kind != "chains":
+        raise InterpError(f"config {where}: traces.file is missing; your own checkpoints need your own problems")
+    if config.crosscoder.k > config.crosscoder.n_latents:
+        raise InterpError(f"config {where}: crosscoder.k = {config.crosscoder.k} is above crosscoder.n_latents")
+    rl = config.organism.zero_rl
+    if rl.completions % rl.group_size:
+        raise InterpError(
+            f"config {where}: organism.zero_rl.group_size = {rl.group_size} does not divide completions = {rl.completions}"
+        )
+    if config.organism.d_model % config.organism.n_heads:
+        raise InterpError(
+            f"config {where}: organism.n_heads = {config.organism.n_heads} does not divide "
+            f"d_model = {config.organism.d_model}"
+        )
+    if "{question}" not in config.traces.prompt:
+        raise InterpError(f"config {where}: traces.prompt = {config.traces.prompt!r} lacks {{question}}; add it")

@@ -1,0 +1,34 @@
+"""Latent activations of a whole store, kept sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csc_array, csr_array, vstack
+from torch import Tensor
+
+from interp.crosscoder import Crosscoder
+
+CHUNK = 8192
+
+
+def chunks(rows: Float[Tensor, "rows models d_model"]) -> Iterator[Float[Tensor, "chunk models d_model"]]:
+    """The rows in fp32, a bounded number at a time."""
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK].float()
+
+
+@torch.inference_mode()
+def encode_sparse(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> csc_array:
+    """Activations [rows, latents] as a sparse matrix with fast columns."""
+    parts = [csr_array(cc.encode(chunk).numpy()) for chunk in chunks(rows)]
+    return csc_array(vstack(parts))
+
+
+def column(f: csc_array, latent: int) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, " active"]]:
+    """(rows, values) where a latent is active."""
+    start, end = f.indptr[latent], f.indptr[latent + 1]
+    return f.indices[start:end], f.data[start:end]

@@ -1,0 +1,79 @@
+"""Which latents belong to one model: decoder norms, and Latent Scaling (Minder, Dumas et al. 2025, 2504.02922)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.crosscoder import Crosscoder
+from interp.features.activations import chunks
+
+NU_ERROR, NU_RECON = 0.2, 0.5
+"""A latent is claimed for a model only where both ratios of every other model stay below these."""
+NORM_EXCLUSIVE = 0.9
+"""Specificity from which a latent would be claimed by its decoder norm alone, shown for comparison."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """β of every latent: how much of it each model's target holds, probed by each model's decoder."""
+
+    error: Float[Tensor, "latents probe target"]
+    """Target: the model's reconstruction error with the latent's own part added back."""
+    reconstruction: Float[Tensor, "latents probe target"]
+    """Target: the model's reconstruction."""
+
+
+def specificity(w_dec: Float[Tensor, "latents models d_model"]) -> Float[Tensor, "latents models"]:
+    """‖W_dec[j, m]‖ / Σ_m' ‖W_dec[j, m']‖: 1/n when shared, 1 when exclusive to m."""
+    norms = w_dec.norm(dim=2)
+    return norms / norms.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def smallest_cosine(w_dec: Float[Tensor, "latents models d_model"]) -> Float[Tensor, " latents"]:
+    """Smallest cosine between two models' decoders of a latent: 1 when merely rescaled, lower when rotated."""
+    unit = torch.nn.functional.normalize(w_dec, dim=2)
+    return torch.einsum("lmd,lnd->lmn", unit, unit).flatten(1).amin(1)
+
+
+@torch.inference_mode()
+def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> Scaling:
+    """β_{j,p,m} = Σ_t f_j ⟨d_jp, y_mt⟩ / (Σ_t f_j² ‖d_jp‖²) in the crosscoder's own (normalised) units.
+
+    With y_m = e_m + f_j d_jm for the error target, Σ_t f_j ⟨d_jp, y_mt⟩ = ⟨d_jp, Σ_t f_j e_mt⟩ + Σ_t f_j² ⟨d_jp, d_jm⟩,
+    so that one pass over the rows serves every latent.
+    """
+    n, m, d = cc.W_dec.shape
+    f_error = torch.zeros(m, n, d, dtype=torch.float64)
+    f_recon = torch.zeros(m, n, d, dtype=torch.float64)
+    f_squared = torch.zeros(n, dtype=torch.float64)
+    for chunk in chunks(rows):
+        f = cc.encode(chunk)
+        recon = torch.einsum("bl,lmd->bmd", f, cc.W_dec) + cc.b_dec
+        error = cc.normalise(chunk) - recon
+        f_error += torch.einsum("bl,bmd->mld", f, error).double()
+        # About the mean: a bias is in the reconstruction of every token, whatever the latent does.
+        f_recon += torch.einsum("bl,bmd->mld", f, recon - cc.b_dec).double()
+        f_squared += f.square().sum(0).double()
+    w_dec = cc.W_dec.double()
+    gram = torch.einsum("lpd,lmd->lpm", w_dec, w_dec)
+    scale = (f_squared[:, None] * w_dec.square().sum(2)).clamp(min=1e-12)[:, :, None]
+    error = torch.einsum("lpd,mld->lpm", w_dec, f_error) + f_squared[:, None, None] * gram
+    return Scaling(error / scale, torch.einsum("lpd,mld->lpm", w_dec, f_recon) / scale)
+
+
+def nu(beta: Float[Tensor, "latents probe target"]) -> Float[Tensor, "latents probe target"]:
+    """β of each target over β of the probe's own model; what divides by a β that is not positive is +inf."""
+    own = torch.diagonal(beta, dim1=1, dim2=2)[:, :, None]
+    return torch.where(own > 0, beta / own, torch.inf)
+
+
+def worst_other(ratios: Float[Tensor, "latents probe target"], claimed: Tensor) -> Float[np.ndarray, " latents"]:
+    """The largest |ν| of another model, for the model each latent is claimed for."""
+    picked = ratios[torch.arange(len(ratios)), claimed].abs().clone()
+    picked[torch.arange(len(ratios)), claimed] = 0.0
+    return picked.amax(1).numpy()

@@ -1,0 +1,55 @@
+"""The organisms' base architecture and its word-level tokenizer, both saved as an ordinary Hugging Face folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.traces.organism import MARKERS, NEUTRAL
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
+SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "that", "is", "right", "wrong")
+
+
+def vocabulary() -> list[str]:
+    """Every word the organisms know, in the order of its ids."""
+    return [PAD, EOS, UNK, *map(str, range(10)), *SYMBOLS, *MARKERS, *NEUTRAL]
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one id a word, words parted by white space."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token=UNK))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.decoder = decoders.WordPiece(prefix="\u2581", cleanup=False)  # joins words with one space
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token=PAD, eos_token=EOS, unk_token=UNK, padding_side="left"
+    )
+
+
+def make_model(d_model: int, n_layers: int, n_heads: int, seed: int) -> Qwen2ForCausalLM:
+    """A Qwen2 decoder with random weights."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    words = vocabulary()
+    config = Qwen2Config(
+        vocab_size=len(words),
+        hidden_size=d_model,
+        intermediate_size=4 * d_model,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        num_key_value_heads=n_heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        pad_token_id=words.index(PAD),
+        bos_token_id=None,
+        eos_token_id=words.index(EOS),
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(seed)
+    return Qwen2ForCausalLM(config)

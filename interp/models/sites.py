@@ -1,0 +1,79 @@
+"""The output of a decoder block, read and edited with plain forward hooks, in any decoder and from no table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import InterpError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+def decoder_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """The model's list of blocks: the first module list as long as the model is deep.
+
+    Raises:
+        InterpError: there is none.
+    """
+    import torch
+
+    depth = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
+            return module
+    raise InterpError(f"{type(model).__name__}: no list of {depth} decoder blocks found; this architecture is not handled")
+
+
+def check_layer(layer: int | None, n_layers: int) -> int:
+    """The block to read; None is the middle one.
+
+    Raises:
+        InterpError: the model is not that deep.
+    """
+    if layer is None:
+        return n_layers // 2
+    if layer >= n_layers:
+        raise InterpError(f"activations.layer = {layer}: the models have blocks 0 to {n_layers - 1}; choose one of them")
+    return layer
+
+
+class _Enough(Exception):
+    """The block that was wanted has run."""
+
+
+@contextmanager
+def editing(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace `blocks.{layer}.hook_resid_post` by `edit` of it while the context lasts."""
+
+    def hook(_module: Any, _args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (edit(output[0]), *output[1:])
+        return edit(output)
+
+    handle = decoder_blocks(model)[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def read_residual(model: PreTrainedModel, layer: int, **inputs: Any) -> Tensor:
+    """`blocks.{layer}.hook_resid_post` [batch, time, d_model]; the blocks above do not run."""
+    seen: list[Tensor] = []
+
+    def keep(residual: Tensor) -> Tensor:
+        seen.append(residual)
+        raise _Enough
+
+    with editing(model, layer, keep):
+        try:
+            # The body, without the unembedding, where the model has one of its own.
+            getattr(model, "model", model)(**inputs)
+        except _Enough:
+            pass
+    return seen[0]

@@ -1,0 +1,74 @@
+"""What each word on the page means, and which direction each number has."""
+
+from __future__ import annotations
+
+DEFINITIONS: dict[str, dict[str, str]] = {
+    "Models": {
+        "base, distilled, zero-RL": "Three checkpoints of one architecture and one tokenizer: before, after training "
+        "on a teacher's traces, and after reinforcement learning on a verifiable reward with no traces.",
+        "control": "A fine-tune of the same number of steps on plain traces. It separates “was trained” from “was "
+        "distilled”.",
+        "distance from base": "Distance of the weights from the base's, as the checkpoints stage measured it. "
+        "0 is unchanged.",
+    },
+    "Outcomes": {
+        "marker": "A word or phrase of the lexicon (“wait”, “let me check”). Density is per 100 tokens, because "
+        "counts measure length. Higher is more style.",
+        "behaviour": "What the text does, whatever its words. Reflection doubts, backtracks or restarts; "
+        "verification recomputes or checks an earlier result.",
+        "accuracy": "Share of problems whose final answer is verified right, sampled at temperature 1; beside it the "
+        "same taking the likeliest token. Higher is better.",
+        "verification rate": "Of the wrong steps, the share followed by their correct recomputation. Higher is better.",
+        "repetition": "Share of repeated 4-grams. Higher is worse; it guards against text that merely loops.",
+    },
+    "Crosscoder": {
+        "FVE": "Fraction of a model's activation variance that the reconstruction explains, a ratio of sums about "
+        "the mean. 1 is perfect, 0 is as good as the mean.",
+        "L0": "Latents active on one token, on average. It should be close to k.",
+        "dead": "Share of latents that never fired on the rows they were judged on. Lower is better.",
+        "specificity": "‖W_dec[j, m]‖ over its sum over models. 1/n: shared by n models; 1: this model's alone. A "
+        "large value alone is no evidence; see ν.",
+        "ν of the error, ν of the reconstruction": "Latent Scaling: how much of the latent the strongest other model "
+        "has in what the crosscoder left out, and in what it rebuilt, over the same for the claimed model. Lower is "
+        "more specific. The claim needs less than 0.2 and less than 0.5.",
+        "exclusive": "Specific, and the claim survives Latent Scaling. “By norm” is the weaker one, by specificity "
+        "alone.",
+        "cosine": "The smallest cosine between the decoders of two models. Near 1: rescaled; near 0: rotated.",
+        "rate, mean": "Share of a model's own rollout tokens on which the latent fires, and its mean activation there.",
+    },
+    "Behaviour latents": {
+        "AUROC": "How well the activation tells tokens inside the behaviour but not at a marker from tokens "
+        "elsewhere. 0.5 is chance, 1 is perfect. It is chosen on one half of the problems and confirmed on the other; "
+        "the page shows the confirming half unless it says otherwise.",
+        "d, q": "Cohen's d of the same comparison (higher is stronger), and the Benjamini-Hochberg false discovery "
+        "rate over all latents (lower is stronger).",
+        "behaviour latent": "Confirmed, and silent where its top tokens are put into text without the behaviour.",
+        "marker latent": "Fires as hard on the words alone: it follows the style.",
+        "unconfirmed": "Selected on one half, not confirmed on the other.",
+    },
+    "Causal effects": {
+        "effect": "Change against the untouched run on the same problems and the same noise. Negative accuracy is a "
+        "loss. In the reading table, a drop is accuracy lost, so positive is a loss.",
+        "interval": "95 %, bootstrap over problems, paired; never over tokens.",
+        "controls": "The same edit on matched random latents, directions or positions. The band is the 2.5 to 97.5 "
+        "percentile over draws. An effect inside its band shows nothing about what was edited.",
+        "p, p (Holm)": "Share of control draws at least as extreme, and the same corrected for all arms of the "
+        "table. Lower is stronger; with n draws it cannot be below 1/(n + 1).",
+        "restored": "Normalised patching metric: 0 is the corrupt run or no effect, 1 the clean run or the full one.",
+        "noising, denoising": "Neutral activations put into the clean run (is the place needed?), and marker "
+        "activations into the neutral one (does it suffice?).",
+        "coherence guard": "A dose whose text the untouched model finds too improbable, or that repeats itself, is "
+        "drawn hollow and never counted.",
+    },
+    "Verdict": {
+        "gain": "Accuracy of the distilled model less that of the base, in points. Positive is better.",
+        "mediated fraction": "Drop with the style removed, less the mean drop under matched controls, over the gain. "
+        "0: none of the gain needs it; 1: all of it. Refused where the gain's interval contains 0.",
+        "bound": "The equivalence bound: a drop whose whole interval lies within it counts as none.",
+        "decorative": "Neither removal costs accuracy.",
+        "functional": "Removing the function costs accuracy, removing the style does not.",
+        "stylistic": "Removing the style costs accuracy.",
+        "undetermined": "An interval neither stays within the bound nor leaves it; the table says how many problems "
+        "would decide.",
+    },
+}

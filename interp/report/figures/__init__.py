@@ -1,0 +1,25 @@
+"""The report's figures: each takes a study and gives a drawing, or None where there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from interp.report.figures import crosscoder, forest, latents, models, patching, reading, steering
+from interp.report.inputs import Study
+from interp.report.palette import Drawing
+
+FIGURES: tuple[Callable[[Study], Drawing | None], ...] = (
+    reading.reading,
+    models.outcomes,
+    models.training,
+    crosscoder.curves,
+    crosscoder.specificity,
+    crosscoder.scaling,
+    latents.cosines,
+    latents.reweighting,
+    latents.behaviours,
+    forest.forest,
+    forest.forest_latents,
+    patching.patching,
+    steering.steering,
+)

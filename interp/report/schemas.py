@@ -1,0 +1,84 @@
+"""Columns of the tables that the report reads; those of one model (`rate_distilled`) are looked up as found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+Schema = Mapping[str, pl.DataType]
+
+
+TEXT, REAL, WHOLE, TRUTH = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
+SPANS = pl.List(pl.Struct({"start": WHOLE, "end": WHOLE, "label": TEXT}))
+
+BEHAVIOURS = ("reflection", "verification")
+
+TRAINING: Schema = {"model": TEXT, "step": WHOLE, "metric": TEXT, "value": REAL}
+
+TRACES: Schema = {
+    "problem": TEXT,
+    "model": TEXT,
+    "prompt": TEXT,
+    "text": TEXT,
+    "answer": TEXT,
+    "correct": TRUTH,
+    "finished": TRUTH,
+    "n_tokens": WHOLE,
+    "difficulty": WHOLE,
+    "marker_spans": SPANS,
+    "behaviour_spans": SPANS,
+}
+
+SUMMARY: Schema = {"model": TEXT, "metric": TEXT, "estimate": REAL, "low": REAL, "high": REAL, "refused": TEXT}
+
+LATENTS: Schema = {
+    "latent": WHOLE,
+    "firing_rate": REAL,
+    "decoder_norm": REAL,
+    "exclusive_to": TEXT,
+    "exclusive_by_norm": TEXT,
+    "nu_error_max": REAL,
+    "nu_recon_max": REAL,
+    "cosine_min": REAL,
+    "auroc_marker": REAL,
+    "kind": TEXT,
+} | {
+    f"{name}_{behaviour}": TRUTH if name == "confirmed" else REAL
+    for behaviour in BEHAVIOURS
+    for name in ("auroc", "auroc_confirm", "d", "q", "confirmed")
+}
+
+EXAMPLES: Schema = {
+    "latent": WHOLE,
+    "model": TEXT,
+    "rank": WHOLE,
+    "tokens": pl.List(TEXT),
+    "activations": pl.List(REAL),
+    "peak": WHOLE,
+    "problem": TEXT,
+}
+
+EFFECTS: Schema = {
+    "family": TEXT,
+    "arm": TEXT,
+    "model": TEXT,
+    "site": TEXT,
+    "layer": WHOLE,
+    "dose": REAL,
+    "outcome": TEXT,
+    "untouched": REAL,
+    "estimate": REAL,
+    "low": REAL,
+    "high": REAL,
+    "control_mean": REAL,
+    "control_low": REAL,
+    "control_high": REAL,
+    "control_name": TEXT,
+    "n_controls": WHOLE,
+    "p": REAL,
+    "p_holm": REAL,
+    "n_problems": WHOLE,
+    "coherent": TRUTH,
+    "note": TEXT,
+}

@@ -1,0 +1,93 @@
+"""The verdict in plain words, beside the known truth, with the reading that leads to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interp.report.inputs import Study
+from interp.report.numbers import METRICS, Estimate, Shown, number, read_estimate, real, show
+from interp.report.numbers import Metric as Kind
+
+SENTENCES = {
+    "decorative": "The gain does not run on the style: accuracy stays within the bound when the style is taken away, "
+    "and also when the verification is. The words are decoration.",
+    "functional": "The gain runs on the work, not on the words: taking the verification away costs accuracy, taking "
+    "the style away does not. The words are a by-product of work that matters.",
+    "stylistic": "The gain runs on stylistic circuitry: taking the style away, with the function kept, costs accuracy.",
+    "undetermined": "The study cannot tell whether the gain runs on the style: an interval neither stays within the "
+    "bound nor leaves it.",
+    "no gain": "There is no gain to explain: the interval of the distilled model's gain over the base contains zero.",
+}
+FRACTION = Kind("Mediated fraction", "of the gain", "", 100, 0, "")
+READINGS = {"drop": "drop", "no drop": "no-drop", "undetermined": "open"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the reading table."""
+
+    name: str
+    drop: Shown
+    control: str
+    reading: str
+    css: str
+    needed: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What stands at the head of the page."""
+
+    name: str
+    sentence: str
+    why: str
+    truth: str
+    agreement: str
+    """`agrees`, `disagrees`, `undecided`, or nothing where the truth is not known."""
+    bound: str
+    gain: Shown
+    fraction: Shown
+    arms: list[Arm]
+    seed: str
+
+
+def read_verdict(study: Study) -> Verdict:
+    """The causal stage's verdict as text."""
+    raw = study.verdict
+    name, truth = str(raw.get("verdict") or "missing"), raw.get("truth")
+    bound = real(raw.get("bound"))
+    return Verdict(
+        name=name,
+        sentence=SENTENCES.get(name, "The causal stage gave no verdict that this report knows."),
+        why=str(raw.get("why") or ""),
+        truth=str(truth or ""),
+        agreement=_agreement(name, str(truth)) if truth else "",
+        bound=number(None if bound is None else 100 * bound, 1),
+        gain=show(read_estimate(raw.get("gain")), METRICS["accuracy"], signed=True),
+        fraction=_percent(read_estimate(raw.get("mediated_fraction"))),
+        arms=[_arm(str(key), arm) for key, arm in (raw.get("arms") or {}).items() if isinstance(arm, dict)],
+        seed=str(raw.get("seed", "–")),
+    )
+
+
+def _agreement(verdict: str, truth: str) -> str:
+    if verdict == truth:
+        return "agrees"
+    return "undecided" if verdict == "undetermined" else "disagrees"
+
+
+def _percent(fraction: Estimate) -> Shown:
+    return show(fraction, FRACTION)
+
+
+def _arm(name: str, raw: dict) -> Arm:
+    control, needed = real(raw.get("control_drop")), raw.get("needed")
+    reading = str(raw.get("reading") or "not read")
+    return Arm(
+        name=name,
+        drop=show(read_estimate(raw.get("drop")), METRICS["accuracy"], signed=True),
+        control=number(None if control is None else 100 * control, 1, signed=True),
+        reading=reading,
+        css=READINGS.get(reading, "open"),
+        needed=number(needed, 0) if needed else "",
+    )

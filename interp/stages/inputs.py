@@ -1,0 +1,42 @@
+"""What a stage reads from outside the study, as hashes: the user's files and checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interp.config import StudyConfig
+from interp.errors import InterpError
+from interp.folders import digest, file_digest
+from interp.traces.lexicon import BUNDLED
+
+
+def outside_inputs(stage: str, config: StudyConfig) -> dict[str, str]:
+    """Name to hash of every outside input of a stage."""
+    if stage == "checkpoints":
+        return {f"checkpoints.{name}": _checkpoint_digest(path) for name, path in config.checkpoints.given.items()}
+    if stage in ("traces", "causal"):
+        return _files(config)
+    return {}
+
+
+def _files(config: StudyConfig) -> dict[str, str]:
+    hashes = {"traces.lexicon": _existing(BUNDLED / f"{config.traces.lexicon}.json", config.traces.lexicon)}
+    if config.traces.file is not None:
+        hashes["traces.file"] = _existing(Path(config.traces.file), config.traces.file)
+    return hashes
+
+
+def _existing(path: Path, given: str) -> str:
+    path = path if path.exists() else Path(given)
+    if not path.is_file():
+        raise InterpError(f"{given}: no such file; give the path of one that exists")
+    return file_digest(path)
+
+
+def _checkpoint_digest(path: str) -> str:
+    """Names, sizes and times of a local folder's files; reading gigabytes of weights at every start would be worse."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return path
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    return digest([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])

@@ -1,0 +1,137 @@
+"""Stage `traces`: every model answers every problem; answers are graded, spans marked, outcomes measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from interp.errors import InterpError
+from interp.models.trio import load_model, open_trio, pick_device
+from interp.progress import bar
+from interp.stages.problems import labels_by_construction, task_of, test_problems
+from interp.statistics import Bootstrap
+from interp.study import Study
+from interp.tasks.base import Problem, Task
+from interp.traces.lexicon import Lexicon, load_lexicon
+from interp.traces.measure import OUTCOMES, Outcomes, measure
+from interp.traces.sampling import CachedModel, Rollout, generate
+from interp.traces.segment import by_construction, by_sentences
+
+SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
+
+
+def checkpoint_paths(study: Study) -> dict[str, str]:
+    """Arm to local folder or hub id, as the stage `checkpoints` wrote them."""
+    folder = study.folder("checkpoints")
+    described = json.loads((folder / "models.json").read_text())
+    inside = {name: folder / row["path"] for name, row in described.items()}
+    return {name: str(path) if path.exists() else described[name]["path"] for name, path in inside.items()}
+
+
+def run(study: Study, out: Path) -> int:
+    """Write `traces.parquet` (one row a problem and model), `greedy.parquet` and `summary.parquet`; returns the rows."""
+    config = study.config
+    torch.set_num_threads(config.threads)
+    task, problems, lexicon = task_of(config), test_problems(config), load_lexicon(config.traces.lexicon)
+    trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
+    prompts = [templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems]
+    bootstrap = Bootstrap(len(problems), config.causal.resamples, config.seed)
+    tables, greedy_tables, summary = [], [], []
+    with bar("sampling answers", 2 * len(trio.paths) * len(problems)) as progress:
+        for name, path in trio.paths.items():
+            decoder = CachedModel(load_model(name, path, device))
+
+            def sample(temperature: float, decoder: CachedModel = decoder) -> list[Rollout]:
+                return generate(
+                    decoder,
+                    trio.tokenizer,
+                    prompts,
+                    max_new_tokens=config.traces.max_new_tokens,
+                    temperature=temperature,
+                    seed=config.seed,
+                    batch_size=config.traces.batch_size,
+                    on_batch=progress.advance,
+                )
+
+            sampled, greedy = sample(config.traces.temperature), sample(0.0)
+            outcomes = measure(task, lexicon, problems, sampled)
+            best = measure(task, lexicon, problems, greedy)
+            tables.append(_table(name, problems, sampled, task, lexicon, labels_by_construction(config)))
+            greedy_tables.append(_greedy(name, problems, best))
+            summary += _summary(name, outcomes, best, bootstrap)
+    _refuse_ungraded(tables)
+    pl.concat(tables).write_parquet(out / "traces.parquet")
+    pl.concat(greedy_tables).write_parquet(out / "greedy.parquet")
+    pl.DataFrame(summary, infer_schema_length=None).write_parquet(out / "summary.parquet")
+    return sum(len(table) for table in tables)
+
+
+def templated(tokenizer, prompt: str, chat: bool) -> str:
+    """A prompt as the model reads it; the chat template, if wanted, is applied here and nowhere else."""
+    if not chat:
+        return prompt
+    if tokenizer.chat_template is None:
+        raise InterpError("traces.chat_template: the tokenizer has no chat template; set it to false")
+    messages = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _table(
+    name: str,
+    problems: list[Problem],
+    rollouts: list[Rollout],
+    task: Task,
+    lexicon: Lexicon,
+    construction: bool,
+) -> pl.DataFrame:
+    def spans(text: str) -> list[dict]:
+        found = by_construction(text) if construction else by_sentences(text, lexicon)
+        return [asdict(span) for span in found]
+
+    rows = [
+        {
+            "problem": p.id,
+            "model": name,
+            "prompt": p.prompt,
+            "text": r.text,
+            "answer": task.answer_of(r.text),
+            "correct": task.correct(p, r.text),
+            "finished": r.finished,
+            "n_tokens": len(r.completion_ids),
+            "difficulty": p.difficulty,
+            "prompt_ids": r.prompt_ids,
+            "completion_ids": r.completion_ids,
+            "marker_spans": [asdict(span) for span in lexicon.marker_spans(r.text)],
+            "behaviour_spans": spans(r.text),
+        }
+        for p, r in zip(problems, rollouts, strict=True)
+    ]
+    schema = {"answer": pl.String, "marker_spans": SPANS, "behaviour_spans": SPANS}
+    return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+
+
+def _greedy(name: str, problems: list[Problem], outcomes: Outcomes) -> pl.DataFrame:
+    correct = outcomes.parts["accuracy"][0].astype(bool)
+    return pl.DataFrame({"problem": [p.id for p in problems], "model": name, "correct": correct})
+
+
+def _summary(name: str, sampled: Outcomes, greedy: Outcomes, bootstrap: Bootstrap) -> list[dict]:
+    measured = {outcome: sampled.interval(outcome, bootstrap) for outcome in OUTCOMES}
+    measured["accuracy_greedy"] = greedy.interval("accuracy", bootstrap)
+    empty = {"estimate": None, "low": None, "high": None, "refused": None}
+    return [
+        {"model": name, "metric": metric, **empty, **value.as_dict()} for metric, value in measured.items()
+    ]
+
+
+def _refuse_ungraded(tables: list[pl.DataFrame]) -> None:
+    """A study in which no model ever states an answer measures nothing."""
+    if all(table["answer"].null_count() == len(table) for table in tables):
+        raise InterpError(
+            "traces: no completion of any model states an answer that can be graded; check traces.prompt, and that "
+            "traces.max_new_tokens leaves room for the answer"
+        )

@@ -1,0 +1,53 @@
+"""From character spans to token labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from interp.traces.lexicon import Span
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NEAR = 16
+"""Tokens before a behaviour that are neither in it nor elsewhere."""
+
+
+def token_offsets(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Characters [start, end) of each token in the decoded text, by decoding growing prefixes' tails.
+
+    Works for any tokenizer, also for byte-level pieces that are no whole character: such a piece gets the span that
+    its neighbours leave.
+    """
+    offsets, done, text = [], 0, ""
+    for i in range(len(ids)):
+        # A tail of a few tokens is enough to settle spaces and split characters.
+        start = max(0, i - 7)
+        before = tokenizer.decode(ids[start:i])
+        grown = tokenizer.decode(ids[start : i + 1])
+        length = max(0, len(grown) - len(before))
+        offsets.append((done, done + length))
+        done += length
+        text += grown[len(before) :]
+    return offsets
+
+
+def covered(offsets: Sequence[tuple[int, int]], spans: Sequence[Span], label: str | None = None) -> list[bool]:
+    """Whether each token touches a span (of one label, if given)."""
+    wanted = [s for s in spans if label is None or s.label == label]
+    return [any(start < s.end and s.start < end for s in wanted) for start, end in offsets]
+
+
+def positions(behaviour: Sequence[bool], marker: Sequence[bool], near: int = NEAR) -> list[str]:
+    """Per token: `marker`, `inside` (the behaviour but not a marker), `before` (within `near` tokens), `elsewhere`."""
+    labels, distance = ["elsewhere"] * len(behaviour), near + 1
+    for i in reversed(range(len(behaviour))):
+        distance = 0 if behaviour[i] else distance + 1
+        if marker[i]:
+            labels[i] = "marker"
+        elif behaviour[i]:
+            labels[i] = "inside"
+        elif distance <= near:
+            labels[i] = "before"
+    return labels

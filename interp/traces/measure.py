@@ -1,0 +1,93 @@
+"""The outcomes of a rollout, measured apart: accuracy, style, verification function, length, repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.statistics import Bootstrap, Interval, Refused
+from interp.tasks.base import Problem, Task
+from interp.traces.lexicon import Lexicon
+from interp.traces.sampling import Rollout
+from interp.traces.segment import equations, recomputations, repetition
+
+OUTCOMES = ("accuracy", "marker_density", "verification_rate", "length", "repetition")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Numerator and denominator of every outcome, one value a problem: an outcome is a ratio of sums."""
+
+    parts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
+
+    def __len__(self) -> int:
+        return len(self.parts["accuracy"][0])
+
+    def head(self, n: int) -> Outcomes:
+        """The first `n` problems."""
+        return Outcomes({outcome: (top[:n], bottom[:n]) for outcome, (top, bottom) in self.parts.items()})
+
+    def value(self, outcome: str) -> float:
+        """The outcome over all problems; nan where its event never occurred."""
+        top, bottom = self.parts[outcome]
+        return float(top.sum() / bottom.sum()) if bottom.sum() > 0 else float("nan")
+
+    def interval(self, outcome: str, bootstrap: Bootstrap) -> Interval | Refused:
+        top, bottom = self.parts[outcome]
+        if np.all(bottom == 1):
+            return bootstrap.mean(top)
+        return bootstrap.ratio(top, bottom)
+
+    def change_from(self, other: Outcomes, outcome: str, bootstrap: Bootstrap) -> Interval | Refused:
+        """This minus `other`, paired by problem: both are resampled together."""
+        (top, bottom), (top0, bottom0) = self.parts[outcome], other.parts[outcome]
+        if np.all(bottom == 1) and np.all(bottom0 == 1):
+            return bootstrap.difference(top - top0)
+        if bottom.sum() == 0 or bottom0.sum() == 0:
+            return Refused("nothing to divide by: the event never occurred in one of the runs")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            after = bootstrap.sums(top) / bootstrap.sums(bottom)
+            before = bootstrap.sums(top0) / bootstrap.sums(bottom0)
+        draws = after - before
+        return bootstrap.interval(self.value(outcome) - other.value(outcome), draws[np.isfinite(draws)])
+
+
+def measure(task: Task, lexicon: Lexicon, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> Outcomes:
+    """Measure one rollout a problem.
+
+    `marker_density` is markers per 100 tokens, `verification_rate` the share of wrong steps (equations that do not
+    hold and are not themselves a second working) that are followed by their correct recomputation.
+    """
+    ones = np.ones(len(problems))
+    tokens = np.array([len(r.completion_ids) for r in rollouts], dtype=np.float64)
+    repaired = np.array([verification(task, r.text) for r in rollouts], dtype=np.float64).reshape(-1, 2)
+    return Outcomes(
+        {
+            "accuracy": (
+                np.array([task.correct(p, r.text) for p, r in zip(problems, rollouts, strict=True)], dtype=np.float64),
+                ones,
+            ),
+            "marker_density": (100.0 * np.array([len(lexicon.marker_spans(r.text)) for r in rollouts]), tokens),
+            "verification_rate": (repaired[:, 0], repaired[:, 1]),
+            "length": (tokens, ones),
+            "repetition": (np.array([repetition(r.completion_ids) for r in rollouts]), ones),
+        }
+    )
+
+
+def verification(task: Task, text: str) -> tuple[int, int]:
+    """(wrong steps that were followed by their correct recomputation, wrong steps) of a text."""
+    again_of = {first.start: again for first, again in recomputations(text)}
+    second = {again.start for again in again_of.values()}
+    repaired = wrong = 0
+    for equation in equations(text):
+        truth = task.true_result(*equation.operands)
+        if equation.start in second or truth is None or truth == equation.result:
+            continue
+        wrong += 1
+        again = again_of.get(equation.start)
+        repaired += again is not None and again.result == truth
+    return repaired, wrong

@@ -1,0 +1,222 @@
+"""The project's own sampler: batched, with a KV cache, and with common random numbers.
+
+A prompt's noise depends on the seed and on its place alone, never on what was edited nor on the batch it is in.
+Sampling is by the Gumbel-max rule, so two arms over the same problems differ only where an edit changed a
+distribution: effects are measured on paired noise. `copies` runs several arms over the same prompts in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
+"""Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
+NOISE_BLOCK = 64
+"""Prompts that share one noise generator; batches are made of whole blocks."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    """Without the end token."""
+    text: str
+    finished: bool
+    """Whether the model ended the text itself, within the limit."""
+
+
+class Decoder(Protocol):
+    """A model, or several in step, that reads new tokens and says the next one's logits."""
+
+    device: torch.device
+
+    def start(self) -> None:
+        """Forget everything read."""
+        ...
+
+    def step(
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Read `ids`, the last of `mask`'s positions, and return the logits after the last; `copy` says which copy of
+        its prompt each row is."""
+        ...
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows of the present batch only."""
+        ...
+
+
+class CachedModel:
+    """One model with its KV cache."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model.eval()
+        self.device = model.device
+        self.start()
+
+    def start(self) -> None:
+        self._cache = DynamicCache(config=self.model.config)
+
+    def inputs(self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]) -> dict[str, Any]:
+        """The arguments of a forward over new tokens."""
+        return {
+            "input_ids": ids,
+            # An all-ones mask says nothing; without it attention takes its fast path.
+            "attention_mask": None if bool(mask.all()) else mask,
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+
+    def step(
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch vocab"]:
+        return self.model(**self.inputs(ids, mask), logits_to_keep=1).logits[:, -1].float()
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        self._cache.batch_select_indices(rows)
+
+
+def generate(
+    decoder: Decoder,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 512,
+    edits: Sequence[LogitEdit] = (),
+    on_batch: Callable[[int], None] = lambda n: None,
+) -> list[Rollout]:
+    """Continue every prompt. `temperature` 0 is greedy; `on_batch` hears how many prompts each batch finished."""
+    return generate_copies(
+        decoder,
+        tokenizer,
+        prompts,
+        1,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        edits=edits,
+        on_batch=on_batch,
+    )[0]
+
+
+def generate_copies(
+    decoder: Decoder,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    copies: int,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 512,
+    edits: Sequence[LogitEdit] = (),
+    on_batch: Callable[[int], None] = lambda n: None,
+) -> list[list[Rollout]]:
+    """Continue every prompt `copies` times with the same noise, [copy][prompt]; edits tell the copies apart.
+
+    `batch_size` bounds the rows of a batch, down to one block of noise with all its copies.
+    """
+    rollouts: list[list[Rollout]] = [[] for _ in range(copies)]
+    width = max(1, batch_size // copies // NOISE_BLOCK) * NOISE_BLOCK
+    for start in range(0, len(prompts), width):
+        batch = list(prompts[start : start + width])
+        blocks = [
+            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, len(batch), NOISE_BLOCK)
+        ]
+        done = _generate_batch(decoder, tokenizer, batch, copies, blocks, max_new_tokens, temperature, edits)
+        for copy in range(copies):
+            rollouts[copy] += done[copy * len(batch) : (copy + 1) * len(batch)]
+        on_batch(len(batch))
+    return rollouts
+
+
+@torch.inference_mode()
+def _generate_batch(
+    decoder: Decoder,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    copies: int,
+    blocks: list[torch.Generator],
+    max_new_tokens: int,
+    temperature: float,
+    edits: Sequence[LogitEdit],
+) -> list[Rollout]:
+    prompt_ids, prompt_mask = left_padded(tokenizer, prompts, decoder.device)
+    ids, mask = prompt_ids.repeat(copies, 1), prompt_mask.repeat(copies, 1)
+    prompt_length, eos = ids.shape[1], tokenizer.eos_token_id
+    out = torch.full((len(ids), prompt_length + max_new_tokens), eos, dtype=torch.long, device=decoder.device)
+    out[:, :prompt_length] = ids
+    active = torch.arange(len(ids), device=decoder.device)
+    done = torch.zeros(len(ids), dtype=torch.bool, device=decoder.device)
+    decoder.start()
+    new = ids
+    for t in range(prompt_length, prompt_length + max_new_tokens):
+        copy = active // len(prompts)
+        logits = decoder.step(new, mask, copy)
+        for edit in edits:
+            edit(out[active, :t], logits, copy)
+        noise = gumbel_noise(len(prompts), logits.shape[1], blocks).to(logits.device) if temperature else None
+        token = pick(logits, temperature, None if noise is None else noise[active % len(prompts)])
+        out[active, t] = token
+        done |= token == eos
+        if bool(done.all()):
+            break
+        if int(done.sum()) >= 0.1 * len(active):  # copying the cache costs about what a tenth of the rows does
+            kept = (~done).nonzero().squeeze(1)
+            decoder.keep(kept)
+            active, token, mask, done = active[kept], token[kept], mask[kept], done[kept]
+        new = token[:, None]
+        mask = torch.cat([mask, torch.ones_like(new)], dim=1)
+    return [
+        _rollout(tokenizer, ids[i][-int(mask_row.sum()) :].tolist(), out[i, prompt_length:].tolist())
+        for i, mask_row in enumerate(prompt_mask.repeat(copies, 1))
+    ]
+
+
+def _rollout(tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int]) -> Rollout:
+    eos = tokenizer.eos_token_id
+    finished = eos in tail
+    completion = tail[: tail.index(eos)] if finished else tail
+    return Rollout(prompt_ids, completion, tokenizer.decode(completion), finished)
+
+
+def gumbel_noise(rows: int, vocab: int, blocks: Sequence[torch.Generator]) -> Float[Tensor, "rows vocab"]:
+    """Standard Gumbel noise, made on the CPU so that every device samples alike; always for all rows, whatever is
+    still active, so that no row's noise depends on another's length."""
+    exponential = [torch.empty(NOISE_BLOCK, vocab).exponential_(generator=block) for block in blocks]
+    return -torch.cat(exponential)[:rows].clamp_(min=1e-30).log()
+
+
+def pick(
+    logits: Float[Tensor, "batch vocab"], temperature: float, gumbel: Float[Tensor, "batch vocab"] | None
+) -> Int[Tensor, " batch"]:
+    """The next tokens: the best ones where `gumbel` is None, else a sample of softmax(logits / temperature)."""
+    if gumbel is None:
+        return logits.argmax(1)
+    return (logits / temperature + gumbel).argmax(1)
+
+
+def left_padded(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], device: torch.device
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+    """Token ids and attention mask, padded on the left, with no special token added."""
+    encoded = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    width = max(map(len, encoded))
+    fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ids = torch.tensor([[fill] * (width - len(e)) + e for e in encoded], device=device)
+    mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
+    return ids, mask

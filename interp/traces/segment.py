@@ -1,0 +1,71 @@
+"""Where a text reflects or verifies: by construction where equations show it, by sentence rules elsewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from interp.traces.lexicon import Lexicon, Span
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_EQUATION = re.compile(rf"(?<![\w.])({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
+REFLECTION, VERIFICATION = "reflection", "verification"
+BEHAVIOURS = (REFLECTION, VERIFICATION)
+
+
+@dataclass(frozen=True)
+class Equation:
+    """`a op b = result` at characters [start, end)."""
+
+    start: int
+    end: int
+    a: str
+    op: str
+    b: str
+    result: str
+
+    @property
+    def operands(self) -> tuple[str, str, str]:
+        return self.a, self.op, self.b
+
+
+def equations(text: str) -> list[Equation]:
+    """Every equation of a text, in order."""
+    return [Equation(m.start(), m.end(), *m.groups()) for m in _EQUATION.finditer(text)]
+
+
+def recomputations(text: str) -> list[tuple[Equation, Equation]]:
+    """Pairs of neighbouring equations with the same operands, whatever words stand between them."""
+    found = equations(text)
+    return [(first, again) for first, again in zip(found, found[1:], strict=False) if first.operands == again.operands]
+
+
+def by_construction(text: str) -> list[Span]:
+    """Verification is the equation worked again; reflection is what stands between it and the one it doubts."""
+    spans = []
+    for first, again in recomputations(text):
+        spans.append(Span(first.end, again.start, REFLECTION))
+        spans.append(Span(again.start, again.end, VERIFICATION))
+    return spans
+
+
+def by_sentences(text: str, lexicon: Lexicon) -> list[Span]:
+    """Sentences that hold a pivot: verification ones, or ones that work an earlier equation again, verify; ones with
+    a realization pivot reflect. Such labels follow the lexicon and share its errors."""
+    repeated = [again for _, again in recomputations(text)]
+    spans = []
+    for match in _SENTENCE.finditer(text):
+        start, end = match.span()
+        classes = {span.label for span in lexicon.marker_spans(match.group())}
+        if "verification" in classes or any(start <= again.start < end for again in repeated):
+            spans.append(Span(start, end, VERIFICATION))
+        if "realization" in classes:
+            spans.append(Span(start, end, REFLECTION))
+    return spans
+
+
+def repetition(ids: list[int], n: int = 4) -> float:
+    """Share of n-grams that occurred before in the same text, 0 where there are none."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from interp.crosscoder import data, evaluate
+from interp.errors import InterpError
+
+from .samples import random_crosscoder, random_rows
+
+
+@pytest.mark.parametrize("pieces", [1, 9])
+@torch.no_grad()
+def test_every_number_is_that_of_the_whole(monkeypatch, pieces):
+    rows = random_rows(1000) * torch.linspace(0.1, 3, 1000)[:, None, None]  # so that batches differ in variance
+    monkeypatch.setattr(data, "CHUNK_ELEMENTS", 40 * -(-1000 // pieces))
+    crosscoder = random_crosscoder()
+    crosscoder.threshold.fill_(6.0)
+    crosscoder.b_enc[:9] = -1e4  # never active
+    measured = evaluate(crosscoder, rows)
+    f = crosscoder.encode(rows)
+    x, x_hat = rows.double(), crosscoder.decode(f).double()
+    for m in range(3):
+        variance = (x[:, m] - x[:, m].mean(0)).square().sum()
+        assert measured.fve[m] == pytest.approx(float(1 - (x_hat[:, m] - x[:, m]).square().sum() / variance), rel=1e-6)
+    on = f > 0
+    assert measured.n_rows == 1000
+    assert measured.l0 == pytest.approx(float(on.double().sum(1).mean()))
+    torch.testing.assert_close(measured.firing, on.double().mean(0))
+    assert measured.dead_share == pytest.approx(9 / 40) == float((~on.any(0)).double().mean())
+
+
+@torch.no_grad()
+def test_the_mean_explains_nothing_and_the_rows_themselves_all():
+    crosscoder, rows = random_crosscoder(), random_rows(400)
+    crosscoder.threshold.fill_(1e9)  # the code is empty, the bias puts the mean right
+    crosscoder.b_dec.copy_(crosscoder.normalise(rows).mean(0))
+    assert evaluate(crosscoder, rows).fve == pytest.approx((0.0, 0.0, 0.0), abs=1e-6)
+    crosscoder.decode = lambda f: rows
+    assert evaluate(crosscoder, rows).fve == (1.0, 1.0, 1.0)
+
+
+def test_a_model_that_never_varies_has_no_fve():
+    rows = random_rows(100)
+    rows[:, 2] = random_crosscoder().mean[2]
+    fve = evaluate(random_crosscoder(), rows).fve
+    assert math.isnan(fve[2]) and not math.isnan(fve[0])
+
+
+def test_rows_that_cannot_be_measured_are_refused():
+    crosscoder, rows = random_crosscoder(), random_rows(10)
+    with pytest.raises(InterpError, match="there are none"):
+        evaluate(crosscoder, rows[:0])
+    with pytest.raises(InterpError, match="is not"):
+        evaluate(crosscoder, rows[:, :2])
+    rows[4, 1, 3] = torch.nan
+    with pytest.raises(InterpError, match="1 of 10"):
+        evaluate(crosscoder, rows)

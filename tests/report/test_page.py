@@ -1,0 +1,121 @@
+"""What the report writes, from a study with everything in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+import pytest
+
+from interp.report import render
+from interp.report.latents import LISTED
+
+from .conftest import CONFIG
+from .fake_files import HOSTILE
+from .fake_study import make_study
+from .pages import Page, pages
+
+SECTIONS = (
+    "verdict",
+    "models",
+    "traces",
+    "training",
+    "crosscoder",
+    "latents",
+    "causal",
+    "words",
+    "limits",
+    "provenance",
+)
+
+
+def test_page_has_every_section_and_the_numbers(report: Path):
+    page = Page(report / "index.html")
+    ids = {attrs.get("id") for _, attrs in page.tags}
+    assert set(SECTIONS) <= ids
+    for expected in (
+        "functional",
+        "The verdict agrees.",
+        "+25.0",
+        "[+21.9, +28.1]",
+        "fewer than 20 wrong steps",
+        "2.9.0",
+    ):
+        assert expected in page.text
+    assert page.text.index("The verdict agrees.") < page.text.index("zero-RL"), "the verdict comes first"
+
+
+def test_every_figure_is_drawn_twice_and_described(report: Path):
+    page = Page(report / "index.html")
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == 13
+    assert all(len(image["alt"] or "") > 30 for image in images)
+    drawn = {path.name for path in (report / "figures").iterdir()}
+    assert drawn == {f"{Path(image['src'] or '').stem}.{kind}" for image in images for kind in ("svg", "png")}
+
+
+@pytest.mark.parametrize("which", ["report", "hostile_report"])
+def test_nothing_reaches_for_the_network(which: str, request: pytest.FixtureRequest):
+    report: Path = request.getfixturevalue(which)
+    for page in pages(report):
+        assert not [link for link in page.links() if urlsplit(link).scheme or link.startswith("//")]
+        assert not [attrs for tag, attrs in page.tags if tag == "script" and "src" in attrs]
+        assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    for figure in (report / "figures").glob("*.svg"):
+        drawn = Page(figure)
+        assert all((attrs.get("xlink:href") or "#").startswith(("#", "data:image/")) for _, attrs in drawn.tags)
+
+
+def test_every_link_inside_resolves(report: Path):
+    for page in pages(report):
+        for link in page.links():
+            parts = urlsplit(link)
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+            assert target.is_file(), f"{page.path.name}: {link}"
+            if parts.fragment:
+                assert parts.fragment in {attrs.get("id") for _, attrs in Page(target).tags}
+
+
+def test_hostile_text_stays_text(hostile_report: Path):
+    for page in pages(hostile_report):
+        assert [tag for tag, _ in page.tags].count("script") == 1
+        assert all(tag != "svg" for tag, _ in page.tags)
+        assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+    latent = Page(next((hostile_report / "dashboard").glob("*.html")))
+    for shown in ("onerror=", "⟨U+202E⟩", "⟨U+200B⟩", "⟨U+0000⟩", "∅", "↵", "⇥", "{{·7·*·7·}}", "&lt;b&gt;"):
+        assert shown in latent.text
+    index = Page(hostile_report / "index.html")
+    assert HOSTILE[0] in index.text
+    assert "\u202e" not in index.text + latent.text
+
+
+def test_the_same_inputs_give_the_same_bytes(study: Path, report: Path, tmp_path: Path):
+    again = render(study, tmp_path, "Fake study", CONFIG).parent
+    files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert [name for name in files if (report / name).read_bytes() != (again / name).read_bytes()] == []
+
+
+def test_verdict_is_copied_unchanged(study: Path, report: Path):
+    assert (report / "verdict.json").read_bytes() == (study / "causal" / "verdict.json").read_bytes()
+
+
+def test_many_latents_are_listed_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("interp.report.page.FIGURES", ())
+    study = make_study(tmp_path, n_latents=800)
+    out = render(study, tmp_path / "report", "Many", CONFIG)
+    assert out.stat().st_size < 3_000_000
+    listed = {int(path.stem.split("_")[1]) for path in (out.parent / "dashboard").iterdir()}
+    assert len(listed) == LISTED
+    latents = pl.read_parquet(study / "features" / "latents.parquet")
+    confirmed = latents.filter(pl.col("confirmed_reflection") | pl.col("confirmed_verification"))["latent"]
+    assert set(confirmed) <= listed
+    order = [int(href.split("_")[1].split(".")[0]) for href in Page(out).links() if href.startswith("dashboard/")]
+    assert set(order[: len(confirmed)]) == set(confirmed)
+
+
+def test_report_imports_no_torch():
+    code = "import sys, interp.report; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    repository = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=repository, check=False).returncode == 0
