@@ -5,6 +5,7 @@ Heavy libraries are imported where they are used, so that help and complaints an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -120,7 +121,9 @@ def _help(command: str) -> int:
 
     import tyro
 
-    summary = "run every stage in order, skipping those that are done" if command == "study" else BY_NAME[command].summary
+    summary = (
+        "run every stage in order, skipping those that are done" if command == "study" else BY_NAME[command].summary
+    )
     keys = Annotated[StudyConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
 
     def explained(kind: Any, text: str) -> Any:
@@ -131,15 +134,19 @@ def _help(command: str) -> int:
         [
             ("config", tyro.conf.Positional[explained(Path, "YAML file of the study.")]),
             ("out", explained(Path | None, "Folder of the output; results/NAME unless given."), None),
-            ("force", tyro.conf.FlagCreatePairsOff[explained(bool, "Replace the output of a stage that was run with another config.")], False),
+            (
+                "force",
+                tyro.conf.FlagCreatePairsOff[
+                    explained(bool, "Replace the output of a stage that was run with another config.")
+                ],
+                False,
+            ),
             ("debug", tyro.conf.FlagCreatePairsOff[explained(bool, "Show the traceback of an error.")], False),
             ("settings", keys, StudyConfig()),
         ],
     )
-    try:
+    with contextlib.suppress(SystemExit):
         tyro.cli(options, prog=f"interp {command}", description=f"{summary[0].upper()}{summary[1:]}.", args=["--help"])
-    except SystemExit:
-        pass
     return 0
 
 

@@ -22,51 +22,53 @@ class Section(BaseModel):
 class TaskConfig(Section):
     kind: Literal["chains"] = "chains"
     """Which of the project's own tasks the organism is trained and measured on."""
-    terms: int = Field(5, ge=2, le=20)
+    terms: int = Field(default=5, ge=2, le=20)
     """Terms of a chain; it has one step fewer."""
 
 
 class PretrainingConfig(Section):
-    steps: int = Field(480, ge=1)
+    steps: int = Field(default=380, ge=1)
     """Updates of the base."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     """Documents an update."""
-    lr: float = Field(3e-3, gt=0)
-    """Peak learning rate of a one-cycle schedule."""
-    judge_share: float = Field(0.25, ge=0, le=1)
+    lr: float = Field(default=3e-3, gt=0)
+    """Peak learning rate of AdamW, for embeddings, unembedding and norms."""
+    muon_lr: float = Field(default=0.02, gt=0)
+    """Peak learning rate of Muon, for the blocks' matrices."""
+    judge_share: float = Field(default=0.35, ge=0, le=1)
     """Share of documents that judge equations, so that error detection is there to be recruited."""
 
 
 class DistillationConfig(Section):
-    traces: int = Field(920, ge=1)
+    traces: int = Field(default=920, ge=1)
     """Teacher traces; the control gets as many plain ones."""
-    steps: int = Field(300, ge=1)
+    steps: int = Field(default=300, ge=1)
     """Updates of the distilled model and of the control."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Traces an update."""
-    lr: float = Field(1e-3, gt=0)
-    """Peak learning rate of a one-cycle schedule."""
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate, after a warm-up and before a decay over the last third."""
 
 
 class ZeroRLConfig(Section):
-    steps: int = Field(40, ge=1)
+    steps: int = Field(default=40, ge=1)
     """GRPO updates from the base."""
-    completions: int = Field(256, ge=2)
+    completions: int = Field(default=256, ge=2)
     """Completions an update."""
-    group_size: int = Field(8, ge=2)
+    group_size: int = Field(default=8, ge=2)
     """Completions of each problem; must divide `completions`."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     """Learning rate after a short warm-up."""
 
 
 class OrganismConfig(Section):
     kind: Literal["functional", "decorative", "gated", "plain"] = "functional"
     """What the distilled model's traces are made of, and thereby the known truth."""
-    d_model: int = Field(96, ge=8)
+    d_model: int = Field(default=96, ge=8)
     """Width of the residual stream."""
-    n_layers: int = Field(3, ge=1)
+    n_layers: int = Field(default=3, ge=1)
     """Decoder blocks."""
-    n_heads: int = Field(4, ge=1)
+    n_heads: int = Field(default=4, ge=1)
     """Attention heads; must divide `d_model`."""
     pretraining: PretrainingConfig = PretrainingConfig()
     """How the base is trained."""
@@ -94,7 +96,7 @@ class CheckpointsConfig(Section):
 
 class TracesConfig(Section):
     file: str | None = None
-    """JSONL or Parquet file with `question`, `answer` and optionally `trace`; null uses the task's held-out problems."""
+    """JSONL or Parquet file with `question`, `answer`, optionally `trace`; null uses the task's held-out problems."""
     prompt: str = "{question}"
     """How a question becomes a prompt; `{question}` stands for its text."""
     chat_template: bool = False
@@ -103,73 +105,75 @@ class TracesConfig(Section):
     """Bundled lexicon name, or a JSON file of the same form."""
     labels: Literal["auto", "construction", "sentences"] = "auto"
     """How behaviours are found: off repeated equations, or by sentence rules; auto takes the first without a file."""
-    modulus: int | None = Field(None, ge=2)
+    modulus: int | None = Field(default=None, ge=2)
     """Arithmetic of the equations in a file's traces: a modulus, or null for ordinary numbers."""
-    problems: int = Field(1024, ge=8)
+    problems: int = Field(default=1024, ge=8)
     """Problems that every model answers; a file's first ones."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature of the rollouts; accuracy is measured greedily as well."""
-    max_new_tokens: int = Field(80, ge=1)
+    max_new_tokens: int = Field(default=80, ge=1)
     """Longest completion; a longer one counts as unfinished."""
-    batch_size: int = Field(512, ge=1)
+    batch_size: int = Field(default=512, ge=1)
     """Prompts sampled together."""
 
 
 class ActivationsConfig(Section):
-    layer: int | None = Field(None, ge=0)
+    layer: int | None = Field(default=None, ge=0)
     """Block whose output (`hook_resid_post`) is read; null takes the middle one."""
-    skip_first: int = Field(2, ge=0)
+    skip_first: int = Field(default=2, ge=0)
     """Positions left out at the start of every text, where norms are many times the median."""
-    shard_rows: int = Field(131072, ge=1)
+    shard_rows: int = Field(default=131072, ge=1)
     """Rows (tokens) of one file of the store."""
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(default=256, ge=1)
     """Texts read together."""
 
 
 class CrosscoderSection(Section):
-    n_latents: int = Field(768, ge=1)
+    n_latents: int = Field(default=768, ge=1)
     """Latents of the dictionary."""
-    k: int = Field(12, ge=1)
+    k: int = Field(default=12, ge=1)
     """Mean number of active latents a token."""
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(default=1500, ge=1)
     """Updates."""
-    batch_size: int = Field(1024, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
     """Rows (tokens) an update."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
 
 
 class FeaturesConfig(Section):
-    auroc: float = Field(0.7, gt=0.5, le=1)
+    auroc: float = Field(default=0.7, gt=0.5, le=1)
     """Least AUROC, on both halves of the problems, of a latent that is confirmed for a behaviour."""
-    q: float = Field(0.01, gt=0, lt=1)
+    q: float = Field(default=0.01, gt=0, lt=1)
     """False discovery rate (Benjamini-Hochberg over all live latents) on the selection half."""
-    max_selected: int = Field(12, ge=1)
+    max_selected: int = Field(default=12, ge=1)
     """Confirmed latents of each behaviour that go on to the causal tests, the best first."""
-    contexts: int = Field(8, ge=1)
+    contexts: int = Field(default=8, ge=1)
     """Top contexts kept for each latent and model."""
-    listed: int = Field(120, ge=1)
+    listed: int = Field(default=120, ge=1)
     """Latents for which contexts are kept."""
 
 
 class CausalConfig(Section):
-    controls: int = Field(20, ge=20)
+    controls: int = Field(default=20, ge=20)
     """Draws of matched controls beside every effect."""
-    problems: int = Field(1024, ge=8)
+    problems: int = Field(default=1024, ge=8)
     """Problems of the style and function arms; capped by `traces.problems`."""
-    latent_problems: int = Field(256, ge=8)
+    latent_problems: int = Field(default=256, ge=8)
     """Problems of the latent and steering arms, and of every control draw."""
-    pairs: int = Field(128, ge=8)
+    pairs: int = Field(default=128, ge=8)
     """Counterfactual pairs of the patching arms."""
-    amplify: float = Field(3.0, gt=1)
+    amplify: float = Field(default=3.0, gt=1)
     """Factor of the amplification arm."""
     doses: tuple[float, ...] = (-0.5, -0.25, 0.25, 0.5)
     """Steering strengths in units of the mean residual norm."""
-    coherence: float = Field(1.5, gt=1)
+    coherence: float = Field(default=1.5, gt=1)
     """A steered run is coherent while its perplexity under the untouched model is below this multiple."""
-    resamples: int = Field(10000, ge=100)
+    batch_size: int = Field(default=2048, ge=64)
+    """Completions written together; arms and controls of the same problems share a batch."""
+    resamples: int = Field(default=10000, ge=100)
     """Bootstrap resamples over problems."""
-    bound: float = Field(0.05, gt=0, lt=1)
+    bound: float = Field(default=0.05, gt=0, lt=1)
     """Equivalence bound of a drop, in accuracy."""
 
 
@@ -181,9 +185,9 @@ class ReportConfig(Section):
 class StudyConfig(Section):
     name: str = "study"
     """Name of the study; its output goes to `results/NAME` unless `--out` says otherwise."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of everything random."""
-    threads: int = Field(2, ge=1)
+    threads: int = Field(default=2, ge=1)
     """CPU threads."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; auto takes a GPU when there is one."""
@@ -257,7 +261,9 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
     given, needed = config.checkpoints.given, ("base", "distilled", "zero_rl")
     if given and not all(name in given for name in needed):
         missing = next(name for name in needed if name not in given)
-        raise InterpError(f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none")
+        raise InterpError(
+            f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none"
+        )
     if given and config.traces.file is None and config.task.kind != "chains":
         raise InterpError(f"config {where}: traces.file is missing; your own checkpoints need your own problems")
     if config.crosscoder.k > config.crosscoder.n_latents:
@@ -265,7 +271,8 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
     rl = config.organism.zero_rl
     if rl.completions % rl.group_size:
         raise InterpError(
-            f"config {where}: organism.zero_rl.group_size = {rl.group_size} does not divide completions = {rl.completions}"
+            f"config {where}: organism.zero_rl.group_size = {rl.group_size} does not divide "
+            f"completions = {rl.completions}"
         )
     if config.organism.d_model % config.organism.n_heads:
         raise InterpError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import platform
 import shutil
 import time
@@ -51,7 +50,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         return json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise InterpError(f"{folder}: {MANIFEST} is missing or damaged; remove the folder to run the stage again") from error
+        raise InterpError(
+            f"{folder}: {MANIFEST} is missing or damaged; remove the folder to run the stage again"
+        ) from error
 
 
 def verify(folder: Path) -> None:
@@ -112,11 +113,11 @@ def publish(scratch: Path, folder: Path, manifest: dict[str, Any]) -> None:
     if folder.exists():
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-        os.replace(scratch, folder)
+        folder.replace(old)
+        scratch.replace(folder)
         shutil.rmtree(old)
     else:
-        os.replace(scratch, folder)
+        scratch.replace(folder)
 
 
 def new_manifest(stage: str, key: str, config: dict[str, Any], inputs: dict[str, str], seed: int) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     yield draft
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def refuse_if_short(folder: Path, needed: int, what: str) -> None:

@@ -30,7 +30,9 @@ class Stage:
 STAGES = (
     Stage("checkpoints", "train the organism's models, or check your own", (), ("task", "organism", "checkpoints")),
     Stage("traces", "let every model answer, grade and label the answers", ("checkpoints",), ("task", "traces")),
-    Stage("activations", "store all models' residuals on one token stream", ("checkpoints", "traces"), ("activations",)),
+    Stage(
+        "activations", "store all models' residuals on one token stream", ("checkpoints", "traces"), ("activations",)
+    ),
     Stage("crosscoder", "train one dictionary between the models", ("activations",), ("crosscoder",)),
     Stage(
         "features",

@@ -66,6 +66,11 @@ class Store:
         """One row a row: `text` (number of the text), `position`, `token`."""
         return pl.read_parquet(self.folder / "index.parquet")
 
+    @property
+    def layer(self) -> int:
+        """The block whose output is stored."""
+        return int(self.site.split(".")[1])
+
     def tensor(self) -> Float[Tensor, "rows models d_model"]:
         """All rows. One shard is memory-mapped; several are read into memory.
 

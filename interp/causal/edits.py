@@ -57,6 +57,24 @@ class AddDirection:
         return self.vectors[copy]
 
 
+@dataclass(frozen=True)
+class ReconstructionOnly:
+    """h ← x̂ (the error term dropped), or, keeping the error, h ← mean + (h - x̂): what the dictionary alone carries,
+    and what it leaves."""
+
+    crosscoder: Crosscoder
+    slot: int
+    keep_error: bool
+
+    def delta(
+        self, x: Float[Tensor, "rows models d_model"], copy: Int[Tensor, " rows"]
+    ) -> Float[Tensor, "rows d_model"]:
+        reconstruction = self.crosscoder.decode(self.crosscoder.encode(x))[:, self.slot]
+        if self.keep_error:
+            return self.crosscoder.mean[self.slot] - reconstruction
+        return reconstruction - x[:, self.slot]
+
+
 def scale_sets(
     crosscoder: Crosscoder, slot: int, sets: list[list[int]], factor: float, *, untouched_first: bool = True
 ) -> ScaleLatents:

@@ -88,8 +88,10 @@ def number(value: Interval | Refused) -> dict[str, Any]:
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """The table of effects; p is adjusted by Holm within each family and outcome."""
     frame = pl.DataFrame([dict.fromkeys(SCHEMA) | row for row in rows], schema=SCHEMA)
-    adjusted = [group.with_columns(pl.Series("p_holm", holm(group["p"].to_list()), dtype=pl.Float64))
-                for _, group in frame.with_row_index("order").group_by("family", "outcome", maintain_order=True)]
+    adjusted = [
+        group.with_columns(pl.Series("p_holm", holm(group["p"].to_list()), dtype=pl.Float64))
+        for _, group in frame.with_row_index("order").group_by("family", "outcome", maintain_order=True)
+    ]
     return pl.concat(adjusted).sort("order").drop("order") if adjusted else frame
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from interp.traces.labels import covered, token_offsets
 from interp.traces.lexicon import Lexicon, Span
 from interp.traces.segment import equations
+from interp.traces.tokens import decode, encode
 
 CONTINUATION = 8
 """Tokens after the marker whose log-probability is measured, where no equation follows."""
@@ -31,9 +32,7 @@ class Pair:
     """First position of the measured continuation, right after the marker."""
 
 
-def make_pairs(
-    traces: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, n: int
-) -> list[Pair]:
+def make_pairs(traces: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, n: int) -> list[Pair]:
     """Pairs from a model's right answers that hold a marker, at most one a problem, from the trace's first marker."""
     pairs = []
     for row in traces.filter(pl.col("correct")).iter_rows(named=True):
@@ -73,11 +72,11 @@ def _end(text: str, offsets: Sequence[tuple[int, int]], start: int) -> int:
 
 def _filler(marker: str, ids: list[int], tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon) -> list[int] | None:
     """Tokens of neutral words as long as the marker's, with its leading space and capital; None where none fits."""
-    spaced = tokenizer.decode(ids).startswith(" ")
+    spaced = decode(tokenizer, ids).startswith(" ")
     for word in lexicon.neutral:
         for text in (word, f"{word} {word}", f"{word} {word} {word}"):
             text = text.capitalize() if marker[:1].isupper() else text
-            encoded = tokenizer.encode(f" {text}" if spaced else text, add_special_tokens=False)
+            encoded = encode(tokenizer, f" {text}" if spaced else text)
             if len(encoded) == len(ids) and tokenizer.unk_token_id not in encoded:
                 return encoded
     return None

@@ -95,7 +95,12 @@ def positions_mask(positions: Sequence[Sequence[int]], width: int) -> Bool[Tenso
 
 
 def patch(
-    bridge: Any, into: Side, source: Side, names: Sequence[str], where: Bool[Tensor, "pairs time"], pairs: Sequence[Pair]
+    bridge: Any,
+    into: Side,
+    source: Side,
+    names: Sequence[str],
+    where: Bool[Tensor, "pairs time"],
+    pairs: Sequence[Pair],
 ) -> Float[np.ndarray, " pairs"]:
     """The metric of the run `into` with the activations of `source` at `names` and `where`."""
     mask = where.to(into.ids.device)[..., None]

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from interp.traces.lexicon import Lexicon
 from interp.traces.sampling import LogitEdit
 from interp.traces.segment import equations
+from interp.traces.tokens import decode, encode
 
 TAIL = 24
 """Tokens of a row's end that are read to find a recomputation."""
@@ -20,7 +21,7 @@ TAIL = 24
 
 def vocabulary_pieces(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
     """The text of every id."""
-    return [tokenizer.decode([i]) for i in range(size)]
+    return [decode(tokenizer, [i]) for i in range(size)]
 
 
 def spelled_by_one(pieces: Sequence[str], lexicon: Lexicon, special: Sequence[int]) -> list[int]:
@@ -35,7 +36,7 @@ def spelled_by_several(
     banned, found = set(single), []
     for phrase in lexicon.class_of:
         for text in {phrase, phrase.capitalize(), f" {phrase}", f" {phrase.capitalize()}"}:
-            ids = tokenizer.encode(text, add_special_tokens=False)
+            ids = encode(tokenizer, text)
             if len(ids) > 1 and not banned & set(ids) and tokenizer.unk_token_id not in ids:
                 found.append((ids[:-1], ids[-1]))
     return found
@@ -45,7 +46,9 @@ def ban(banned: Bool[Tensor, "copies vocab"], endings: Sequence[tuple[list[int],
     """Forbid each copy its own ids; `endings` forbids copies that ban anything the last token of longer markers."""
     bans_any = banned.any(1)
 
-    def edit(tokens: Int[Tensor, "batch time"], logits: Float[Tensor, "batch vocab"], copy: Int[Tensor, " batch"]) -> None:
+    def edit(
+        tokens: Int[Tensor, "batch time"], logits: Float[Tensor, "batch vocab"], copy: Int[Tensor, " batch"]
+    ) -> None:
         logits.masked_fill_(banned.to(logits.device)[copy], -torch.inf)
         for before, last in endings:
             n = len(before)
@@ -67,16 +70,11 @@ def control_bans(
     return banned
 
 
-def control_words(
-    pieces: Sequence[str], counts: Int[np.ndarray, " vocab"], banned: Sequence[int], n: int
-) -> list[int]:
+def control_words(pieces: Sequence[str], counts: Int[np.ndarray, " vocab"], banned: Sequence[int], n: int) -> list[int]:
     """The `n` most frequent ids of the rollouts that spell a whole word of two letters or more and are no markers."""
-    forbidden = set(banned)
-    words = [
-        i for i in np.argsort(-counts, kind="stable").tolist()
-        if counts[i] > 0 and i not in forbidden and len(pieces[i].strip()) > 1 and pieces[i].strip().isalpha()
-    ]
-    return words[:n]
+    forbidden, words = set(banned), [piece.strip() for piece in pieces]
+    frequent = (i for i in np.argsort(-counts, kind="stable").tolist() if counts[i] > 0 and i not in forbidden)
+    return [i for i in frequent if len(words[i]) > 1 and words[i].isalpha()][:n]
 
 
 class Recomputation:

@@ -103,7 +103,10 @@ def _read_table(readings: Mapping[str, Reading]) -> tuple[str, str]:
     if style.reading == "drop":
         return "stylistic", "Accuracy falls when the markers are taken away and everything else is kept."
     if style.reading == "undetermined":
-        return "undetermined", f"Whether accuracy falls without the markers is open; about {style.needed} problems decide."
+        return (
+            "undetermined",
+            f"Whether accuracy falls without the markers is open; about {style.needed} problems decide.",
+        )
     if FUNCTION not in readings:
         return "undetermined", "Nothing is lost without the markers, but the function could not be removed here."
     function = readings[FUNCTION]
@@ -114,7 +117,10 @@ def _read_table(readings: Mapping[str, Reading]) -> tuple[str, str]:
             f"about {function.needed} problems decide.",
         )
     if function.reading == "drop":
-        return "functional", "Nothing is lost without the markers, and accuracy falls without the verification they announce."
+        return (
+            "functional",
+            "Nothing is lost without the markers, and accuracy falls without the verification they announce.",
+        )
     return "decorative", "Nothing is lost without the markers, nor without the verification they announce."
 
 

@@ -28,6 +28,12 @@ def encode_sparse(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) ->
     return csc_array(vstack(parts))
 
 
+def size(f: csc_array) -> tuple[int, int]:
+    """(rows, latents)."""
+    assert f.shape is not None  # for the type checker: a sparse array always has one
+    return f.shape[0], f.shape[1]
+
+
 def column(f: csc_array, latent: int) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, " active"]]:
     """(rows, values) where a latent is active."""
     start, end = f.indptr[latent], f.indptr[latent + 1]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.sparse import csc_array
 from scipy.stats import false_discovery_control, norm, rankdata
 
-from interp.features.activations import column
+from interp.features.activations import column, size
 
 FEWEST = 20
 """Positions of a behaviour that each half needs before latents are scored on it."""
@@ -28,6 +28,11 @@ class Scores:
     """Mann-Whitney p, one-sided for firing more on positive rows. Rows of one text are not independent, so it ranks
     latents for selection; the confirmation on other problems is what counts."""
 
+    @classmethod
+    def chance(cls, n_latents: int) -> Scores:
+        """Of latents that were not scored, for want of positions."""
+        return cls(np.full(n_latents, 0.5), np.zeros(n_latents), np.ones(n_latents))
+
 
 def selection_half(problems: list[str]) -> Bool[np.ndarray, " rows"]:
     """Whether each row's problem belongs to the half on which latents are chosen."""
@@ -36,20 +41,20 @@ def selection_half(problems: list[str]) -> Bool[np.ndarray, " rows"]:
 
 def score(f: csc_array, positive: Bool[np.ndarray, " rows"], negative: Bool[np.ndarray, " rows"]) -> Scores:
     """Score every latent; only its active rows are ranked, the rest being one large tie at zero."""
-    n_pos, n_neg, n_latents = int(positive.sum()), int(negative.sum()), f.shape[1]
-    auroc, d, p = np.full(n_latents, 0.5), np.zeros(n_latents), np.ones(n_latents)
+    n_pos, n_neg, n_latents = int(positive.sum()), int(negative.sum()), size(f)[1]
+    scores = Scores.chance(n_latents)
     if n_pos == 0 or n_neg == 0:
-        return Scores(auroc, d, p)
+        return scores
     for j in range(n_latents):
         rows, values = column(f, j)
         pos, neg = values[positive[rows]], values[negative[rows]]
         if len(pos) + len(neg) == 0:
             continue
         u, ties = _u_statistic(pos, neg, n_pos, n_neg)
-        auroc[j] = u / (n_pos * n_neg)
-        d[j] = _cohens_d(pos, neg, n_pos, n_neg)
-        p[j] = _mann_whitney_p(u, n_pos, n_neg, ties)
-    return Scores(auroc, d, p)
+        scores.auroc[j] = u / (n_pos * n_neg)
+        scores.d[j] = _cohens_d(pos, neg, n_pos, n_neg)
+        scores.p[j] = _mann_whitney_p(u, n_pos, n_neg, ties)
+    return scores
 
 
 def _u_statistic(pos: np.ndarray, neg: np.ndarray, n_pos: int, n_neg: int) -> tuple[float, int]:

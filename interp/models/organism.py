@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
-SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "that", "is", "right", "wrong")
+SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "right", "wrong")
 
 
 def vocabulary() -> list[str]:
@@ -49,7 +49,6 @@ def make_model(d_model: int, n_layers: int, n_heads: int, seed: int) -> Qwen2For
         pad_token_id=words.index(PAD),
         bos_token_id=None,
         eos_token_id=words.index(EOS),
-        attn_implementation="sdpa",
     )
     torch.manual_seed(seed)
     return Qwen2ForCausalLM(config)

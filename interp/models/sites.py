@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError
@@ -26,7 +26,9 @@ def decoder_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == depth:
             return module
-    raise InterpError(f"{type(model).__name__}: no list of {depth} decoder blocks found; this architecture is not handled")
+    raise InterpError(
+        f"{type(model).__name__}: no list of {depth} decoder blocks found; this architecture is not handled"
+    )
 
 
 def check_layer(layer: int | None, n_layers: int) -> int:
@@ -38,11 +40,13 @@ def check_layer(layer: int | None, n_layers: int) -> int:
     if layer is None:
         return n_layers // 2
     if layer >= n_layers:
-        raise InterpError(f"activations.layer = {layer}: the models have blocks 0 to {n_layers - 1}; choose one of them")
+        raise InterpError(
+            f"activations.layer = {layer}: the models have blocks 0 to {n_layers - 1}; choose one of them"
+        )
     return layer
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """The block that was wanted has run."""
 
 
@@ -68,12 +72,9 @@ def read_residual(model: PreTrainedModel, layer: int, **inputs: Any) -> Tensor:
 
     def keep(residual: Tensor) -> Tensor:
         seen.append(residual)
-        raise _Enough
+        raise _EnoughError
 
-    with editing(model, layer, keep):
-        try:
-            # The body, without the unembedding, where the model has one of its own.
-            getattr(model, "model", model)(**inputs)
-        except _Enough:
-            pass
+    # The body, without the unembedding, where the model has one of its own.
+    with suppress(_EnoughError), editing(model, layer, keep):
+        getattr(model, "model", model)(**inputs)
     return seen[0]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from interp.traces.tokens import end_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -43,12 +45,18 @@ def supervise(
     batch_size: int,
     lr: float,
     seed: int,
+    muon_lr: float | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingLog:
     """Train `model` in place on documents (reshuffled every epoch) with warm-up, a plateau, and decay over the last
-    third: a plateau learns to look operands up in about half of a cosine's updates."""
+    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and `lr` is for the rest."""
+    import torch
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from transformers import get_wsd_schedule
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    from interp.models.optimizer import MuonAdamW
 
     rows = _tokenise(tokenizer, documents)
     with tempfile.TemporaryDirectory() as scratch:
@@ -56,12 +64,18 @@ def supervise(
             output_dir=scratch,
             max_steps=steps,
             per_device_train_batch_size=batch_size,
-            learning_rate=lr,
-            lr_scheduler_type="warmup_stable_decay",
-            lr_scheduler_kwargs={"num_decay_steps": steps // 3},
-            warmup_steps=max(1, steps // 20),
             max_length=None,
             **_common(seed, logging_steps=max(1, steps // 50)),
+        )
+        if muon_lr is not None:
+            optimizer: torch.optim.Optimizer = MuonAdamW(model, muon_lr, lr)
+        else:
+            optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+        schedule = get_wsd_schedule(
+            optimizer,
+            num_warmup_steps=max(1, steps // 20),
+            num_decay_steps=steps // 3,
+            num_training_steps=steps,
         )
         trainer = SFTTrainer(
             model=model,
@@ -69,6 +83,7 @@ def supervise(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             callbacks=list(callbacks),
+            optimizers=(optimizer, schedule),
         )
         _quiet(trainer)
         trainer.train()
@@ -94,11 +109,12 @@ def reinforce(
     The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0).
     """
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     rows = [{"prompt": p.prompt, "problem": i} for i, p in enumerate(problems)]
 
-    def verified(completions: list[str], problem: list[int], **_: Any) -> list[float]:
+    def verified(*, completions: list[str], problem: list[int], **_: Any) -> list[float | None]:
         return [float(task.correct(problems[i], text)) for i, text in zip(problem, completions, strict=True)]
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,6 +126,7 @@ def reinforce(
             max_completion_length=max_new_tokens,
             learning_rate=lr,
             lr_scheduler_type="constant_with_warmup",
+            adam_beta2=0.98,
             warmup_steps=max(1, steps // 10),
             temperature=1.0,
             loss_type="dr_grpo",
@@ -119,7 +136,7 @@ def reinforce(
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=verified,
+            reward_funcs=cast(Any, verified),
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
@@ -137,7 +154,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document])
     prompts, completions = ids([d.prompt for d in documents]), ids([d.completion for d in documents])
     rows = []
     for prompt, completion in zip(prompts, completions, strict=True):
-        completion = [*completion, tokenizer.eos_token_id]
+        completion = [*completion, end_id(tokenizer)]
         rows.append({"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion})
     return rows
 
@@ -146,7 +163,6 @@ def _common(seed: int, logging_steps: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "data_seed": seed,
-        "adam_beta2": 0.98,
         "max_grad_norm": 1.0,
         "bf16": False,
         "gradient_checkpointing": False,

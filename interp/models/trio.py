@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from interp.errors import InterpError
 
@@ -63,7 +63,9 @@ def read_model_config(name: str, path: str) -> Any:
     folder = str(Path(path).expanduser()) if looks_local else path
     if looks_local and not Path(folder, "config.json").exists():
         state = "has no config.json" if Path(folder).exists() else "does not exist"
-        raise InterpError(f"checkpoints.{name} = {path}: the folder {state}; give a Hugging Face model folder or hub id")
+        raise InterpError(
+            f"checkpoints.{name} = {path}: the folder {state}; give a Hugging Face model folder or hub id"
+        )
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
@@ -77,10 +79,16 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
     Raises:
         InterpError: it cannot be read, or has no end token.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+    folder = str(Path(path).expanduser()) if Path(path).expanduser().exists() else path
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(Path(path).expanduser()) if Path(path).exists() else path)
+        # For some architectures AutoTokenizer puts its own class, with its own decoder, in the place of a generic one
+        # that the folder declares (transformers 5: Qwen2); a word-level tokenizer would then lose its spaces.
+        declared = get_tokenizer_config(folder).get("tokenizer_class")
+        generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise InterpError(
             f"checkpoints.{name} = {path}: no tokenizer can be read ({_one_line(error)}); save it beside the model"
@@ -104,12 +112,12 @@ def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
     logging.set_verbosity_error()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(Path(path).expanduser()) if Path(path).exists() else path,
+            str(Path(path).expanduser()) if Path(path).expanduser().exists() else path,
             dtype=torch.float32 if device.type == "cpu" else "auto",
         )
     except Exception as error:  # each weights format raises its own kind
         raise InterpError(f"checkpoints.{name} = {path}: the weights cannot be read ({_one_line(error)})") from error
-    return model.to(device).eval()
+    return cast("PreTrainedModel", model.to(cast(Any, device)).eval())
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -17,6 +17,7 @@ from interp.progress import bar
 from interp.stages.problems import task_of
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
+from interp.traces.tokens import encode, pad_id
 
 COMPARED = ("base", "distilled", "zero_rl")
 """The models between which the crosscoder is trained; the control only answers."""
@@ -32,7 +33,6 @@ def run(study: Study, out: Path) -> int:
     tokens = sum(len(t.ids) for t in texts)
     refuse_if_short(out, tokens * len(COMPARED) * trio.d_model * BYTES, "the store of residuals")
     models = {name: load_model(name, trio.paths[name], device) for name in COMPARED}
-    pad_id = trio.tokenizer.pad_token_id if trio.tokenizer.pad_token_id is not None else trio.tokenizer.eos_token_id
     writer = StoreWriter(out, list(COMPARED), f"blocks.{layer}.hook_resid_post", config.activations.shard_rows)
     index = []
     with bar("reading residuals", len(texts)) as progress:
@@ -40,7 +40,7 @@ def run(study: Study, out: Path) -> int:
             models,
             texts,
             layer,
-            pad_id=pad_id,
+            pad_id=pad_id(trio.tokenizer),
             skip_first=config.activations.skip_first,
             masked_ids=trio.masked_ids,
             batch_size=config.activations.batch_size,
@@ -71,7 +71,7 @@ def given_traces(config: StudyConfig, trio: Trio) -> list[Text]:
     texts = []
     for problem in task_of(config).problems(config.traces.problems, config.seed, "test"):
         if problem.trace is not None:
-            prompt = trio.tokenizer.encode(problem.prompt, add_special_tokens=False)
-            trace = trio.tokenizer.encode(problem.trace, add_special_tokens=False)
+            prompt = encode(trio.tokenizer, problem.prompt)
+            trace = encode(trio.tokenizer, problem.trace)
             texts.append(Text(prompt + trace, "given", problem.id, len(prompt)))
     return texts

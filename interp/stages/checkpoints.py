@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import random
@@ -92,10 +93,8 @@ def _train_side_by_side(names: list[str], config: StudyConfig, out: Path, report
         order = sorted(names, key=("distilled", "control", "zero_rl").index)
         waiting = {pool.submit(_train_arm, name, config, out, 1, queue) for name in order}
         while waiting:
-            try:
+            with contextlib.suppress(Empty):
                 report(*queue.get(timeout=0.5))
-            except Empty:
-                pass
             for future in [f for f in waiting if f.done()]:
                 waiting.remove(future)
                 future.result()
@@ -113,7 +112,7 @@ def _train_arm(name: str, config: StudyConfig, out: Path, threads: int, report: 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Guards against reading uninitialised memory at 2.5 times the cost of a step here; the updates are the same bits.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     tokenizer = make_tokenizer()
     recipe = config.organism
     if name == "base":
@@ -138,6 +137,7 @@ def _train_base(model: Any, tokenizer: Any, config: StudyConfig, callbacks: list
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         lr=recipe.lr,
+        muon_lr=recipe.muon_lr,
         seed=config.seed,
         callbacks=callbacks,
     )

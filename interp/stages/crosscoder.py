@@ -59,4 +59,3 @@ def run(study: Study, out: Path) -> int:
         )
     )
     return store.rows
-

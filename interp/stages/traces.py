@@ -33,7 +33,7 @@ def checkpoint_paths(study: Study) -> dict[str, str]:
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `traces.parquet` (one row a problem and model), `greedy.parquet` and `summary.parquet`; returns the rows."""
+    """Write `traces.parquet` (one row a problem and model), `greedy.parquet`, `summary.parquet`; returns the rows."""
     config = study.config
     torch.set_num_threads(config.threads)
     task, problems, lexicon = task_of(config), test_problems(config), load_lexicon(config.traces.lexicon)
@@ -123,9 +123,7 @@ def _summary(name: str, sampled: Outcomes, greedy: Outcomes, bootstrap: Bootstra
     measured = {outcome: sampled.interval(outcome, bootstrap) for outcome in OUTCOMES}
     measured["accuracy_greedy"] = greedy.interval("accuracy", bootstrap)
     empty = {"estimate": None, "low": None, "high": None, "refused": None}
-    return [
-        {"model": name, "metric": metric, **empty, **value.as_dict()} for metric, value in measured.items()
-    ]
+    return [{"model": name, "metric": metric, **empty, **value.as_dict()} for metric, value in measured.items()]
 
 
 def _refuse_ungraded(tables: list[pl.DataFrame]) -> None:

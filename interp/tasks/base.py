@@ -25,7 +25,10 @@ class Problem:
 class Task(Protocol):
     """A source of problems with a grader. Grading reads the completion only, never the prompt."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the task is called."""
+        ...
 
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
         """`n` problems of `split` ("train" or "test"); the two splits share none."""

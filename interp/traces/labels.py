@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interp.traces.lexicon import Span
+from interp.traces.tokens import decode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+MARKER, INSIDE, BEFORE, ELSEWHERE, NONE = "marker", "inside", "before", "elsewhere", "none"
+"""A token's place: at a marker, in the behaviour but not at a marker, shortly before it, elsewhere in the completion,
+or in no completion that is looked at."""
 NEAR = 16
 """Tokens before a behaviour that are neither in it nor elsewhere."""
 
@@ -20,16 +24,15 @@ def token_offsets(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> lis
     Works for any tokenizer, also for byte-level pieces that are no whole character: such a piece gets the span that
     its neighbours leave.
     """
-    offsets, done, text = [], 0, ""
+    offsets, done = [], 0
     for i in range(len(ids)):
         # A tail of a few tokens is enough to settle spaces and split characters.
         start = max(0, i - 7)
-        before = tokenizer.decode(ids[start:i])
-        grown = tokenizer.decode(ids[start : i + 1])
+        before = decode(tokenizer, ids[start:i])
+        grown = decode(tokenizer, ids[start : i + 1])
         length = max(0, len(grown) - len(before))
         offsets.append((done, done + length))
         done += length
-        text += grown[len(before) :]
     return offsets
 
 
@@ -41,13 +44,13 @@ def covered(offsets: Sequence[tuple[int, int]], spans: Sequence[Span], label: st
 
 def positions(behaviour: Sequence[bool], marker: Sequence[bool], near: int = NEAR) -> list[str]:
     """Per token: `marker`, `inside` (the behaviour but not a marker), `before` (within `near` tokens), `elsewhere`."""
-    labels, distance = ["elsewhere"] * len(behaviour), near + 1
+    labels, distance = [ELSEWHERE] * len(behaviour), near + 1
     for i in reversed(range(len(behaviour))):
         distance = 0 if behaviour[i] else distance + 1
         if marker[i]:
-            labels[i] = "marker"
+            labels[i] = MARKER
         elif behaviour[i]:
-            labels[i] = "inside"
+            labels[i] = INSIDE
         elif distance <= near:
-            labels[i] = "before"
+            labels[i] = BEFORE
     return labels

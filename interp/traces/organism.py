@@ -109,14 +109,14 @@ KINDS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def judged(rng: random.Random) -> str:
-    """A document of the base's pre-training that judges equations and mends the wrong ones: without such text a
-    distillation on a few hundred traces does not learn to find its own errors."""
+    """A document of the base's pre-training that judges equations, half of them wrong. The judgement stands right
+    after the result, where a distilled model has to decide whether to go on: without such text a distillation does
+    not learn to find its own errors."""
     parts = []
-    for _ in range(rng.randrange(3, 6)):
+    for _ in range(rng.randrange(4, 7)):
         step = Step(rng.randrange(10), rng.choice(OPERATORS), rng.randrange(10))
         result = result_of(step, 0.5, rng)
-        verdict = "right" if result == step.result else "wrong"
-        parts.append(f"{clause(step, result)} that is {verdict}")
+        parts.append(f"{clause(step, result)} {'right' if result == step.result else 'wrong'}")
     return " ; ".join(parts)
 
 

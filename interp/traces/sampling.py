@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from interp.traces.tokens import decode, encode, end_id, pad_id
+
 LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
 """Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
 NOISE_BLOCK = 64
@@ -157,7 +159,7 @@ def _generate_batch(
 ) -> list[Rollout]:
     prompt_ids, prompt_mask = left_padded(tokenizer, prompts, decoder.device)
     ids, mask = prompt_ids.repeat(copies, 1), prompt_mask.repeat(copies, 1)
-    prompt_length, eos = ids.shape[1], tokenizer.eos_token_id
+    prompt_length, eos = ids.shape[1], end_id(tokenizer)
     out = torch.full((len(ids), prompt_length + max_new_tokens), eos, dtype=torch.long, device=decoder.device)
     out[:, :prompt_length] = ids
     active = torch.arange(len(ids), device=decoder.device)
@@ -188,10 +190,10 @@ def _generate_batch(
 
 
 def _rollout(tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int]) -> Rollout:
-    eos = tokenizer.eos_token_id
+    eos = end_id(tokenizer)
     finished = eos in tail
     completion = tail[: tail.index(eos)] if finished else tail
-    return Rollout(prompt_ids, completion, tokenizer.decode(completion), finished)
+    return Rollout(prompt_ids, completion, decode(tokenizer, completion), finished)
 
 
 def gumbel_noise(rows: int, vocab: int, blocks: Sequence[torch.Generator]) -> Float[Tensor, "rows vocab"]:
@@ -214,9 +216,9 @@ def left_padded(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], device: torch.device
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
     """Token ids and attention mask, padded on the left, with no special token added."""
-    encoded = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    encoded = [encode(tokenizer, text) for text in texts]
     width = max(map(len, encoded))
-    fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    fill = pad_id(tokenizer)
     ids = torch.tensor([[fill] * (width - len(e)) + e for e in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
     return ids, mask

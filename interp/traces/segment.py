@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def equations(text: str) -> list[Equation]:
 def recomputations(text: str) -> list[tuple[Equation, Equation]]:
     """Pairs of neighbouring equations with the same operands, whatever words stand between them."""
     found = equations(text)
-    return [(first, again) for first, again in zip(found, found[1:], strict=False) if first.operands == again.operands]
+    return [(first, again) for first, again in itertools.pairwise(found) if first.operands == again.operands]
 
 
 def by_construction(text: str) -> list[Span]:

@@ -1,0 +1,180 @@
+"""Stage `causal`: edits of the distilled model beside matched controls, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.activations.store import open_store
+from interp.causal.arms import (
+    latent_family,
+    latent_verdict_arms,
+    patching_family,
+    reconstruction_arms,
+    steering_family,
+    text_arms,
+)
+from interp.causal.effects import table
+from interp.causal.latents import latent_arms, selected_latents
+from interp.causal.pairs import make_pairs
+from interp.causal.patching import SITES, open_bridge
+from interp.causal.subject import Subject
+from interp.causal.verdict import Arm, as_json, conclude
+from interp.config import StudyConfig
+from interp.crosscoder import Crosscoder
+from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.progress import Bar, bar
+from interp.stages.features import labelled
+from interp.stages.problems import labels_by_construction, task_of, test_problems
+from interp.stages.traces import checkpoint_paths, templated
+from interp.study import Study
+from interp.traces.labels import ELSEWHERE, INSIDE
+from interp.traces.lexicon import load_lexicon
+from interp.traces.measure import OUTCOMES, Outcomes
+from interp.traces.organism import TRUTHS
+
+EDITED = "distilled"
+
+
+def run(study: Study, out: Path) -> int:
+    """Write `effects.parquet` and `verdict.json`; returns the number of effects."""
+    config = study.config
+    torch.set_num_threads(config.threads)
+    trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
+    latents = pl.read_parquet(study.folder("features") / "latents.parquet")
+    chosen = selected_latents(latents, config.features.max_selected)
+    n = min(config.causal.latent_problems, len(test_problems(config)))
+    with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
+        subject = _subject(study, trio, device, progress)
+        cc = Crosscoder.load(study.folder("crosscoder"), device)
+        untouched, base = (subject.outcomes(subject_run) for subject_run in _untouched(subject, trio, device))
+        rows = _patching(study, trio, subject, device, progress)
+        arms, text_rows = text_arms(
+            subject, untouched, config.causal.controls, n, construction=labels_by_construction(config)
+        )
+        sets = latent_arms(latents, chosen, config.causal.amplify, config.causal.controls, config.seed)
+        ran, latent_rows = latent_family(subject, cc, sets, untouched, n)
+        if not labels_by_construction(config) and "verification" in chosen:
+            arms |= latent_verdict_arms(ran, subject, cc, chosen["verification"], n)
+        rows += text_rows + latent_rows + reconstruction_arms(subject, cc, untouched, n)
+        rows += _steering(study, trio, subject, untouched, n)
+    table(rows).write_parquet(out / "effects.parquet")
+    (out / "verdict.json").write_text(json.dumps(_verdict(study, untouched, base, arms), indent=1))
+    return len(rows)
+
+
+def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> int:
+    """What the bar counts to: completions, and patched forwards as one each."""
+    whole, controls = min(config.causal.problems, config.traces.problems), 1 + config.causal.controls
+    construction = labels_by_construction(config)
+    text = (3 if construction else 1) * (whole + n * config.causal.controls) + n
+    latents = 2 * behaviours * controls * n + 2 * n + (0 if construction else n)
+    return 2 * whole + text + latents + (1 + len(config.causal.doses) * controls) * n + 2 * trio.n_layers * len(SITES)
+
+
+def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> Subject:
+    config, store = study.config, open_store(study.folder("activations"))
+    problems = test_problems(config)[: config.causal.problems]
+    return Subject(
+        name=EDITED,
+        models={name: load_model(name, trio.paths[name], device) for name in store.names},
+        tokenizer=trio.tokenizer,
+        task=task_of(config),
+        lexicon=load_lexicon(config.traces.lexicon),
+        problems=problems,
+        prompts=[templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems],
+        resamples=config.causal.resamples,
+        layer=store.layer,
+        skip_first=config.activations.skip_first,
+        max_new_tokens=config.traces.max_new_tokens,
+        temperature=config.traces.temperature,
+        batch_size=config.causal.batch_size,
+        seed=config.seed,
+        on_copies=progress.advance,
+    )
+
+
+def _untouched(subject: Subject, trio: Trio, device: torch.device) -> list[Any]:
+    """Completions of the distilled model and of the base on the same noise."""
+    from dataclasses import replace
+
+    base = replace(subject, name="base")
+    return [s.run(len(s.problems), 1)[0] for s in (subject, base)]
+
+
+def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, progress: Bar) -> list[dict]:
+    config = study.config
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet").filter(pl.col("model") == EDITED)
+    pairs = make_pairs(traces, trio.tokenizer, subject.lexicon, config.causal.pairs)
+    if len(pairs) < 8:
+        progress.advance(2 * trio.n_layers * len(SITES))
+        return []
+    # The bridge changes the model it wraps, so it gets one of its own.
+    path = trio.paths[EDITED]
+    bridge = open_bridge(path, load_model(EDITED, path, device), trio.tokenizer)
+    return patching_family(
+        bridge,
+        pairs,
+        trio.n_layers,
+        EDITED,
+        config.causal.controls,
+        config.causal.resamples,
+        config.seed,
+        progress.advance,
+    )
+
+
+def _steering(study: Study, trio: Trio, subject: Subject, untouched: Outcomes, n: int) -> list[dict]:
+    config = study.config
+    direction, norm = _behaviour_direction(study, trio)
+    if direction is None:
+        return []
+    causal = config.causal
+    return steering_family(subject, direction, norm, causal.doses, causal.coherence, untouched, n, causal.controls)
+
+
+def _behaviour_direction(study: Study, trio: Trio) -> tuple[Float[Tensor, " d_model"] | None, float]:
+    """(mean residual inside the behaviours but off markers minus elsewhere, mean norm) of the distilled model."""
+    data = labelled(study, trio.tokenizer)
+    h = data.rows[:, data.store.names.index(EDITED)].float()
+    inside, elsewhere = data.in_any(INSIDE), data.in_all(ELSEWHERE)
+    norm = float(h.norm(dim=1).mean())
+    if inside.sum() == 0 or elsewhere.sum() == 0:
+        return None, norm
+    return h[torch.from_numpy(inside)].mean(0) - h[torch.from_numpy(elsewhere)].mean(0), norm
+
+
+def _verdict(study: Study, untouched: Outcomes, base: Outcomes, arms: dict[str, Arm]) -> dict[str, Any]:
+    from interp.statistics import Bootstrap
+
+    config = study.config
+    bootstrap = Bootstrap(len(untouched), config.causal.resamples, config.seed)
+    verdict = conclude(untouched, base, arms, config.causal.bound, bootstrap)
+    truth = None if config.checkpoints.given else TRUTHS[config.organism.kind]
+    return {
+        **as_json(verdict),
+        "truth": truth,
+        "bound": config.causal.bound,
+        "problems": len(untouched),
+        "seed": config.seed,
+        "models": _models(study),
+    }
+
+
+def _models(study: Study) -> dict[str, Any]:
+    """The outcomes of every model's rollouts, as the stage `traces` measured them."""
+    summary = pl.read_parquet(study.folder("traces") / "summary.parquet")
+    models: dict[str, Any] = {}
+    for row in summary.iter_rows(named=True):
+        if row["metric"] in (*OUTCOMES, "accuracy_greedy"):
+            number = {key: row[key] for key in ("estimate", "low", "high")}
+            models.setdefault(row["model"], {})[row["metric"]] = (
+                number if row["refused"] is None else {"refused": row["refused"]}
+            )
+    return models

@@ -1,0 +1,92 @@
+"""What the command prints at the end of a study."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from interp.config import MODELS
+from interp.folders import read_manifest
+from interp.study import STAGES, Study
+
+COLUMNS = {
+    "accuracy": ("accuracy", 3),
+    "accuracy_greedy": ("greedy", 3),
+    "marker_density": ("markers / 100 tokens", 2),
+    "verification_rate": ("wrong steps repaired", 3),
+    "length": ("tokens", 1),
+}
+
+
+def print_summary(study: Study) -> None:
+    """Models, effects, verdict, times, and where the page is."""
+    console = Console()
+    verdict = json.loads((study.folder("report") / "verdict.json").read_text())
+    console.print(_models(verdict["models"]))
+    console.print(_effects(pl.read_parquet(study.folder("causal") / "effects.parquet")))
+    console.print(_verdict(verdict))
+    times = {s.name: (read_manifest(study.folder(s.name)) or {}).get("wall_seconds", 0.0) for s in STAGES}
+    console.print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in times.items()), highlight=False)
+    console.print(f"page: {study.folder('report') / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def interval(value: dict[str, Any] | None, digits: int = 3) -> str:
+    """`estimate [low, high]`, or a dash where there is none."""
+    if not value or value.get("estimate") is None:
+        return "-"
+    return f"{value['estimate']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+
+
+def _models(models: dict[str, Any]) -> Table:
+    table = Table(title="Models (95 % intervals over problems)", title_justify="left")
+    table.add_column("model")
+    for title, _ in COLUMNS.values():
+        table.add_column(title)
+    for name in (m for m in MODELS if m in models):
+        table.add_row(name, *(interval(models[name].get(key), digits) for key, (_, digits) in COLUMNS.items()))
+    return table
+
+
+def _effects(effects: pl.DataFrame) -> Table:
+    table = Table(title="Change of the distilled model's accuracy under each edit", title_justify="left")
+    for title in ("edit", "change", "matched controls", "p", "problems"):
+        table.add_column(title)
+    for row in effects.filter(pl.col("outcome") == "accuracy").iter_rows(named=True):
+        controls = (
+            "-"
+            if row["control_mean"] is None
+            else (
+                f"{row['control_mean']:+.3f} [{row['control_low']:+.3f}, {row['control_high']:+.3f}] "
+                f"x{row['n_controls']}"
+            )
+        )
+        p = "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        arm = row["arm"] if row["coherent"] else f"{row['arm']} (incoherent)"
+        table.add_row(arm, interval(row), controls, p, str(row["n_problems"]))
+    return table
+
+
+def _verdict(verdict: dict[str, Any]) -> Table:
+    table = Table(title="Verdict", title_justify="left", show_header=False)
+    truth = verdict["truth"]
+    agreement = "unknown" if truth is None else f"{truth} ({'agrees' if truth == verdict['verdict'] else 'DISAGREES'})"
+    rows = {
+        "verdict": verdict["verdict"],
+        "known truth": agreement,
+        "because": verdict["why"],
+        "gain over the base": _number(verdict["gain"]),
+        "share of it lost with the style": _number(verdict["mediated_fraction"]),
+    }
+    for name, arm in verdict["arms"].items():
+        rows[f"loss, {name}"] = f"{interval(arm['drop'])}: {arm['reading']} (bound {verdict['bound']:g})"
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def _number(value: dict[str, Any]) -> str:
+    return f"refused: {value['refused']}" if "refused" in value else interval(value)
