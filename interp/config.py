@@ -165,7 +165,7 @@ class CausalConfig(Section):
     """Counterfactual pairs of the patching arms."""
     amplify: float = Field(default=3.0, gt=1)
     """Factor of the amplification arm."""
-    doses: tuple[float, ...] = (-0.5, -0.25, 0.25, 0.5)
+    doses: tuple[float, ...] = (-0.2, -0.1, 0.1, 0.2)
     """Steering strengths in units of the mean residual norm."""
     coherence: float = Field(default=1.5, gt=1)
     """A steered run is coherent while its perplexity under the untouched model is below this multiple."""

@@ -25,6 +25,8 @@ COLUMNS = {
 def print_summary(study: Study) -> None:
     """Models, effects, verdict, times, and where the page is."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 140
     verdict = json.loads((study.folder("report") / "verdict.json").read_text())
     console.print(_models(verdict["models"]))
     console.print(_effects(pl.read_parquet(study.folder("causal") / "effects.parquet")))

@@ -36,7 +36,8 @@ class Scores:
 
 def selection_half(problems: list[str]) -> Bool[np.ndarray, " rows"]:
     """Whether each row's problem belongs to the half on which latents are chosen."""
-    return np.array([zlib.crc32(p.encode()) % 2 == 0 for p in problems])
+    # A prefix of its own: the task splits its problems by the same checksum of the bare text.
+    return np.array([zlib.crc32(f"half {p}".encode()) % 2 == 0 for p in problems])
 
 
 def score(f: csc_array, positive: Bool[np.ndarray, " rows"], negative: Bool[np.ndarray, " rows"]) -> Scores:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
-SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "right", "wrong")
+SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "grade", "right", "wrong")
 
 
 def vocabulary() -> list[str]:

@@ -42,19 +42,22 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "the page shows the confirming half unless it says otherwise.",
         "d, q": "Cohen's d of the same comparison (higher is stronger), and the Benjamini-Hochberg false discovery "
         "rate over all latents (lower is stronger).",
-        "behaviour latent": "Confirmed, and silent where its top tokens are put into text without the behaviour.",
-        "marker latent": "Fires as hard on the words alone: it follows the style.",
-        "unconfirmed": "Selected on one half, not confirmed on the other.",
+        "behaviour latent": "Confirmed, and it fires less than half as hard where its top tokens are put into text "
+        "without the behaviour.",
+        "marker latent": "Confirmed, but it fires at least half as hard on the words alone: it follows the style.",
+        "unconfirmed": "Not confirmed on both halves of the problems.",
     },
     "Causal effects": {
         "effect": "Change against the untouched run on the same problems and the same noise. Negative accuracy is a "
-        "loss. In the reading table, a drop is accuracy lost, so positive is a loss.",
+        "loss. In the reading table a drop is accuracy lost beyond the mean loss under matched controls, so positive is "
+        "a loss.",
         "interval": "95 %, bootstrap over problems, paired; never over tokens.",
         "controls": "The same edit on matched random latents, directions or positions. The band is the 2.5 to 97.5 "
         "percentile over draws. An effect inside its band shows nothing about what was edited.",
         "p, p (Holm)": "Share of control draws at least as extreme, and the same corrected for all arms of the "
         "table. Lower is stronger; with n draws it cannot be below 1/(n + 1).",
-        "restored": "Normalised patching metric: 0 is the corrupt run or no effect, 1 the clean run or the full one.",
+        "restored": "Share of the difference between the two runs that a patch carries over: 0 nothing, 1 all, for "
+        "noising and denoising alike. Refused where the two runs do not differ.",
         "noising, denoising": "Neutral activations put into the clean run (is the place needed?), and marker "
         "activations into the neutral one (does it suffice?).",
         "coherence guard": "A dose whose text the untouched model finds too improbable, or that repeats itself, is "

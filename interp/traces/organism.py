@@ -120,11 +120,22 @@ def judged(rng: random.Random) -> str:
     return " ; ".join(parts)
 
 
+def graded(prompt: str, rng: random.Random) -> str:
+    """A trace whose every step is judged and none is mended: errors are found in traces too, not only in lists."""
+
+    def step(s: Step) -> tuple[str, int]:
+        result = result_of(s, 0.3, rng)
+        return f"{clause(s, result)} {'right' if result == s.result else 'wrong'}", result
+
+    return _trace(prompt, step, lambda: "")
+
+
 def pretraining_document(prompt: str, rng: random.Random, judge_share: float) -> tuple[str, str]:
-    """(what is only read, what is learned) of one document of the base: judged equations, or a chain with a trace
-    that has noise and now and then meaningless words. Nothing can be learned from a chain's own random digits."""
+    """(what is only read, what is learned) of one document of the base: judged equations, a graded trace, or a
+    chain with a trace that has noise and now and then meaningless words. Nothing can be learned from a chain's own random digits."""
     if rng.random() < judge_share:
-        return "", judged(rng)
+        # The heading says that judgements follow, so that a chain without it is answered without them.
+        return ("", judged(rng)) if rng.random() < 0.5 else (f"grade {prompt}", graded(prompt, rng))
     if rng.random() < STREWN:
         return prompt, strewn(prompt, rng, WRONG_STEPS, words=0.5, marker_share=0.5)
     return prompt, plain(prompt, rng)

@@ -1,0 +1,21 @@
+"""One thread (long runs share the machine), shapes checked at every call, and the small models that tests share."""
+
+import os
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+from shapes import CHECKED
+
+install_import_hook(CHECKED, "shapes.checked")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    from interp.models.organism import make_tokenizer
+
+    return make_tokenizer()

@@ -1,0 +1,179 @@
+"""The command from nothing to a page, again, interrupted, moved, and on the user's own models and data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+
+from interp.folders import file_digest
+from interp.study import STAGES
+from tests.end_to_end.conftest import CONFIG, interp
+
+NUMBER = {"estimate", "low", "high"}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
+    """Every file's checksum and time."""
+    return {
+        str(p.relative_to(folder)): (file_digest(p), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_every_stage_leaves_a_complete_folder(study: Path) -> None:
+    assert sorted(p.name for p in study.iterdir()) == sorted(stage.name for stage in STAGES)
+    for stage in STAGES:
+        manifest = json.loads((study / stage.name / "manifest.json").read_text())
+        assert manifest["wall_seconds"] > 0
+        assert manifest["rows"] > 0
+        for name, digest in manifest["files"].items():
+            assert file_digest(study / stage.name / name) == digest
+
+
+def test_the_verdict_file_has_its_form(study: Path) -> None:
+    verdict = json.loads((study / "report" / "verdict.json").read_text())
+    assert verdict["verdict"] in ("decorative", "functional", "stylistic", "undetermined", "no gain")
+    assert verdict["truth"] == "functional"
+    for key in ("gain", "mediated_fraction"):
+        assert set(verdict[key]) in (NUMBER, {"refused"})
+    assert list(verdict["models"]) == ["base", "distilled", "zero_rl", "control"]
+    for numbers in verdict["models"].values():
+        for key in ("accuracy", "accuracy_greedy", "marker_density", "verification_rate", "length"):
+            assert set(numbers[key]) in (NUMBER, {"refused"})
+
+
+def test_every_effect_stands_beside_its_controls(study: Path) -> None:
+    effects = pl.read_parquet(study / "causal" / "effects.parquet")
+    assert set(effects["family"]) >= {"patching", "style", "function", "both", "steering"}
+    compared = effects.filter(~pl.col("arm").is_in(["reconstruction only", "error only"]) & pl.col("estimate").is_not_null())
+    # An outcome that never occurred in a control draw has no value there.
+    assert compared.filter(pl.col("outcome").is_in(["accuracy", "length", "log-probability"]))["n_controls"].min() >= 20
+    assert (compared["low"] <= compared["estimate"]).all()
+    assert (compared["estimate"] <= compared["high"]).all()
+
+
+def test_patched_accuracy_of_an_echo_never_verifies(study: Path) -> None:
+    """The removal of the function does remove it: no wrong step is repaired any more."""
+    effects = pl.read_parquet(study / "causal" / "effects.parquet").filter(pl.col("outcome") == "verification_rate")
+    row = effects.filter(pl.col("family") == "function").row(0, named=True)
+    assert row["untouched"] + row["estimate"] == pytest.approx(0.0, abs=1e-9)
+    banned = pl.read_parquet(study / "causal" / "effects.parquet").filter(
+        (pl.col("outcome") == "marker_density") & pl.col("family").is_in(["style", "both"])
+    )
+    for row in banned.iter_rows(named=True):
+        assert row["untouched"] + row["estimate"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_second_run_does_nothing(study: Path) -> None:
+    before = snapshot(study)
+    done = interp("study", CONFIG, "--out", study)
+    assert done.returncode == 0
+    assert done.stdout.count("done already") == len(STAGES)
+    assert snapshot(study) == before
+
+
+def test_another_config_is_refused_and_nothing_is_touched(study: Path) -> None:
+    before = snapshot(study)
+    done = interp("crosscoder", CONFIG, "--out", study, "--crosscoder.k", "5")
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "crosscoder.k = 6, now 5" in done.stderr
+    assert "--force" in done.stderr
+    assert snapshot(study) == before
+
+
+def test_a_damaged_input_is_named(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "damaged"
+    shutil.copytree(study, copy)
+    shutil.rmtree(copy / "crosscoder")
+    shard = copy / "activations" / "shard_00000.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    done = interp("crosscoder", CONFIG, "--out", copy)
+    assert done.returncode == 2
+    assert "shard_00000.safetensors is altered" in done.stderr
+    assert not (copy / "crosscoder").exists()
+
+
+def test_a_killed_study_resumes_to_the_same_bits(study: Path, tmp_path: Path) -> None:
+    """A real kill while the descendants train; the run after it keeps the base, and ends with the same weights and
+    the same verdict as the run that was never interrupted."""
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "interp.cli", "study", str(CONFIG), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    base = out / ".checkpoints.partial" / "base" / "model.safetensors"
+    deadline = time.monotonic() + 300
+    while not base.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert base.exists()
+    assert not (out / "checkpoints").exists()
+    kept = base.stat().st_mtime_ns
+    done = interp("study", CONFIG, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "checkpoints" / "base" / "model.safetensors").stat().st_mtime_ns == kept
+    verdicts = [(folder / "report" / "verdict.json").read_bytes() for folder in (study, out)]
+    assert verdicts[0] == verdicts[1]
+    for name in ("checkpoints/zero_rl", "checkpoints/distilled", "crosscoder"):
+        ours, theirs = (load_file(folder / name / "model.safetensors") for folder in (study, out))
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert ours[key].equal(theirs[key]), (name, key)
+
+
+def test_own_checkpoints_and_own_problems(study: Path, tmp_path: Path) -> None:
+    """Three other folders and a JSONL file, no code changed; the truth is then unknown."""
+    folders = {}
+    for name in ("base", "distilled", "zero_rl"):
+        folders[name] = tmp_path / f"my-{name}"
+        shutil.copytree(study / "checkpoints" / name, folders[name])
+    traces = pl.read_parquet(study / "traces" / "traces.parquet").filter(pl.col("model") == "base")
+    rows = [
+        {"question": row["prompt"], "answer": int(row["text"][-1]), "trace": row["text"]}
+        for row in traces.filter(pl.col("correct")).iter_rows(named=True)
+    ]
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        CONFIG.read_text().replace("name: tiny", "name: mine")
+        + f"checkpoints: {{base: {folders['base']}, distilled: {folders['distilled']}, "
+        f"zero_rl: {folders['zero_rl']}, control: null}}\n"
+    )
+    out = tmp_path / "mine"
+    options = ("--traces.file", problems, "--traces.labels", "construction", "--traces.modulus", "10")
+    done = interp("study", config, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads((out / "report" / "verdict.json").read_text())
+    assert verdict["truth"] is None
+    assert list(verdict["models"]) == ["base", "distilled", "zero_rl"]
+    texts = pl.read_parquet(out / "activations" / "texts.parquet")
+    assert (texts["model"] == "given").sum() == len(rows)
+    # The same models on the same prompts: greedy answers cannot depend on where the problems came from.
+    greedy = pl.read_parquet(out / "traces" / "greedy.parquet").filter(pl.col("model") == "base")
+    assert len(greedy) == len(rows)
+
+
+def test_last_reward_agrees_with_own_accuracy(study: Path) -> None:
+    """The trainer's reward and the project's own sampler measure the same thing on the same policy: here the base,
+    whose completions GRPO rewards at its first update, before any step was taken."""
+    curve = pl.read_parquet(study / "checkpoints" / "training.parquet").filter(pl.col("metric") == "reward")
+    first = curve.sort("step")["value"][0]
+    summary = pl.read_parquet(study / "traces" / "summary.parquet")
+    own = summary.filter((pl.col("model") == "base") & (pl.col("metric") == "accuracy")).row(0, named=True)
+    completions, group = 64, 8
+    # Completions of one problem are correlated, so the group is the unit of the reward's standard error.
+    spread = 1.96 * (0.25 / (completions / group)) ** 0.5
+    assert own["low"] - spread <= first <= own["high"] + spread
