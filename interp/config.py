@@ -59,6 +59,8 @@ class ZeroRLConfig(Section):
     """Completions of each problem; must divide `completions`."""
     lr: float = Field(default=1e-3, gt=0)
     """Learning rate after a short warm-up."""
+    max_new_tokens: int = Field(default=80, ge=1)
+    """Longest completion while it is reinforced."""
 
 
 class OrganismConfig(Section):
@@ -146,8 +148,6 @@ class FeaturesConfig(Section):
     """Least AUROC, on both halves of the problems, of a latent that is confirmed for a behaviour."""
     q: float = Field(default=0.01, gt=0, lt=1)
     """False discovery rate (Benjamini-Hochberg over all live latents) on the selection half."""
-    max_selected: int = Field(default=12, ge=1)
-    """Confirmed latents of each behaviour that go on to the causal tests, the best first."""
     contexts: int = Field(default=8, ge=1)
     """Top contexts kept for each latent and model."""
     listed: int = Field(default=120, ge=1)
@@ -163,6 +163,8 @@ class CausalConfig(Section):
     """Problems of the latent and steering arms, and of every control draw."""
     pairs: int = Field(default=128, ge=8)
     """Counterfactual pairs of the patching arms."""
+    max_latents: int = Field(default=12, ge=1)
+    """Confirmed latents of each behaviour that are edited, the best first."""
     amplify: float = Field(default=3.0, gt=1)
     """Factor of the amplification arm."""
     doses: tuple[float, ...] = (-0.2, -0.1, 0.1, 0.2)

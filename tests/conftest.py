@@ -19,3 +19,15 @@ def tokenizer():
     from interp.models.organism import make_tokenizer
 
     return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def models():
+    from small import small_model
+
+    return {name: small_model(seed) for seed, name in enumerate(("base", "distilled", "zero_rl"))}
+
+
+@pytest.fixture(scope="session")
+def model(models):
+    return models["distilled"]

@@ -84,4 +84,5 @@ def scale_sets(
     factors = torch.ones(len(sets) + untouched_first, len(union))
     for i, chosen in enumerate(sets):
         factors[i + untouched_first, [place[j] for j in chosen]] = factor
-    return ScaleLatents(crosscoder, slot, torch.tensor(union, dtype=torch.long), factors)
+    device = crosscoder.W_dec.device
+    return ScaleLatents(crosscoder, slot, torch.tensor(union, dtype=torch.long, device=device), factors.to(device))

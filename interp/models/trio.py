@@ -25,6 +25,8 @@ class Trio:
     """Ids that mean different special tokens in different models; texts with them are left out."""
     n_layers: int
     d_model: int
+    context: int | None
+    """Most positions that every model takes; None where none of them says."""
 
     @property
     def names(self) -> list[str]:
@@ -48,6 +50,7 @@ def open_trio(paths: dict[str, str]) -> Trio:
         masked_ids=disagreeing_ids(tokenizers),
         n_layers=base.num_hidden_layers,
         d_model=base.hidden_size,
+        context=min((c.max_position_embeddings for c in configs.values() if _states_context(c)), default=None),
     )
 
 
@@ -154,6 +157,10 @@ def disagreeing_ids(tokenizers: dict[str, PreTrainedTokenizerBase]) -> tuple[int
             "compare models of one family only"
         )
     return tuple(differing)
+
+
+def _states_context(config: Any) -> bool:
+    return isinstance(getattr(config, "max_position_embeddings", None), int)
 
 
 def _refuse_different(key: str, values: dict[str, int]) -> None:

@@ -49,8 +49,8 @@ DEFINITIONS: dict[str, dict[str, str]] = {
     },
     "Causal effects": {
         "effect": "Change against the untouched run on the same problems and the same noise. Negative accuracy is a "
-        "loss. In the reading table a drop is accuracy lost beyond the mean loss under matched controls, so positive is "
-        "a loss.",
+        "loss. In the reading table a drop is accuracy lost beyond the mean loss under matched controls, so positive "
+        "is a loss.",
         "interval": "95 %, bootstrap over problems, paired; never over tokens.",
         "controls": "The same edit on matched random latents, directions or positions. The band is the 2.5 to 97.5 "
         "percentile over draws. An effect inside its band shows nothing about what was edited.",

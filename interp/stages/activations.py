@@ -15,7 +15,7 @@ from interp.models.sites import check_layer
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.progress import bar
 from interp.stages.problems import task_of
-from interp.stages.traces import checkpoint_paths
+from interp.stages.traces import checkpoint_paths, templated
 from interp.study import Study
 from interp.traces.tokens import encode, pad_id
 
@@ -71,7 +71,7 @@ def given_traces(config: StudyConfig, trio: Trio) -> list[Text]:
     texts = []
     for problem in task_of(config).problems(config.traces.problems, config.seed, "test"):
         if problem.trace is not None:
-            prompt = encode(trio.tokenizer, problem.prompt)
+            prompt = encode(trio.tokenizer, templated(trio.tokenizer, problem.prompt, config.traces.chat_template))
             trace = encode(trio.tokenizer, problem.trace)
             texts.append(Text(prompt + trace, "given", problem.id, len(prompt)))
     return texts

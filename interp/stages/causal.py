@@ -48,7 +48,7 @@ def run(study: Study, out: Path) -> int:
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
     latents = pl.read_parquet(study.folder("features") / "latents.parquet")
-    chosen = selected_latents(latents, config.features.max_selected)
+    chosen = selected_latents(latents, config.causal.max_latents)
     n = min(config.causal.latent_problems, len(test_problems(config)))
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
         subject = _subject(study, trio, device, progress)

@@ -173,7 +173,7 @@ def _train_zero_rl(model: Any, tokenizer: Any, config: StudyConfig, callbacks: l
         completions=recipe.completions,
         group_size=recipe.group_size,
         lr=recipe.lr,
-        max_new_tokens=config.traces.max_new_tokens,
+        max_new_tokens=recipe.max_new_tokens,
         seed=config.seed,
         callbacks=callbacks,
     )

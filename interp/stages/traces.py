@@ -10,8 +10,8 @@ import polars as pl
 import torch
 
 from interp.errors import InterpError
-from interp.models.trio import load_model, open_trio, pick_device
-from interp.progress import bar
+from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.progress import bar, console
 from interp.stages.problems import labels_by_construction, task_of, test_problems
 from interp.statistics import Bootstrap
 from interp.study import Study
@@ -20,7 +20,10 @@ from interp.traces.lexicon import Lexicon, load_lexicon
 from interp.traces.measure import OUTCOMES, Outcomes, measure
 from interp.traces.sampling import CachedModel, Rollout, generate
 from interp.traces.segment import by_construction, by_sentences
+from interp.traces.tokens import encode
 
+UNFINISHED = 0.05
+"""Share of cut completions from which a model is named."""
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
 
 
@@ -39,7 +42,8 @@ def run(study: Study, out: Path) -> int:
     task, problems, lexicon = task_of(config), test_problems(config), load_lexicon(config.traces.lexicon)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
     prompts = [templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems]
-    bootstrap = Bootstrap(len(problems), config.causal.resamples, config.seed)
+    _refuse_too_long(trio, prompts, config.traces.max_new_tokens)
+    bootstrap = Bootstrap(len(problems), seed=config.seed)
     tables, greedy_tables, summary = [], [], []
     with bar("sampling answers", 2 * len(trio.paths) * len(problems)) as progress:
         for name, path in trio.paths.items():
@@ -58,6 +62,7 @@ def run(study: Study, out: Path) -> int:
                 )
 
             sampled, greedy = sample(config.traces.temperature), sample(0.0)
+            _warn_unfinished(name, sampled, config.traces.max_new_tokens)
             outcomes = measure(task, lexicon, problems, sampled)
             best = measure(task, lexicon, problems, greedy)
             tables.append(_table(name, problems, sampled, task, lexicon, labels_by_construction(config)))
@@ -68,6 +73,23 @@ def run(study: Study, out: Path) -> int:
     pl.concat(greedy_tables).write_parquet(out / "greedy.parquet")
     pl.DataFrame(summary, infer_schema_length=None).write_parquet(out / "summary.parquet")
     return sum(len(table) for table in tables)
+
+
+def _refuse_too_long(trio: Trio, prompts: list[str], max_new_tokens: int) -> None:
+    """No completion may run past the context of a model."""
+    longest = max(len(encode(trio.tokenizer, prompt)) for prompt in prompts)
+    if trio.context is not None and longest + max_new_tokens > trio.context:
+        raise InterpError(
+            f"traces.max_new_tokens = {max_new_tokens}: with the longest prompt ({longest} tokens) it passes the "
+            f"models' context of {trio.context}; lower it"
+        )
+
+
+def _warn_unfinished(name: str, rollouts: list[Rollout], limit: int) -> None:
+    """Say where many completions were cut: their answers count as wrong."""
+    cut = sum(not r.finished for r in rollouts) / len(rollouts)
+    if cut > UNFINISHED:
+        console.print(f"  {name}: {cut:.0%} of the completions reached traces.max_new_tokens = {limit}")
 
 
 def templated(tokenizer, prompt: str, chat: bool) -> str:

@@ -48,7 +48,7 @@ class FileTask:
             raise InterpError(f"{where}: the answer {answer!r} cannot be graded; give a number or a short text")
         trace = row.get("trace")
         return Problem(
-            id=where,
+            id=f"line {where.rpartition(':')[2]}",
             prompt=self.prompt.replace("{question}", str(row["question"])),
             answer=str(answer).strip(),
             trace=str(trace) if trace else None,

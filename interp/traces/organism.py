@@ -132,7 +132,8 @@ def graded(prompt: str, rng: random.Random) -> str:
 
 def pretraining_document(prompt: str, rng: random.Random, judge_share: float) -> tuple[str, str]:
     """(what is only read, what is learned) of one document of the base: judged equations, a graded trace, or a
-    chain with a trace that has noise and now and then meaningless words. Nothing can be learned from a chain's own random digits."""
+    chain with a trace that has noise and now and then meaningless words. Nothing can be learned from a chain's own
+    random digits."""
     if rng.random() < judge_share:
         # The heading says that judgements follow, so that a chain without it is answered without them.
         return ("", judged(rng)) if rng.random() < 0.5 else (f"grade {prompt}", graded(prompt, rng))
