@@ -56,7 +56,7 @@ def _dispatch(words: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         return _help(command)
     study, force = parse(rest)
-    _prepare(study.config)
+    prepare(study.config)
     if command == "study":
         run_study(study, force=force)
         from interp.summary import print_summary
@@ -72,7 +72,6 @@ def parse(words: list[str]) -> tuple[Study, bool]:
 
     YAML keys and command-line keys pass the same check, so that both are refused in the same words.
     """
-    import yaml
 
     positional: list[str] = []
     settings: dict[str, str] = {}
@@ -98,9 +97,25 @@ def parse(words: list[str]) -> tuple[Study, bool]:
     if settings:
         raw = config.model_dump(mode="json")
         for key, value in settings.items():
-            _set(raw, key, yaml.safe_load(value))
+            _set(raw, key, _read(key, value))
         config = check_config(raw, "command line")
     return Study(config, Path(out) if out else Path("results") / config.name), force
+
+
+def _read(key: str, value: str) -> Any:
+    """A value as YAML reads it; as it stands where the key wants a text."""
+    import yaml
+
+    model: Any = StudyConfig
+    for name in key.split("."):
+        field = getattr(model, "model_fields", {}).get(name)
+        model = None if field is None else field.annotation
+    if model is str or (model == (str | None) and value != "null"):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InterpError(f"--{key} {value}: not YAML: {' '.join(str(error).split())}") from error
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -150,7 +165,7 @@ def _help(command: str) -> int:
     return 0
 
 
-def _prepare(config: StudyConfig) -> None:
+def prepare(config: StudyConfig) -> None:
     """Keep the libraries quiet, off the network where every checkpoint is a local folder, and deterministic."""
     import warnings
 

@@ -16,7 +16,7 @@ MODELS = ("base", "distilled", "zero_rl", "control")
 class Section(BaseModel):
     """A part of the config: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class TaskConfig(Section):
@@ -144,8 +144,8 @@ class CrosscoderSection(Section):
 
 
 class FeaturesConfig(Section):
-    auroc: float = Field(default=0.7, gt=0.5, le=1)
-    """Least AUROC, on both halves of the problems, of a latent that is confirmed for a behaviour."""
+    auroc: float = Field(default=0.55, gt=0.5, le=1)
+    """Least AUROC on both halves of a confirmed latent; one that fires on a tenth of a behaviour's tokens has .55."""
     q: float = Field(default=0.01, gt=0, lt=1)
     """False discovery rate (Benjamini-Hochberg over all live latents) on the selection half."""
     contexts: int = Field(default=8, ge=1)
@@ -223,6 +223,8 @@ def load_config(path: Path) -> StudyConfig:
 
     try:
         raw = yaml.safe_load(path.read_text()) or {}
+    except UnicodeDecodeError as error:
+        raise InterpError(f"config {path}: not YAML: {error.reason}; give the path of a text file") from error
     except OSError as error:
         raise InterpError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
     except yaml.YAMLError as error:
@@ -280,6 +282,11 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         raise InterpError(
             f"config {where}: organism.n_heads = {config.organism.n_heads} does not divide "
             f"d_model = {config.organism.d_model}"
+        )
+    if config.organism.d_model // config.organism.n_heads % 2:
+        raise InterpError(
+            f"config {where}: organism.n_heads = {config.organism.n_heads} gives d_model = {config.organism.d_model} "
+            "heads of odd width, and rotary positions turn pairs; choose another"
         )
     if "{question}" not in config.traces.prompt:
         raise InterpError(f"config {where}: traces.prompt = {config.traces.prompt!r} lacks {{question}}; add it")

@@ -48,8 +48,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not folder.exists():
         return None
     try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return {"files": manifest["files"], "config_hash": manifest["config_hash"], **manifest}
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InterpError(
             f"{folder}: {MANIFEST} is missing or damaged; remove the folder to run the stage again"
         ) from error
@@ -101,15 +102,19 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise InterpError(
                 f"{folder}: the disk is full; free some space and run again (what is done is kept), or move with --out"
             ) from error
+        # NotADirectoryError, PermissionError, FileExistsError ... on the way to the folder itself
+        if isinstance(error, (NotADirectoryError, FileExistsError, PermissionError)):
+            raise InterpError(f"{folder}: {error.strerror}; choose another place with --out") from error
         raise
 
 
 def publish(scratch: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest with every file's checksum and put `scratch` in the place of `folder` at once."""
-    (scratch / ".key").unlink()
-    files = sorted(p for p in scratch.rglob("*") if p.is_file())
+    key = scratch / ".key"  # taken away last: what is interrupted before is found again
+    files = sorted(p for p in scratch.rglob("*") if p.is_file() and p not in (key, scratch / MANIFEST))
     manifest["files"] = {str(p.relative_to(scratch)): file_digest(p) for p in files}
     (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    key.unlink()
     if folder.exists():
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)

@@ -54,5 +54,4 @@ def byte_tokenizer(texts, vocab_size=300, eos="<|end|>", special_first=True):
         show_progress=False,
     )
     inner.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=eos)
-    return tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=eos)

@@ -77,6 +77,8 @@ class Store:
         Raises:
             InterpError: a shard is damaged, or the store is larger than half of the memory.
         """
+        if not self.shards:
+            raise InterpError(f"{self.folder}: no rows; lower activations.skip_first, or give longer texts")
         parts = [self._shard(i) for i in range(self.shards)]
         if len(parts) == 1:
             return parts[0]

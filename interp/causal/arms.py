@@ -44,10 +44,11 @@ def text_arms(
     several = spelled_by_several(subject.tokenizer, subject.lexicon, single)
     names = [STYLE, FUNCTION, BOTH] if construction else [STYLE]
     banned = torch.zeros(len(names), vocab, dtype=torch.bool)
-    banned[[i for i, name in enumerate(names) if name != FUNCTION], :] = _one_hot(single, vocab)
+    wordless = torch.tensor([name != FUNCTION for name in names])
+    banned[wordless] = _one_hot(single, vocab)
     again = Recomputation(pieces)
     echoed = [i for i, name in enumerate(names) if name != STYLE]
-    edits = [ban(banned, several), *([again.echo(echoed)] if echoed else [])]
+    edits = [ban(banned, several, wordless), *([again.echo(echoed)] if echoed else [])]
     edited = [subject.outcomes(r) for r in subject.run(len(untouched), len(names), edits=edits)]
     controls = _text_controls(subject, pieces, [*single], again, n_controls, n_control_problems, construction)
     arms = {name: Arm(outcome, controls[name]) for name, outcome in zip(names, edited, strict=True)}
@@ -244,5 +245,8 @@ def latent_verdict_arms(
     several = spelled_by_several(subject.tokenizer, subject.lexicon, single)
     slot = list(subject.models).index(subject.name)
     edit: ScaleLatents = scale_sets(cc, slot, [list(group)], 0.0, untouched_first=False)
-    rollouts = subject.run(n, 1, edit=edit, edits=[ban(_one_hot(single, vocab)[None], several)])[0]
+    without_markers = ban(_one_hot(single, vocab)[None], several, torch.tensor([True]))
+    rollouts = subject.run(n, 1, edit=edit, edits=[ban(_one_hot(single, vocab)[None], several, torch.tensor([True]))])[
+        0
+    ]
     return {FUNCTION: ablation, BOTH: Arm(subject.outcomes(rollouts), ablation.controls)}

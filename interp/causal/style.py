@@ -42,9 +42,14 @@ def spelled_by_several(
     return found
 
 
-def ban(banned: Bool[Tensor, "copies vocab"], endings: Sequence[tuple[list[int], int]] = ()) -> LogitEdit:
-    """Forbid each copy its own ids; `endings` forbids copies that ban anything the last token of longer markers."""
-    bans_any = banned.any(1)
+def ban(
+    banned: Bool[Tensor, "copies vocab"],
+    endings: Sequence[tuple[list[int], int]] = (),
+    ends: Bool[Tensor, " copies"] | None = None,
+) -> LogitEdit:
+    """Forbid each copy its own ids; `endings` forbids the copies `ends` (None: those that ban anything) the last
+    token of longer markers."""
+    bans_any = banned.any(1) if ends is None else ends
 
     def edit(
         tokens: Int[Tensor, "batch time"], logits: Float[Tensor, "batch vocab"], copy: Int[Tensor, " batch"]
@@ -52,6 +57,8 @@ def ban(banned: Bool[Tensor, "copies vocab"], endings: Sequence[tuple[list[int],
         logits.masked_fill_(banned.to(logits.device)[copy], -torch.inf)
         for before, last in endings:
             n = len(before)
+            if tokens.shape[1] < n:
+                continue
             prefix = torch.tensor(before, device=tokens.device)
             spelled = (tokens[:, -n:] == prefix).all(1) & bans_any.to(tokens.device)[copy]
             logits[spelled, last] = -torch.inf

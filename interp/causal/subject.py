@@ -88,7 +88,8 @@ def _bootstrap(n: int, resamples: int, seed: int) -> Bootstrap:
 
 @torch.inference_mode()
 def perplexity(model: PreTrainedModel, rollouts: Sequence[Rollout], batch_size: int = 256) -> float:
-    """exp of the mean negative log-probability a token (nats) of completions under a model."""
+    """exp of the mean negative log-probability a token (nats) of completions under a model; +inf where they say
+    nothing."""
     total, count = 0.0, 0
     for start in range(0, len(rollouts), batch_size):
         batch = [r for r in rollouts[start : start + batch_size] if r.completion_ids]
@@ -104,4 +105,4 @@ def perplexity(model: PreTrainedModel, rollouts: Sequence[Rollout], batch_size: 
         counted = (at >= first) & (at < last)
         total += float(logp[counted].sum())
         count += int(counted.sum())
-    return float(torch.tensor(-total / max(1, count)).exp())
+    return float(torch.tensor(-total / count).exp()) if count else float("inf")

@@ -62,6 +62,9 @@ def read(arm: Arm, untouched: Outcomes, bound: float, bootstrap: Bootstrap) -> R
     """Compare a drop with the equivalence bound."""
     loss, control = losses(arm, untouched)
     drop = bootstrap.difference(loss - control)
+    if not loss.any():  # no resample can vary it; a change on 1 - .025^(1/n) of the problems would have been seen
+        edge = 1 - 0.025 ** (1 / len(loss))
+        drop = Interval(drop.estimate, drop.estimate - edge, drop.estimate + edge)
     reading = "drop" if drop.low > bound else "no drop" if drop.high < bound else "undetermined"
     needed = problems_needed(drop, len(loss), bound) if reading == "undetermined" else None
     return Reading(drop, control, reading, needed)
@@ -80,7 +83,8 @@ def mediated_fraction(
         why = f"the gain over the base, {gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}], may be 0"
         return gain, Refused(why)
     loss, control = losses(arm, untouched)
-    draws = bootstrap.sums(loss - control) / bootstrap.sums(gained)
+    below = bootstrap.sums(gained)
+    draws = bootstrap.sums(loss - control)[below != 0] / below[below != 0]
     return gain, bootstrap.interval(float((loss - control).sum() / gained.sum()), draws)
 
 

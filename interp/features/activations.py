@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse import csc_array, csr_array, vstack
 from torch import Tensor
 
@@ -34,7 +34,7 @@ def size(f: csc_array) -> tuple[int, int]:
     return f.shape[0], f.shape[1]
 
 
-def column(f: csc_array, latent: int) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, " active"]]:
+def column(f: csc_array, latent: int) -> tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]]:
     """(rows, values) where a latent is active."""
     start, end = f.indptr[latent], f.indptr[latent + 1]
     return f.indices[start:end], f.data[start:end]

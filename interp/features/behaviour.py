@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,8 @@ class Scores:
 
 def selection_half(problems: list[str]) -> Bool[np.ndarray, " rows"]:
     """Whether each row's problem belongs to the half on which latents are chosen."""
-    # A prefix of its own: the task splits its problems by the same checksum of the bare text.
-    return np.array([zlib.crc32(f"half {p}".encode()) % 2 == 0 for p in problems])
+    # Not a checksum: the task splits its problems by one, and checksums of all its test problems share their parity.
+    return np.array([hashlib.sha256(p.encode()).digest()[0] % 2 == 0 for p in problems])
 
 
 def score(f: csc_array, positive: Bool[np.ndarray, " rows"], negative: Bool[np.ndarray, " rows"]) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError
 
@@ -86,6 +86,9 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     folder = str(Path(path).expanduser()) if Path(path).expanduser().exists() else path
+    if Path(folder).is_dir() and not any(Path(folder).glob("*token*")):
+        # transformers 5 would make up an empty one.
+        raise InterpError(f"checkpoints.{name} = {path}: no tokenizer in the folder; save it beside the model")
     try:
         # For some architectures AutoTokenizer puts its own class, with its own decoder, in the place of a generic one
         # that the folder declares (transformers 5: Qwen2); a word-level tokenizer would then lose its spaces.
@@ -114,13 +117,18 @@ def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(Path(path).expanduser()) if Path(path).expanduser().exists() else path,
             dtype=torch.float32 if device.type == "cpu" else "auto",
+            output_loading_info=True,
         )
     except Exception as error:  # each weights format raises its own kind
         raise InterpError(f"checkpoints.{name} = {path}: the weights cannot be read ({_one_line(error)})") from error
-    return cast("PreTrainedModel", model.to(cast(Any, device)).eval())
+    model, found = loaded
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        lacking = ", ".join(sorted(found["missing_keys"])[:3])
+        raise InterpError(f"checkpoints.{name} = {path}: the weights lack {lacking}; save the whole model")
+    return model.to(device).eval()
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -79,4 +79,7 @@ class ChainTask:
         return self.answer_of(completion) == problem.answer
 
     def true_result(self, a: str, op: str, b: str) -> str | None:
-        return str(apply(int(a), op, int(b))) if op in OPERATORS else None
+        try:
+            return str(apply(int(a), op, int(b))) if op in OPERATORS else None
+        except ValueError:  # a decimal, which this arithmetic has none of
+            return None

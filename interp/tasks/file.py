@@ -16,7 +16,9 @@ from interp.tasks.base import Problem
 
 _ENDING = re.compile(r"####\s*(.+?)\s*$", re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?(?:/\d+)?")
+_PLAIN = re.compile(r"-?[\d,]*\.?\d*(?:/\d+)?")
+_NOT_FINITE = (float("inf"), float("-inf"))
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,16 @@ class FileTask:
         for column in ("question", "answer"):
             if column not in row:
                 raise InterpError(f"{where}: no column {column!r}; {nearest(column, row)}")
-        answer = row["answer"]
-        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+        question, answer = row["question"], row["answer"]
+        if not isinstance(question, (str, int, float)) or not str(question).strip():
+            raise InterpError(f"{where}: the question {question!r} says nothing; give a text")
+        if (
+            isinstance(answer, bool)
+            or not isinstance(answer, (str, int, float))
+            or not str(answer).strip()
+            or answer in _NOT_FINITE
+            or answer != answer
+        ):
             raise InterpError(f"{where}: the answer {answer!r} cannot be graded; give a number or a short text")
         trace = row.get("trace")
         return Problem(
@@ -89,8 +99,15 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InterpError(f"{path}: not a text file ({error.reason}); give JSONL or Parquet") from error
+
+
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -118,11 +135,16 @@ def same_answer(gold: str, stated: str) -> bool:
     """Equal as text, as numbers, or as mathematics (math-verify)."""
     if gold.strip().lower() == stated.strip().lower():
         return True
-    try:
-        return Fraction(gold.replace(",", "")) == Fraction(stated.replace(",", ""))
-    except (ValueError, ZeroDivisionError):
-        pass
+    if _PLAIN.fullmatch(gold) and _PLAIN.fullmatch(stated):  # no exponents: 1e999999999 would be written out
+        try:
+            return Fraction(gold.replace(",", "")) == Fraction(stated.replace(",", ""))
+        except (ValueError, ZeroDivisionError):
+            return False
+    import logging
+
     from math_verify import parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
 
     # No timeout: math-verify's uses signals, which only a main thread can take.
     left, right = (parse(f"${text}$", parsing_timeout=0) for text in (gold, stated))

@@ -31,7 +31,9 @@ def token_offsets(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> lis
         before = decode(tokenizer, ids[start:i])
         grown = decode(tokenizer, ids[start : i + 1])
         length = max(0, len(grown) - len(before))
-        offsets.append((done, done + length))
+        # A piece that goes on with a character half written covers that character too.
+        first = done - 1 if done and before.endswith("\ufffd") else done
+        offsets.append((first, done + length))
         done += length
     return offsets
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from interp.errors import InterpError
 
@@ -45,7 +46,11 @@ class Lexicon:
 
     def marker_spans(self, text: str) -> list[Span]:
         """Every marker in `text`, in order, not overlapping, the longest phrase first."""
-        return [Span(m.start(), m.end(), self.class_of[m.group().lower()]) for m in self._pattern.finditer(text)]
+        return [
+            Span(m.start(), m.end(), self.class_of[m.group().lower()])
+            for m in self._pattern.finditer(text)
+            if m.group().lower() in self.class_of  # IGNORECASE also folds a long s and a dotless i
+        ]
 
     def is_marker(self, piece: str) -> bool:
         """Whether a piece of text, stripped, is exactly a marker."""
@@ -66,9 +71,9 @@ def load_lexicon(name_or_path: str) -> Lexicon:
         lexicon = Lexicon(
             name=raw["name"],
             version=int(raw["version"]),
-            markers={label: tuple(p.lower() for p in phrases) for label, phrases in raw["markers"].items()},
-            mathematical=tuple(raw["mathematical"]),
-            neutral=tuple(raw["neutral"]),
+            markers={label: tuple(p.lower() for p in _listed(phrases)) for label, phrases in raw["markers"].items()},
+            mathematical=tuple(_listed(raw["mathematical"])),
+            neutral=tuple(_listed(raw["neutral"])),
         )
     except OSError as error:
         raise InterpError(f"lexicon {name_or_path!r}: {error.strerror}; give a bundled name or a JSON file") from error
@@ -78,8 +83,16 @@ def load_lexicon(name_or_path: str) -> Lexicon:
     return lexicon
 
 
+def _listed(phrases: Any) -> list[str]:
+    if not isinstance(phrases, list):
+        raise TypeError(f"{phrases!r} is not a list")
+    return phrases
+
+
 def _refuse_repeats(lexicon: Lexicon, path: Path) -> None:
     phrases = [p for group in lexicon.markers.values() for p in group] + [w.lower() for w in lexicon.neutral]
+    if not lexicon.class_of:
+        raise InterpError(f"lexicon {path}: no marker; list at least one")
     if not all(p.strip() for p in phrases):
         raise InterpError(f"lexicon {path}: an empty phrase; remove it")
     repeated = sorted({p for p in phrases if phrases.count(p) > 1})

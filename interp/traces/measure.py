@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float
@@ -78,6 +79,11 @@ def measure(task: Task, lexicon: Lexicon, problems: Sequence[Problem], rollouts:
     )
 
 
+def equal(a: str, b: str) -> bool:
+    """Whether two numbers are the same, however they are spelled."""
+    return a == b or Fraction(a) == Fraction(b)
+
+
 def verification(task: Task, text: str) -> tuple[int, int]:
     """(wrong steps that were followed by their correct recomputation, wrong steps) of a text."""
     again_of = {first.start: again for first, again in recomputations(text)}
@@ -85,9 +91,9 @@ def verification(task: Task, text: str) -> tuple[int, int]:
     repaired = wrong = 0
     for equation in equations(text):
         truth = task.true_result(*equation.operands)
-        if equation.start in second or truth is None or truth == equation.result:
+        if equation.start in second or truth is None or equal(truth, equation.result):
             continue
         wrong += 1
         again = again_of.get(equation.start)
-        repaired += again is not None and again.result == truth
+        repaired += again is not None and equal(again.result, truth)
     return repaired, wrong

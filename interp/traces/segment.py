@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from interp.traces.lexicon import Lexicon, Span
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
-_EQUATION = re.compile(rf"(?<![\w.])({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
+_EQUATION = re.compile(rf"(?<![\w.])(?<!\d,)({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
+_LONGER = re.compile(r"[\d)]\s*[-+*/×÷]\s*$")
+"""What stands before the last two operands of a longer sum."""
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 REFLECTION, VERIFICATION = "reflection", "verification"
 BEHAVIOURS = (REFLECTION, VERIFICATION)
@@ -33,7 +35,11 @@ class Equation:
 
 def equations(text: str) -> list[Equation]:
     """Every equation of a text, in order."""
-    return [Equation(m.start(), m.end(), *m.groups()) for m in _EQUATION.finditer(text)]
+    return [
+        Equation(m.start(), m.end(), *m.groups())
+        for m in _EQUATION.finditer(text)
+        if not _LONGER.search(text, 0, m.start())
+    ]
 
 
 def recomputations(text: str) -> list[tuple[Equation, Equation]]:
@@ -46,7 +52,9 @@ def by_construction(text: str) -> list[Span]:
     """Verification is the equation worked again; reflection is what stands between it and the one it doubts."""
     spans = []
     for first, again in recomputations(text):
-        spans.append(Span(first.end, again.start, REFLECTION))
+        between = text[first.end : again.start]
+        if between.strip():  # a token begins with its space, which would draw the next equation in
+            spans.append(Span(first.end, first.end + len(between.rstrip()), REFLECTION))
         spans.append(Span(again.start, again.end, VERIFICATION))
     return spans
 

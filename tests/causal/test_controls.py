@@ -35,7 +35,7 @@ def test_each_control_is_among_the_nearest_of_its_latent():
     selected = alive[::40].tolist()
     for chosen in matched_latents(selected, firing, norm, 30, np.random.default_rng(1)):
         for j, control in zip(selected, chosen, strict=True):
-            distance = np.hypot(*(np.log(v / v[j])[alive] / s for v, s in zip((firing, norm), spread, strict=True)))
+            distance = np.hypot(*(np.log(v[alive] / v[j]) / s for v, s in zip((firing, norm), spread, strict=True)))
             rank = np.argsort(np.argsort(distance))[np.searchsorted(alive, control)]
             # Selected ones and those drawn before stand aside.
             assert rank <= NEIGHBOURS + 2 * len(selected)

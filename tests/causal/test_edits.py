@@ -34,7 +34,9 @@ def test_the_change_is_the_sum_of_the_latents_changes_in_input_units(slot, facto
         d = cc.W_dec[j, slot].double() / cc.scale[slot].double()
         wanted += (factor - 1) * f[:, j, None] * d
     edit = scale_sets(cc, slot, [chosen], factor, untouched_first=False)
-    torch.testing.assert_close(edit.delta(x, torch.zeros(len(x), dtype=torch.long)).double(), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        edit.delta(x, torch.zeros(len(x), dtype=torch.long)).double(), wanted, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_ablation_keeps_the_error_term():

@@ -1,0 +1,84 @@
+import json
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interp.activations.store import StoreWriter, open_store
+from interp.errors import InterpError
+
+NAMES = ["base", "distilled"]
+
+
+def rows(n, seed=0):
+    return 10 * torch.randn(n, 2, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def write(folder, parts, shard_rows):
+    folder.mkdir(exist_ok=True)
+    writer = StoreWriter(folder, NAMES, "blocks.7.hook_resid_post", shard_rows)
+    for part in parts:
+        writer.add(part)
+    n = sum(len(p) for p in parts)
+    writer.close(pl.DataFrame({"text": [0] * n, "position": list(range(n)), "token": [5] * n}))
+    assert writer.rows == n
+    return open_store(folder)
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(sum), shard_rows=st.integers(1, 12))
+@settings(max_examples=25, deadline=None)
+def test_what_is_written_is_read_in_bf16_exactly_however_it_is_cut(tmp_path_factory, sizes, shard_rows):
+    parts = [rows(n, i) for i, n in enumerate(sizes)]
+    store = write(tmp_path_factory.mktemp("store"), parts, shard_rows)
+    assert store.tensor().dtype == torch.bfloat16
+    assert torch.equal(store.tensor(), torch.cat(parts).bfloat16())
+    assert store.rows == sum(sizes) == len(store.index)
+    assert store.shards == -(-sum(sizes) // shard_rows)
+    assert (store.names, store.layer) == (NAMES, 7)
+
+
+def test_what_is_added_may_be_changed_afterwards(tmp_path):
+    part = rows(5)
+    expected = part.bfloat16().clone()
+    writer = StoreWriter(tmp_path, NAMES, "blocks.0.hook_resid_post", 100)
+    writer.add(part)
+    part.zero_()
+    writer.close(pl.DataFrame({"text": [0] * 5}))
+    assert torch.equal(open_store(tmp_path).tensor(), expected)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+def test_a_damaged_shard_is_named(tmp_path, damage):
+    store = write(tmp_path / "activations", [rows(30)], 10)
+    path = store.folder / "shard_00001.safetensors"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(whole[:-20] if damage == "cut" else b"no tensor")
+    with pytest.raises(InterpError, match="damaged") as caught:
+        store.tensor()
+    assert str(path) in str(caught.value)
+
+
+def test_a_store_larger_than_half_of_the_memory_is_refused(tmp_path, monkeypatch):
+    store = write(tmp_path / "activations", [rows(30)], 10)
+    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2)
+    store.tensor()
+    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2 - 2)
+    with pytest.raises(InterpError, match="half of the memory"):
+        store.tensor()
+
+
+def test_a_store_without_rows_is_refused_in_words(tmp_path):
+    """`activations.skip_first` beyond every text keeps nothing."""
+    store = write(tmp_path / "activations", [torch.zeros(0, 2, 6)], 10)
+    with pytest.raises(InterpError):
+        store.tensor()
+
+
+def test_the_description_is_plain_json(tmp_path):
+    write(tmp_path / "activations", [rows(3)], 10)
+    described = json.loads((tmp_path / "activations" / "store.json").read_text())
+    assert described == {"models": NAMES, "site": "blocks.7.hook_resid_post", "rows": 3, "shards": 1}

@@ -1,0 +1,123 @@
+"""Patching on a TransformerBridge around a model saved and loaded as a user's is."""
+
+import numpy as np
+import pytest
+import torch
+from small import LAYERS, small_model
+
+from interp.causal.pairs import make_pairs
+from interp.causal.patching import (
+    SITES,
+    hook_name,
+    log_probability,
+    open_bridge,
+    patch,
+    positions_mask,
+    random_positions,
+    run_side,
+    stacked,
+)
+from interp.models.trio import load_model
+
+from .samples import LEXICON, trace_table
+
+EVERY_SITE = [(layer, site) for layer in range(LAYERS) for site in SITES]
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patched")
+    small_model(4).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def bridge(folder, tokenizer):
+    return open_bridge(folder, load_model("distilled", folder, torch.device("cpu")), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def pairs(tokenizer):
+    return make_pairs(trace_table(tokenizer), tokenizer, LEXICON, 12)
+
+
+@pytest.fixture(scope="module")
+def sides(bridge, pairs):
+    return [run_side(bridge, pairs, corrupt, SITES, LAYERS) for corrupt in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def everywhere(sides):
+    return torch.ones_like(sides[0].ids, dtype=torch.bool)
+
+
+def test_the_bridge_measures_what_the_model_says(folder, sides, pairs):
+    model = load_model("distilled", folder, torch.device("cpu"))
+    for side, rows in zip(sides, ([p.clean for p in pairs], [p.corrupt for p in pairs]), strict=True):
+        for value, pair, row in zip(side.metric, pairs, rows, strict=True):
+            with torch.inference_mode():
+                logp = model(input_ids=torch.tensor([row])).logits[0].double().log_softmax(-1)
+            by_hand = sum(float(logp[t - 1, row[t]]) for t in range(pair.start, len(row)))
+            assert value == pytest.approx(by_hand, abs=1e-3)
+    assert not np.allclose(sides[0].metric, sides[1].metric)
+
+
+@pytest.mark.parametrize(("layer", "site"), EVERY_SITE)
+def test_a_run_patched_into_itself_is_itself_to_the_bit(bridge, pairs, sides, everywhere, layer, site):
+    for side in sides:
+        assert np.array_equal(patch(bridge, side, side, [hook_name(layer, site)], everywhere, pairs), side.metric)
+
+
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_the_whole_residual_stream_carries_everything(bridge, pairs, sides, everywhere, layer):
+    """Sufficiency and necessity of the cut through the network, to the bit, at every depth."""
+    clean, corrupt = sides
+    name = [hook_name(layer, "resid_pre")]
+    assert np.array_equal(patch(bridge, corrupt, clean, name, everywhere, pairs), clean.metric)
+    assert np.array_equal(patch(bridge, clean, corrupt, name, everywhere, pairs), corrupt.metric)
+
+
+def test_at_the_first_layer_the_marker_alone_carries_everything(bridge, pairs, sides):
+    """The sequences differ there only, and nothing has moved yet."""
+    clean, corrupt = sides
+    at_marker = positions_mask([p.changed for p in pairs], clean.ids.shape[1])
+    restored = patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], at_marker, pairs)
+    assert np.array_equal(restored, clean.metric)
+    later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], at_marker, pairs)
+    assert not np.allclose(later, clean.metric)
+
+
+def test_elsewhere_the_first_layer_carries_nothing(bridge, pairs, sides):
+    clean, corrupt = sides
+    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean.ids.shape[1])
+    assert np.array_equal(patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], where, pairs), corrupt.metric)
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_partial_patch_does_something(bridge, pairs, sides, everywhere, site):
+    clean, corrupt = sides
+    patched = patch(bridge, corrupt, clean, [hook_name(1, site)], everywhere, pairs)
+    assert not np.array_equal(patched, corrupt.metric)
+
+
+def test_padding_does_not_count(pairs):
+    assert len({len(p.clean) for p in pairs}) > 1
+    ids = stacked(pairs, corrupt=False)
+    logits = torch.randn(*ids.shape, 40, generator=torch.Generator().manual_seed(0))
+    changed = logits.clone()
+    for i, pair in enumerate(pairs):
+        changed[i, len(pair.clean) - 1 :] = 0
+        changed[i, : pair.start - 1] = 0
+    assert np.array_equal(log_probability(changed, pairs), log_probability(logits, pairs))
+
+
+def test_random_positions_are_as_many_before_the_continuation_and_not_at_the_marker(pairs):
+    rng = np.random.default_rng(0)
+    drawn = [random_positions(pairs, rng) for _ in range(20)]
+    for chosen in drawn:
+        for pair, positions in zip(pairs, chosen, strict=True):
+            assert len(set(positions)) == len(pair.changed)
+            assert not set(positions) & set(pair.changed)
+            assert all(2 <= p < pair.start for p in positions)
+    assert drawn[0] != drawn[1]

@@ -1,0 +1,207 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy.sparse import csc_array
+from small import small_crosscoder
+
+from interp.activations.harvest import Text
+from interp.features.activations import CHUNK, column, encode_sparse, size
+from interp.features.behaviour import selection_half
+from interp.features.catalogue import behaviours, per_model
+from interp.features.contexts import AFTER_PEAK, BEFORE_PEAK, SCHEMA, contexts, listed
+from interp.features.falsify import inject, kind_of, top_tokens
+from interp.features.labelled import label_rows
+from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
+from interp.traces.segment import BEHAVIOURS, REFLECTION, VERIFICATION
+
+from .samples import labelled, sparse_rows
+
+
+def test_a_sparse_code_is_the_dense_one_over_chunks():
+    cc, x = small_crosscoder(), sparse_rows(CHUNK + 50).bfloat16()
+    f = encode_sparse(cc, x)
+    assert size(f) == (CHUNK + 50, 24)
+    with torch.inference_mode():
+        dense = cc.encode(x.float()).numpy()
+    np.testing.assert_allclose(f.toarray(), dense, atol=1e-4, rtol=1e-4)
+
+
+def test_a_column_is_where_a_latent_is_active():
+    dense = np.array([[0, 1.5], [0, 0], [0, 2.5]])
+    rows, values = column(csc_array(dense), 1)
+    assert np.issubdtype(rows.dtype, np.integer)
+    assert rows.tolist() == [0, 2] and values.tolist() == [1.5, 2.5]
+    assert len(column(csc_array(dense), 0)[0]) == 0
+
+
+LENGTHS = [30, 41, 3, 60, 25, 12, 70, 33, 50]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    n = sum(max(0, length - 2) for length in LENGTHS)
+    return labelled(tmp_path_factory.mktemp("features") / "store", sparse_rows(n), LENGTHS, skip_first=2)
+
+
+@pytest.fixture(scope="module")
+def f(data):
+    rng = np.random.default_rng(0)
+    n = len(data.row_model)
+    return csc_array(rng.random((n, 5)) * (rng.random((n, 5)) < np.array([0.3, 0.02, 0.0, 0.9, 0.1])))
+
+
+def test_contexts_by_brute_force(data, f, tokenizer):
+    found = contexts(f, data, [0, 1, 2, 3], tokenizer, per_model=3)
+    assert dict(found.schema) == SCHEMA
+    dense, index = f.toarray(), data.store.index
+    at = {(t, p): i for i, (t, p) in enumerate(zip(index["text"], index["position"], strict=True))}
+    for j in range(4):
+        for m, name in enumerate(data.store.names):
+            best = []
+            for t in range(m, len(LENGTHS), 3):
+                places = [(dense[at[t, p], j], -p) for p in range(2, LENGTHS[t])]
+                top, place = max(places, default=(0, 0))
+                if top > 0:
+                    best.append((top, t, -place))
+            best = sorted(best, reverse=True)[:3]
+            rows = found.filter((pl.col("latent") == j) & (pl.col("model") == name)).sort("rank").to_dicts()
+            assert [r["problem"] for r in rows] == [f"p{t}" for _, t, _ in best]
+            for r, (top, t, peak) in zip(rows, best, strict=True):
+                window = range(max(0, peak - BEFORE_PEAK), min(LENGTHS[t], peak + AFTER_PEAK + 1))
+                assert r["activations"] == [dense[at[t, p], j] if (t, p) in at else 0.0 for p in window]
+                assert r["activations"][r["peak"]] == top
+                ids = data.texts["ids"][t].to_list()
+                assert r["tokens"] == [tokenizer.decode([ids[p]]) for p in window]
+
+
+def test_confirmed_latents_are_listed_first_then_exclusive_then_frequent():
+    latents = pl.DataFrame(
+        {
+            "latent": [0, 1, 2, 3, 4],
+            "firing_rate": [0.5, 0.1, 0.2, 0.0, 0.3],
+            "exclusive_to": [None, "base", None, "base", None],
+            "confirmed_reflection": [False, False, True, True, False],
+            "confirmed_verification": [False, False, False, False, False],
+        }
+    )
+    assert listed(latents, 10) == [2, 1, 0, 4]
+    assert listed(latents, 2) == [2, 1]
+
+
+def test_rates_are_of_each_models_own_texts(data, f):
+    table, dense = per_model(f, data), f.toarray()
+    for name in data.store.names:
+        own = dense[data.row_model == name]
+        np.testing.assert_allclose(table[f"rate_{name}"].to_numpy(), (own > 0).mean(0))
+        np.testing.assert_allclose(table[f"mean_{name}"].to_numpy(), own.mean(0))
+
+
+def behaving(folder, n_texts=120, length=30):
+    """Positions 10 to 14 of the distilled model's texts verify, 12 of them at a marker; latent 0 fires there, latent
+    1 at markers alone, latent 2 on the selection half's problems alone, latent 3 at random."""
+    n, rng = n_texts * length, np.random.default_rng(0)
+    position, text = np.tile(np.arange(length), n_texts), np.repeat(np.arange(n_texts), length)
+    verify = np.full(n, ELSEWHERE, dtype="<U9")
+    verify[(position >= 10) & (position < 15)] = INSIDE
+    verify[position == 12] = MARKER
+    nothing = np.where(verify == MARKER, MARKER, ELSEWHERE).astype("<U9")
+    labels = {VERIFICATION: verify, REFLECTION: nothing}
+    data = labelled(folder, sparse_rows(n), [length] * n_texts, label=labels)
+    for values in labels.values():
+        values[data.row_model != "distilled"] = NONE
+    half = selection_half([f"p{t}" for t in text])
+    dense = 0.1 * rng.random((n, 4)) * (rng.random((n, 4)) < 0.05)
+    dense[:, 0] += (verify == INSIDE) * rng.random(n)
+    dense[:, 1] += (verify == MARKER) * rng.random(n)
+    dense[:, 2] += (verify == INSIDE) * half * rng.random(n)
+    return data, csc_array(dense)
+
+
+def test_planted_behaviour_latents_are_confirmed_and_the_others_are_not(tmp_path):
+    data, f = behaving(tmp_path / "store")
+    table = behaviours(f, data, auroc=0.7, q=0.01)
+    assert table["confirmed_verification"].to_list() == [True, False, False, False]
+    assert not table["confirmed_reflection"].any(), "it never occurs"
+    assert table["auroc_verification"][2] > 0.9 > 0.6 > table["auroc_confirm_verification"][2]
+    assert table["auroc_marker"][1] > 0.9
+    assert table["auroc_verification"][1] < 0.6
+
+
+def test_too_few_positions_score_nothing(tmp_path):
+    data, f = behaving(tmp_path / "store", n_texts=9)
+    table = behaviours(f, data, auroc=0.7, q=0.01)
+    assert table["auroc_verification"].to_list() == [0.5] * 4
+    assert not table["confirmed_verification"].any()
+
+
+def test_rows_are_placed_by_their_tokens(tmp_path, tokenizer):
+    """Through files, as the stages do: prompt and other models' texts are NONE, the rest follows the spans."""
+    prompt, completion = "Q 3 + 4 A", "3 + 4 = 8 , wait , 3 + 4 = 7 #### 7"
+    prompt_ids, ids = (tokenizer.encode(t, add_special_tokens=False) for t in (prompt, completion))
+    again = completion.index("3 + 4 = 7")
+    spans = [
+        {"start": completion.index(" , wait"), "end": again - 1, "label": REFLECTION},
+        {"start": again, "end": again + 9, "label": VERIFICATION},
+    ]
+    marker = [{"start": completion.index("wait"), "end": completion.index("wait") + 4, "label": "realization"}]
+    traces = pl.DataFrame(
+        [
+            {"problem": "p1", "model": m, "completion_ids": ids, "marker_spans": marker, "behaviour_spans": spans}
+            for m in ("base", "distilled")
+        ]
+    )
+    lengths = [len(prompt_ids + ids)] * 2
+    fake = labelled(
+        tmp_path / "store",
+        sparse_rows(sum(lengths) - 4),
+        lengths,
+        skip_first=2,
+        models=("base", "distilled", "zero_rl"),
+    )
+    texts = pl.DataFrame(
+        [
+            {"ids": prompt_ids + ids, "model": m, "problem": "p1", "completion_start": len(prompt_ids)}
+            for m in ("base", "distilled")
+        ]
+    )
+    data = label_rows(fake.store, texts, traces, tokenizer, "distilled")
+    words, before = completion.split(), [NONE] * (len(prompt_ids) - 2)
+    n_base = lengths[0] - 2
+    for b in BEHAVIOURS:
+        assert data.label[b][:n_base].tolist() == [NONE] * n_base
+    assert words.index("wait") == 6
+    verify = [BEFORE] * 6 + [MARKER] + [BEFORE] + [INSIDE] * 5 + [ELSEWHERE] * 2
+    reflect = [BEFORE] * 5 + [INSIDE, MARKER, INSIDE] + [ELSEWHERE] * 7
+    assert data.label[VERIFICATION][n_base:].tolist() == before + verify
+    assert data.label[REFLECTION][n_base:].tolist() == before + reflect
+    assert data.at_marker().sum() == 1
+    assert data.in_any(INSIDE).sum() == 7
+    assert data.in_all(ELSEWHERE).sum() == 2
+    assert data.row_model.tolist() == ["base"] * n_base + ["distilled"] * n_base
+
+
+def test_top_tokens_carry_most_of_the_activation():
+    tokens, values = np.array([5, 6, 5, 7, 8, 6]), np.array([1.0, 5.0, 1.0, 3.0, 0.1, 0.5])
+    assert top_tokens(tokens, values) == [6, 7, 5]
+    assert top_tokens(tokens[:1], values[:1]) == [5]
+
+
+def test_a_token_is_injected_into_the_completion_of_each_text_in_turn():
+    rng = np.random.default_rng(0)
+    texts = [Text(list(range(100, 100 + n)), "distilled", str(n), 4) for n in (6, 9, 30, 6, 12)] * 20
+    injected, places = inject(texts, [1, 2, 3], rng)
+    assert len(injected) == len(places) == len(texts)
+    for i, (text, new, place) in enumerate(zip(texts, injected, places, strict=True)):
+        assert text.completion_start < place < len(text.ids)
+        assert new.ids[place] == [1, 2, 3][i % 3]
+        assert new.ids[:place] + new.ids[place + 1 :] == text.ids
+        assert (new.model, new.problem, new.completion_start) == (text.model, text.problem, 4)
+    assert len(set(places)) > 10
+    assert inject(texts, [1], np.random.default_rng(3))[1] == inject(texts, [1], np.random.default_rng(3))[1]
+
+
+def test_kinds():
+    assert kind_of(1.0, 0.5) == "marker latent"
+    assert kind_of(1.0, 0.49) == "behaviour latent"
+    assert kind_of(1.0, 3.0) == "marker latent"

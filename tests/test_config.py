@@ -1,0 +1,148 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from interp.config import StudyConfig, check_config, load_config
+from interp.errors import InterpError
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml"))
+
+
+def written(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(tmp_path, text):
+    with pytest.raises(InterpError) as caught:
+        load_config(written(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / "study.yaml") in message
+    return message
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_the_configs_that_we_ship_are_read(path):
+    assert load_config(path).name
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    assert load_config(written(tmp_path, "")) == StudyConfig()
+
+
+def test_what_is_dumped_is_what_is_read(tmp_path):
+    changed = check_config({"seed": 3, "causal": {"doses": [-1, 2.5]}, "crosscoder": {"k": 5, "lr": "1e-3"}}, "here")
+    dumped = yaml.safe_dump(changed.model_dump(mode="json"))
+    assert load_config(written(tmp_path, dumped)) == changed
+    assert changed.crosscoder.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "suggested"),
+    [
+        ("crosscodr: {k: 3}", "crosscodr", "crosscoder"),
+        ("crosscoder: {n_latent: 3}", "crosscoder.n_latent", "n_latents"),
+        ("organism: {pretraining: {step: 3}}", "organism.pretraining.step", "steps"),
+        ("causal: {control: 30}", "causal.control", "controls"),
+        ("sed: 3", "sed", "seed"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_nearest_one(tmp_path, text, key, suggested):
+    message = refusal(tmp_path, text)
+    assert f"'{key}'" in message
+    assert f"did you mean {suggested!r}?" in message
+
+
+def test_a_key_like_no_other_lists_those_there_are(tmp_path):
+    message = refusal(tmp_path, "task: {zzzzzz: 1}")
+    assert "kind, terms" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("crosscoder: {k: many}", "crosscoder.k", "'many'"),
+        ("crosscoder: {k: 0}", "crosscoder.k", "0"),
+        ("crosscoder: {k: 1.5}", "crosscoder.k", "1.5"),
+        ("organism: {kind: decoratve}", "organism.kind", "'decoratve'"),
+        ("causal: {controls: 5}", "causal.controls", "5"),
+        ("causal: {doses: [1, x]}", "causal.doses.1", "'x'"),
+        ("traces: 7", "traces", "7"),
+        ("traces:", "traces", "None"),
+        ("device: tpu", "device", "'tpu'"),
+        ("crosscoder: {lr: .inf}", "crosscoder.lr", "inf"),
+        ("causal: {doses: [.nan]}", "causal.doses.0", "nan"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(tmp_path, text, key, value):
+    message = refusal(tmp_path, text)
+    assert f"{key} = {value}: " in message
+
+
+def test_the_allowed_values_are_named(tmp_path):
+    message = refusal(tmp_path, "organism: {kind: decoratve}")
+    for kind in ("functional", "decorative", "gated", "plain"):
+        assert kind in message
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("crosscoder: {k: 900, n_latents: 800}", ("crosscoder.k = 900", "n_latents")),
+        ("organism: {zero_rl: {completions: 100, group_size: 8}}", ("group_size = 8", "completions = 100")),
+        ("organism: {d_model: 96, n_heads: 7}", ("n_heads = 7", "d_model = 96")),
+        ("organism: {d_model: 96, n_heads: 32}", ("n_heads = 32", "d_model = 96")),
+        ("checkpoints: {base: a, distilled: b}", ("checkpoints.zero_rl",)),
+        ("checkpoints: {control: a}", ("checkpoints.base",)),
+        ("traces: {prompt: 'Solve it.'}", ("traces.prompt", "{question}")),
+    ],
+)
+def test_impossible_combinations_are_refused(tmp_path, text, named):
+    """Among them heads of width 3: rotary positions turn pairs."""
+    message = refusal(tmp_path, text)
+    for part in named:
+        assert part in message
+
+
+def test_files_that_are_no_configs(tmp_path):
+    missing = tmp_path / "none.yaml"
+    with pytest.raises(InterpError, match=re.escape(str(missing))):
+        load_config(missing)
+    with pytest.raises(InterpError, match=re.escape(str(tmp_path))):
+        load_config(tmp_path)
+    assert "not YAML" in refusal(tmp_path, "a: [1, 2\nb: }")
+    assert "mapping" in refusal(tmp_path, "- 1\n- 2\n")
+    assert refusal(tmp_path, "1: 2\n")
+
+
+def test_a_binary_file_is_no_config(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"PAR1\x00\xff\xfe\x80")
+    with pytest.raises(InterpError, match="not YAML"):
+        load_config(path)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    for name, field in model.model_fields.items():
+        found.append((f"{prefix}{name}", field))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += fields(field.annotation, f"{prefix}{name}.")
+    return found
+
+
+@pytest.mark.parametrize(("key", "field"), fields(StudyConfig), ids=lambda v: v if isinstance(v, str) else "")
+def test_every_key_is_explained_in_a_sentence(key, field):
+    assert field.description, key
+    assert field.description[0].isupper() and field.description.rstrip().endswith("."), key
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        StudyConfig().seed = 3

@@ -1,0 +1,205 @@
+import itertools
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from small import byte_tokenizer, small_model
+
+from interp.models.organism import vocabulary
+from interp.traces.sampling import (
+    NOISE_BLOCK,
+    CachedModel,
+    generate,
+    generate_copies,
+    gumbel_noise,
+    left_padded,
+    pick,
+)
+from interp.traces.tokens import encode
+
+PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
+MANY = [f"Q {i % 10} + {i // 10 % 10} A{' wait' * (i % 4)}" for i in range(200)]
+
+
+@torch.inference_mode()
+def without_cache(model, tokenizer, prompt, steps):
+    ids = encode(tokenizer, prompt)
+    out = []
+    for _ in range(steps):
+        token = int(model(input_ids=torch.tensor([ids + out]), use_cache=False).logits[0, -1].argmax())
+        if token == tokenizer.eos_token_id:
+            return out, True
+        out.append(token)
+    return out, False
+
+
+def test_greedy_is_the_argmax_of_the_whole_sequence_at_every_step(model, tokenizer):
+    rollouts = generate(CachedModel(model), tokenizer, PROMPTS, max_new_tokens=30, temperature=0.0)
+    for prompt, r in zip(PROMPTS, rollouts, strict=True):
+        expected, finished = without_cache(model, tokenizer, prompt, 30)
+        assert r.completion_ids == expected
+        assert r.finished == finished
+        assert r.prompt_ids == encode(tokenizer, prompt)
+        assert r.text == tokenizer.decode(r.completion_ids)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_company_and_its_padding_change_nothing(model, tokenizer, temperature):
+    together = generate(CachedModel(model), tokenizer, PROMPTS, max_new_tokens=30, temperature=temperature)
+    if temperature == 0:
+        alone = [generate(CachedModel(model), tokenizer, [p], max_new_tokens=30, temperature=0.0)[0] for p in PROMPTS]
+    else:  # a prompt's noise depends on its place, so the others are replaced instead of left out
+        alone = []
+        for i, prompt in enumerate(PROMPTS):
+            others = ["Q 1 A"] * i + [prompt]
+            alone.append(generate(CachedModel(model), tokenizer, others, max_new_tokens=30)[i])
+    assert alone == together
+
+
+def test_the_size_of_a_batch_changes_nothing(model, tokenizer):
+    def run(size):
+        heard = []
+        decoder = CachedModel(model)
+        found = generate(decoder, tokenizer, MANY, max_new_tokens=12, batch_size=size, on_batch=heard.append)
+        assert sum(heard) == len(MANY)
+        return found, len(heard)
+
+    (small, n_small), (large, n_large) = run(1), run(4096)
+    assert small == large
+    assert (n_small, n_large) == (-(-len(MANY) // NOISE_BLOCK), 1)
+
+
+def test_every_copy_is_the_run_alone(model, tokenizer):
+    alone = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=12)
+    for size in (64, 4096):
+        copies = generate_copies(CachedModel(model), tokenizer, MANY, 3, max_new_tokens=12, batch_size=size)
+        assert copies == [alone] * 3
+
+
+def test_a_prefix_of_the_prompts_is_answered_alike(model, tokenizer):
+    whole = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=12)
+    assert generate(CachedModel(model), tokenizer, MANY[:70], max_new_tokens=12) == whole[:70]
+
+
+def test_seeds_and_places_have_noise_of_their_own(model, tokenizer):
+    same = ["Q 1 + 1 A"] * 130
+    one, again, other = (generate(CachedModel(model), tokenizer, same, max_new_tokens=12, seed=s) for s in (0, 0, 1))
+    assert one == again
+    texts, others = [r.text for r in one], [r.text for r in other]
+    assert len(set(texts)) > 110
+    assert sum(a == b for a, b in zip(texts, others, strict=True)) < 10
+    assert texts[:64] != texts[64:128], "blocks of noise differ"
+
+
+def test_an_edit_of_one_copy_leaves_the_others_and_their_noise(model, tokenizer):
+    def only_nine(tokens, logits, copy):
+        keep = torch.zeros(logits.shape[1], dtype=torch.bool)
+        keep[vocabulary().index("9")] = True
+        logits[(copy == 1)[:, None] & ~keep] = -torch.inf
+
+    alone = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=8)
+    copies = generate_copies(CachedModel(model), tokenizer, MANY, 3, max_new_tokens=8, edits=[only_nine])
+    assert copies[0] == copies[2] == alone
+    assert {r.text for r in copies[1]} == {" ".join("9" * 8)}
+
+
+def test_an_edit_sees_the_text_so_far(model, tokenizer):
+    seen = []
+    generate(
+        CachedModel(model),
+        tokenizer,
+        PROMPTS[:1],
+        max_new_tokens=4,
+        temperature=0.0,
+        edits=[lambda tokens, logits, copy: seen.append((tokens[0].tolist(), logits.argmax(1).item()))],
+    )
+    prompt = encode(tokenizer, PROMPTS[0])
+    assert seen[0][0] == prompt
+    for (before, token), (after, _) in itertools.pairwise(seen):
+        assert after == [*before, token]
+
+
+def test_samples_follow_the_softmax():
+    torch.manual_seed(0)
+    logits, n = 1.5 * torch.randn(12), 64_000
+    blocks = [torch.Generator().manual_seed(i) for i in range(n // NOISE_BLOCK)]
+    noise = gumbel_noise(n, 12, blocks)
+    for temperature in (1.0, 0.5):
+        tokens = pick(logits.repeat(n, 1), temperature, noise)
+        counts = torch.bincount(tokens, minlength=12).double().numpy()
+        expected = n * (logits.double() / temperature).softmax(0).numpy()
+        assert chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 0.001
+    assert chisquare(counts, n * logits.double().softmax(0).numpy()).pvalue < 1e-6, "the test can tell temperatures"
+
+
+def test_sampled_first_tokens_follow_the_model(model, tokenizer):
+    n = 6400
+    rollouts = generate(CachedModel(model), tokenizer, ["Q 1 A"] * n, max_new_tokens=1, batch_size=6400)
+    with torch.inference_mode():
+        expected = model(input_ids=torch.tensor([encode(tokenizer, "Q 1 A")])).logits[0, -1].double().softmax(0)
+    tokens = torch.tensor([r.completion_ids[0] if r.completion_ids else tokenizer.eos_token_id for r in rollouts])
+    counts, expected = torch.bincount(tokens, minlength=len(expected)).numpy(), n * expected.numpy()
+    common = expected > 5
+    assert common.sum() > 5
+    counts = [*counts[common], counts[~common].sum()]
+    expected = [*expected[common], expected[~common].sum()]
+    assert chisquare(counts, expected).pvalue > 0.001
+
+
+def test_temperature_sharpens(model, tokenizer):
+    greedy = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=6, temperature=0.0)
+    cold = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=6, temperature=1e-4)
+    warm = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=6, temperature=1.0)
+    agree = [sum(a == b for a, b in zip(run, greedy, strict=True)) for run in (cold, warm)]
+    assert agree[0] >= len(MANY) - 2 > agree[1]
+
+
+def force(token, at, prompt_length):
+    """Write `token` at the place `at` of the completion and never else."""
+
+    def edit(tokens, logits, copy):
+        if tokens.shape[1] - prompt_length == at:
+            logits[:, :] = -torch.inf
+            logits[:, token] = 0.0
+        else:
+            logits[:, token] = -torch.inf
+
+    return edit
+
+
+@pytest.mark.parametrize("at", [0, 3, 4, 5])
+def test_finished_and_unfinished(model, tokenizer, at):
+    prompt = "Q 1 + 1 A"
+    edit = force(tokenizer.eos_token_id, at, len(encode(tokenizer, prompt)))
+    (r,) = generate(CachedModel(model), tokenizer, [prompt], max_new_tokens=5, edits=[edit])
+    assert r.finished == (at < 5)
+    assert len(r.completion_ids) == min(at, 5)
+    assert tokenizer.eos_token_id not in r.completion_ids
+
+
+def test_an_end_token_of_id_0_ends():
+    """`if eos` and `or` would take it for none."""
+    tokenizer = byte_tokenizer(["a b c d"])
+    assert tokenizer.eos_token_id == 0
+    model = small_model(0)
+    model.resize_token_embeddings(len(tokenizer))
+    prompts = ["a b", "a b c", "d"]
+    edit = force(0, 4, 5)
+    rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=9, edits=[edit])
+    ids, mask = left_padded(tokenizer, prompts, torch.device("cpu"))
+    at = 4 + 5 - ids.shape[1]
+    assert [len(r.completion_ids) for r in rollouts] == [at] * 3
+    assert all(r.finished for r in rollouts)
+    assert [r.prompt_ids for r in rollouts] == [encode(tokenizer, p) for p in prompts]
+    assert mask.sum(1).tolist() == [len(encode(tokenizer, p)) for p in prompts]
+
+
+def test_prompts_are_padded_on_the_left_with_nothing_added(tokenizer):
+    ids, mask = left_padded(tokenizer, PROMPTS, torch.device("cpu"))
+    for row, kept, prompt in zip(ids, mask.bool(), PROMPTS, strict=True):
+        assert row[kept].tolist() == encode(tokenizer, prompt)
+        assert kept.tolist() == sorted(kept.tolist())
+
+
+def test_no_prompts_no_rollouts(model, tokenizer):
+    assert generate(CachedModel(model), tokenizer, [], max_new_tokens=3) == []

@@ -1,0 +1,122 @@
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interp.tasks.chains import ChainTask
+from interp.traces.lexicon import load_lexicon
+from interp.traces.organism import KINDS
+from interp.traces.segment import (
+    REFLECTION,
+    VERIFICATION,
+    by_construction,
+    by_sentences,
+    equations,
+    recomputations,
+    repetition,
+)
+
+LEXICON = load_lexicon("default")
+
+
+def spelled(text, spans):
+    return [(text[s.start : s.end], s.label) for s in spans]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("7 + 5 = 2 ; 2 - 3 = 9", [("7", "+", "5", "2"), ("2", "-", "3", "9")]),
+        ("7+5=12, 2×3=6 and 6÷2=3", [("7", "+", "5", "12"), ("2", "×", "3", "6"), ("6", "÷", "2", "3")]),
+        ("-7 - -5 = -2", [("-7", "-", "-5", "-2")]),
+        ("0.5 * 4 = 2.0.", [("0.5", "*", "4", "2.0")]),
+        ("so 12 / 4 = 3.", [("12", "/", "4", "3")]),
+        ("x1 + 2 = 3", []),
+        ("7 + 5 =", []),
+        ("7 + = 5", []),
+        ("2 + 3 + 4 = 9", []),
+        ("1,234 + 5 = 1,239", []),
+    ],
+)
+def test_equations_of_two_operands(text, found):
+    """The end of a longer sum is no equation of its own, nor is the end of a number with commas: `3 + 4 = 9` and
+    `234 + 5 = 1` would count as wrong steps that nobody wrote."""
+    assert [(*e.operands, e.result) for e in equations(text)] == found
+    for e in equations(text):
+        assert text[e.start : e.end].replace(" ", "") == f"{e.a}{e.op}{e.b}={e.result}"
+
+
+WORDS = st.lists(st.sampled_from(["wait", "next", ",", "und", "noch", "einmal", "—", "!"]), max_size=6).map(" ".join)
+"""What may stand between two workings."""
+
+
+@given(
+    between=WORDS, a=st.integers(0, 99), b=st.integers(0, 99), results=st.tuples(st.integers(0, 99), st.integers(0, 99))
+)
+@settings(max_examples=60, deadline=None)
+def test_a_recomputation_is_found_whatever_the_words(between, a, b, results):
+    first, again = (f"{a} + {b} = {r}" for r in results)
+    text = f"so {first} {between} {again} ; 3 * 3 = 9"
+    spans = [(words.strip(), label) for words, label in spelled(text, by_construction(text))]
+    assert [span for span in spans if span[0]] == [(between, REFLECTION)] * bool(between) + [(again, VERIFICATION)]
+
+
+def test_other_operands_or_an_equation_between_are_no_recomputation():
+    for text in ("3 + 4 = 8 ; 4 + 3 = 7", "3 + 4 = 8 ; 3 - 4 = 9", "3 + 4 = 8 ; 1 + 1 = 2 ; 3 + 4 = 7", "3 + 4 = 8"):
+        assert recomputations(text) == []
+        assert by_construction(text) == []
+
+
+def test_a_third_working_is_a_recomputation_of_the_second():
+    text = "3 + 4 = 8 , wait , 3 + 4 = 9 , check , 3 + 4 = 7"
+    assert [(first.result, again.result) for first, again in recomputations(text)] == [("8", "9"), ("9", "7")]
+
+
+def test_the_labels_are_the_generators_own():
+    """Functional traces reopen a step with a comma. A chain that repeats itself (`0 + 0 = 0 ; 0 + 0 = 0`) reads like a
+    recomputation; such coincidences are under 1 % of the steps."""
+    rng, steps, false = random.Random(0), 0, 0
+    for kind in KINDS:
+        for problem in ChainTask().problems(500, 0, "train"):
+            text = KINDS[kind](problem.prompt, rng)
+            steps += text.count("=")
+            commas = re.finditer(r"= \d (?=, \w+ , \d)", text) if kind == "functional" else ()
+            reopened = {match.end() for match in commas}
+            found = {first.end + 1 for first, _ in recomputations(text)}
+            assert reopened <= found
+            false += len(found - reopened)
+    assert false / steps < 0.01
+
+
+def test_sentences_with_pivots():
+    text = "First 3 + 4 = 8. Wait, that is odd. Let me check: 3 + 4 = 7!\nSo awaiting. Fine 3 + 4 = 7 again."
+    text += " Hmm, let me verify"
+    assert spelled(text, by_sentences(text, LEXICON)) == [
+        (" Wait, that is odd.", REFLECTION),
+        (" Let me check: 3 + 4 = 7!\n", VERIFICATION),
+        (" Fine 3 + 4 = 7 again.", VERIFICATION),
+        (" Hmm, let me verify", VERIFICATION),
+        (" Hmm, let me verify", REFLECTION),
+    ]
+    assert by_sentences("", LEXICON) == []
+
+
+@given(ids=st.lists(st.integers(0, 3), max_size=40), n=st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_repetition_is_a_share(ids, n):
+    found = repetition(ids, n)
+    assert 0 <= found < 1
+    seen, repeats, grams = set(), 0, 0
+    for i in range(len(ids) - n + 1):
+        gram = tuple(ids[i : i + n])
+        repeats, grams = repeats + (gram in seen), grams + 1
+        seen.add(gram)
+    assert found == pytest.approx(repeats / grams if grams else 0)
+
+
+def test_repetition_at_its_ends():
+    assert repetition(list(range(50))) == 0
+    assert repetition([1, 2, 3]) == repetition([]) == 0
+    assert repetition([7] * 103) == pytest.approx(0.99)
