@@ -246,7 +246,5 @@ def latent_verdict_arms(
     slot = list(subject.models).index(subject.name)
     edit: ScaleLatents = scale_sets(cc, slot, [list(group)], 0.0, untouched_first=False)
     without_markers = ban(_one_hot(single, vocab)[None], several, torch.tensor([True]))
-    rollouts = subject.run(n, 1, edit=edit, edits=[ban(_one_hot(single, vocab)[None], several, torch.tensor([True]))])[
-        0
-    ]
+    rollouts = subject.run(n, 1, edit=edit, edits=[without_markers])[0]
     return {FUNCTION: ablation, BOTH: Arm(subject.outcomes(rollouts), ablation.controls)}
