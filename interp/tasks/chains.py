@@ -7,6 +7,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from interp.errors import InterpError
 from interp.tasks.base import Problem
 
 OPERATORS = ("+", "-", "*")
@@ -48,7 +49,18 @@ class ChainTask:
     name: str = "chains"
 
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
-        """`n` distinct chains of a split, the same for the same seed."""
+        """`n` distinct chains of a split, the same for the same seed.
+
+        Raises:
+            InterpError: more are wanted than there are (nine tenths of them, so that drawing ends soon).
+        """
+        share = 1 / TEST_SHARE if split == "test" else 1 - 1 / TEST_SHARE
+        there = int(0.9 * share * 10 * (10 * len(OPERATORS)) ** (self.terms - 1))
+        if n > there:
+            raise InterpError(
+                f"task.terms = {self.terms}: {n} {split} chains are wanted and about {there} can be drawn; "
+                "raise task.terms, or take fewer steps or problems"
+            )
         rng = random.Random(f"chains-{self.terms}-{split}-{seed}")
         seen: dict[str, Problem] = {}
         while len(seen) < n:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp.errors import InterpError
 from interp.tasks.chains import OPERATORS, ChainTask, apply, parse_prompt
 
 
@@ -90,3 +91,8 @@ def test_the_grader_demands_the_exact_ending(completion, answer):
 def test_true_results_are_modulo_10_and_none_outside_the_task(equation, result):
     """A user's model may write decimals in answer to a chain; they have no value here, and are no crash."""
     assert ChainTask().true_result(*equation) == result
+
+
+def test_more_chains_than_there_are_is_refused_at_once():
+    with pytest.raises(InterpError, match=r"task.terms = 2: 300 train chains are wanted and about 236"):
+        ChainTask(2).problems(300, 0, "train")
