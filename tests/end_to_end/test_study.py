@@ -53,7 +53,7 @@ def test_the_verdict_file_has_its_form(study: Path) -> None:
 
 def test_every_effect_stands_beside_its_controls(study: Path) -> None:
     effects = pl.read_parquet(study / "causal" / "effects.parquet")
-    assert set(effects["family"]) >= {"patching", "style", "function", "both", "steering"}
+    assert set(effects["family"]) >= {"style", "function", "both", "steering"}
     compared = effects.filter(
         ~pl.col("arm").is_in(["reconstruction only", "error only"]) & pl.col("estimate").is_not_null()
     )

@@ -26,6 +26,8 @@ def test_the_verdict_is_the_truth(kind: str, tmp_path: Path) -> None:
     for better in ("distilled", "zero_rl"):
         assert models[better]["accuracy"]["low"] > base["high"]
     assert models["distilled"]["marker_density"]["low"] > models["zero_rl"]["marker_density"]["high"] + 0.5
+    families = set(pl.read_parquet(out / "causal" / "effects.parquet")["family"])
+    assert families >= {"patching", "style", "function", "both", "latents", "steering"}
     _last_reward_agrees(out, models["zero_rl"]["accuracy"])
     seconds = sum(json.loads(path.read_text())["wall_seconds"] for path in out.glob("*/manifest.json"))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
