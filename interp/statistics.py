@@ -43,9 +43,13 @@ class Bootstrap:
 
     def __init__(self, n: int, resamples: int = 10000, seed: int = 0):
         rng = np.random.default_rng(seed)
-        self.n = n
+        self.n, self._resamples, self._seed = n, resamples, seed
         self.counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
         """[resamples, n]: how often each problem was drawn."""
+
+    def first(self, n: int) -> Bootstrap:
+        """The same draws of the first `n` problems alone."""
+        return self if n == self.n else Bootstrap(n, self._resamples, self._seed)
 
     def sums(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " resamples"]:
         """The resampled sums of one value a problem."""

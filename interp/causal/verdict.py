@@ -51,7 +51,7 @@ class Verdict:
 
 def losses(arm: Arm, untouched: Outcomes) -> tuple[np.ndarray, float]:
     """(loss of each problem under the removal, mean loss under the controls)."""
-    whole = untouched.parts["accuracy"][0]
+    whole = untouched.head(len(arm.edited)).parts["accuracy"][0]
     control = [
         float((untouched.head(len(c)).parts["accuracy"][0] - c.parts["accuracy"][0]).mean()) for c in arm.controls
     ]
@@ -61,7 +61,7 @@ def losses(arm: Arm, untouched: Outcomes) -> tuple[np.ndarray, float]:
 def read(arm: Arm, untouched: Outcomes, bound: float, bootstrap: Bootstrap) -> Reading:
     """Compare a drop with the equivalence bound."""
     loss, control = losses(arm, untouched)
-    drop = bootstrap.difference(loss - control)
+    drop = bootstrap.first(len(loss)).difference(loss - control)
     if not loss.any():  # no resample can vary it; a change on 1 - .025^(1/n) of the problems would have been seen
         edge = 1 - 0.025 ** (1 / len(loss))
         drop = Interval(drop.estimate, drop.estimate - edge, drop.estimate + edge)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from interp.progress import Bar, bar
 from interp.stages.features import labelled
 from interp.stages.problems import labels_by_construction, task_of, test_problems
 from interp.stages.traces import checkpoint_paths, templated
+from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.traces.labels import ELSEWHERE, INSIDE
 from interp.traces.lexicon import load_lexicon
@@ -49,11 +52,11 @@ def run(study: Study, out: Path) -> int:
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
     latents = pl.read_parquet(study.folder("features") / "latents.parquet")
     chosen = selected_latents(latents, config.causal.max_latents)
-    n = min(config.causal.latent_problems, len(test_problems(config)))
+    n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
         subject = _subject(study, trio, device, progress)
         cc = Crosscoder.load(study.folder("crosscoder"), device)
-        untouched, base = (subject.outcomes(subject_run) for subject_run in _untouched(subject, trio, device))
+        untouched, base = _untouched(subject)
         rows = _patching(study, trio, subject, device, progress)
         arms, text_rows = text_arms(
             subject, untouched, config.causal.controls, n, construction=labels_by_construction(config)
@@ -100,12 +103,10 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
     )
 
 
-def _untouched(subject: Subject, trio: Trio, device: torch.device) -> list[Any]:
-    """Completions of the distilled model and of the base on the same noise."""
-    from dataclasses import replace
-
-    base = replace(subject, name="base")
-    return [s.run(len(s.problems), 1)[0] for s in (subject, base)]
+def _untouched(subject: Subject) -> Iterator[Outcomes]:
+    """Outcomes of the distilled model and of the base on the same noise."""
+    for one in (subject, replace(subject, name="base")):
+        yield one.outcomes(one.run(len(one.problems), 1)[0])
 
 
 def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, progress: Bar) -> list[dict]:
@@ -151,8 +152,6 @@ def _behaviour_direction(study: Study, trio: Trio) -> tuple[Float[Tensor, " d_mo
 
 
 def _verdict(study: Study, untouched: Outcomes, base: Outcomes, arms: dict[str, Arm]) -> dict[str, Any]:
-    from interp.statistics import Bootstrap
-
     config = study.config
     bootstrap = Bootstrap(len(untouched), config.causal.resamples, config.seed)
     verdict = conclude(untouched, base, arms, config.causal.bound, bootstrap)

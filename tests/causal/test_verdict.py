@@ -141,3 +141,12 @@ def test_what_is_written_is_plain_json(bootstrap):
     written = as_json(conclude(DISTILLED, BASE, arms, BOUND, bootstrap))
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert set(written["arms"]) == {STYLE, FUNCTION, BOTH}
+
+
+def test_an_arm_on_the_first_problems_only_is_compared_on_those():
+    """Prose is read with latent arms, which run on fewer problems than the ban does."""
+    untouched = Outcomes({"accuracy": (np.r_[np.ones(40), np.zeros(60)], np.ones(100))})
+    edited = Outcomes({"accuracy": (np.zeros(40), np.ones(40))})
+    found = read(Arm(edited, []), untouched, 0.05, Bootstrap(100, 500))
+    assert found.drop.estimate == 1.0
+    assert found.reading == "drop"
