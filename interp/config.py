@@ -268,8 +268,6 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         raise InterpError(
             f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none"
         )
-    if given and config.traces.file is None and config.task.kind != "chains":
-        raise InterpError(f"config {where}: traces.file is missing; your own checkpoints need your own problems")
     if config.crosscoder.k > config.crosscoder.n_latents:
         raise InterpError(f"config {where}: crosscoder.k = {config.crosscoder.k} is above crosscoder.n_latents")
     rl = config.organism.zero_rl

@@ -135,5 +135,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def run_study(study: Study, *, force: bool = False, say: Callable[[str], None] = print) -> None:
     """Run every stage in order, skipping those that are done."""
+    from interp.stages.inputs import check_inputs
+
+    check_inputs(study.config)
     for stage in STAGES:
         run_stage(study, stage.name, force=force, say=say)

@@ -201,3 +201,21 @@ def test_given_checkpoints_leave_the_organism_out_of_the_key(tmp_path):
     assert stage_config(stage, check_config({"task": {"terms": 4}}, "here")) != stage_config(
         stage, check_config({}, "here")
     )
+
+
+@pytest.mark.parametrize(
+    ("traces", "complaint"),
+    [
+        ({"file": "nowhere.jsonl"}, r"nowhere\.jsonl: no such file"),
+        ({"file": "half.jsonl"}, r"half\.jsonl:2: no column 'answer'"),
+        ({"lexicon": "words.json"}, r"words\.json: KeyError\('name'\)"),
+    ],
+)
+def test_bad_files_are_refused_before_any_stage_runs(tmp_path, monkeypatch, ran, traces, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half.jsonl").write_text('{"question": "1 + 1", "answer": 2}\n{"question": "1 + 2"}\n')
+    (tmp_path / "words.json").write_text("{}")
+    with pytest.raises(InterpError, match=complaint):
+        run_study(study(tmp_path / "out", traces=traces), say=silent)
+    assert not ran
+    assert not (tmp_path / "out").exists()

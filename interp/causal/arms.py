@@ -46,7 +46,7 @@ def text_arms(
     banned = torch.zeros(len(names), vocab, dtype=torch.bool)
     wordless = torch.tensor([name != FUNCTION for name in names])
     banned[wordless] = _one_hot(single, vocab)
-    again = Recomputation(pieces)
+    again = Recomputation(subject.tokenizer, pieces)
     echoed = [i for i, name in enumerate(names) if name != STYLE]
     edits = [ban(banned, several, wordless), *([again.echo(echoed)] if echoed else [])]
     edited = [subject.outcomes(r) for r in subject.run(len(untouched), len(names), edits=edits)]
@@ -89,7 +89,7 @@ def _text_controls(
             if name != FUNCTION:
                 bans[i * draws : (i + 1) * draws] = random
     redrawn = list(range(draws, len(bans)))
-    edits = [ban(bans), *([again.redraw(redrawn, subject.seed)] if redrawn else [])]
+    edits = [ban(bans), *([again.redraw(redrawn, subject.seed, subject.temperature)] if redrawn else [])]
     outcomes = [subject.outcomes(r) for r in subject.run(n, len(bans), edits=edits)]
     found = {name: outcomes[i * draws : (i + 1) * draws] for i, name in enumerate(names)}
     if not words:

@@ -114,11 +114,12 @@ def patch(
 
 
 def random_positions(pairs: Sequence[Pair], rng: np.random.Generator) -> list[list[int]]:
-    """For each pair as many positions as its marker has, elsewhere before the continuation; the first two are left
-    out, their activations being like no other's."""
+    """For each pair as many positions as its marker has, drawn from those after it that the metric reads through.
+
+    Before the marker the two runs are equal, so a patch there could not do anything and would be no control.
+    """
     chosen = []
     for pair in pairs:
-        free = [i for i in range(2, pair.start) if i not in pair.changed]
-        size = min(len(pair.changed), len(free))
-        chosen.append(rng.choice(free, size=size, replace=False).tolist() if free else [])
+        after = np.arange(pair.start, len(pair.clean) - 1)
+        chosen.append(rng.choice(after, size=min(len(pair.changed), len(after)), replace=False).tolist())
     return chosen

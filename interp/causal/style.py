@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,8 +16,13 @@ from interp.traces.sampling import LogitEdit
 from interp.traces.segment import equations
 from interp.traces.tokens import decode, encode
 
-TAIL = 24
+TAIL = 64
 """Tokens of a row's end that are read to find a recomputation."""
+RESULT = 8
+"""Tokens that a result may take, its equals sign included."""
+_BEGUN = re.compile(r"=(\s*-?\d*\.?\d*)$")
+"""An equals sign and what of its result is written."""
+_PART = re.compile(r"\s*-?\d*\.?\d*")
 
 
 def vocabulary_pieces(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
@@ -85,31 +91,54 @@ def control_words(pieces: Sequence[str], counts: Int[np.ndarray, " vocab"], bann
 
 
 class Recomputation:
-    """Finds the rows that are about to write the result of an equation they have just worked.
+    """Finds the rows that are writing the result of an equation they have just worked.
 
-    `echo` forces the earlier result, so that the words and the length stay and the work is gone. `redraw` lets the
-    model write what it will, with fresh noise: the same positions touched, the function kept.
+    `echo` forces the earlier result, token by token, so that the words and the length stay and the
+    work is gone. `redraw` lets the model write what it will, with fresh noise: the same positions touched, the
+    function kept.
     """
 
-    def __init__(self, pieces: Sequence[str]):
-        self._pieces = list(pieces)
-        self._equals = torch.tensor([piece.strip().endswith("=") for piece in pieces])
-        self._number = {piece.strip(): i for i, piece in reversed(list(enumerate(pieces))) if piece.strip().isdigit()}
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]):
+        self._tokenizer = tokenizer
+        self._equals = torch.tensor([bool(_BEGUN.search(piece)) for piece in pieces])
+        is_part = [bool(piece) and bool(_PART.fullmatch(piece)) for piece in pieces]
+        self._number = torch.tensor(is_part)
+        self._parts = {pieces[i]: i for i in reversed(range(len(pieces))) if is_part[i]}
 
     def pending(self, tokens: Int[Tensor, " time"]) -> int | None:
-        """The id of the earlier result if the row has just written the same operands and `=`, else None."""
-        text = " ".join(self._pieces[i].strip() for i in tokens[-TAIL:].tolist())
-        # A stand-in for the result to come lets the one parser of equations read the open one.
-        found = equations(f"{text} 0")
-        if len(found) < 2 or found[-1].end != len(text) + 2 or found[-2].operands != found[-1].operands:
+        """The next token of the earlier result, if the row has just written the same operands, `=`, and as much of
+        that result as comes before the token; else None."""
+        text = decode(self._tokenizer, tokens[-TAIL:].tolist())
+        begun = _BEGUN.search(text)
+        if begun is None:
             return None
-        return self._number.get(found[-2].result)
+        # A stand-in for the result to come lets the one parser of equations read the open one.
+        found = equations(f"{text[: begun.start(1)]} 0")
+        if len(found) < 2 or found[-1].end != begun.start(1) + 2 or found[-2].operands != found[-1].operands:
+            return None
+        result = text[text.index("=", found[-2].start) + 1 : found[-2].end]
+        if not result.startswith(begun.group(1)):
+            return None
+        rest = result[len(begun.group(1)) :]
+        # A word-level vocabulary has no piece for the space that its decoder puts between words.
+        as_written = self._longest(rest)
+        return self._longest(rest.lstrip()) if as_written is None else as_written
+
+    def _longest(self, rest: str) -> int | None:
+        """The token that spells as much as can be of the start of `rest`."""
+        starts = (rest[:length] for length in range(len(rest), 0, -1))
+        return next((self._parts[start] for start in starts if start in self._parts), None)
 
     def rows(self, tokens: Int[Tensor, "batch time"], wanted: Bool[Tensor, " batch"]) -> list[tuple[int, int]]:
-        """(row, id of the earlier result) of the wanted rows that are about to write a recomputation's result."""
-        open_rows = (self._equals.to(tokens.device)[tokens[:, -1]] & wanted).nonzero().squeeze(1).tolist()
-        pending = ((row, self.pending(tokens[row])) for row in open_rows)
-        return [(row, earlier) for row, earlier in pending if earlier is not None]
+        """(row, next token of the earlier result) of the wanted rows that are writing a recomputation's result."""
+        is_equals, is_number = self._equals.to(tokens.device), self._number.to(tokens.device)
+        writing, digits = torch.zeros_like(wanted), torch.ones_like(wanted)
+        for back in range(1, min(RESULT, tokens.shape[1]) + 1):
+            last = tokens[:, -back]
+            writing |= digits & is_equals[last]
+            digits &= is_number[last]
+        pending = ((row, self.pending(tokens[row])) for row in (writing & wanted).nonzero().squeeze(1).tolist())
+        return [(row, token) for row, token in pending if token is not None]
 
     def echo(self, copies: Sequence[int]) -> LogitEdit:
         """Force the earlier result in these copies."""
@@ -122,13 +151,16 @@ class Recomputation:
 
         return edit
 
-    def redraw(self, copies: Sequence[int], seed: int) -> LogitEdit:
-        """Sample the result with noise of its own in these copies."""
+    def redraw(self, copies: Sequence[int], seed: int, temperature: float) -> LogitEdit:
+        """Choose the result as the sampler does, at its temperature, with noise of its own in these copies."""
         wanted, noise = _member(copies), torch.Generator().manual_seed(seed)
 
         def edit(tokens: Tensor, logits: Tensor, copy: Tensor) -> None:
             for row, _ in self.rows(tokens, wanted(copy)):
-                drawn = torch.multinomial(logits[row].softmax(0).cpu(), 1, generator=noise)
+                if temperature:
+                    drawn = torch.multinomial((logits[row] / temperature).softmax(0).cpu(), 1, generator=noise)
+                else:
+                    drawn = logits[row].argmax()
                 logits[row] = -torch.inf
                 logits[row, drawn] = 0.0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from interp.config import StudyConfig
 from interp.errors import InterpError
 from interp.folders import digest, file_digest
-from interp.traces.lexicon import BUNDLED
+from interp.stages.problems import test_problems
+from interp.traces.lexicon import BUNDLED, load_lexicon
 
 
 def outside_inputs(stage: str, config: StudyConfig) -> dict[str, str]:
@@ -17,6 +18,19 @@ def outside_inputs(stage: str, config: StudyConfig) -> dict[str, str]:
     if stage in ("traces", "causal"):
         return _files(config)
     return {}
+
+
+def check_inputs(config: StudyConfig) -> None:
+    """Read every file and folder the config names, so that a bad one is refused before hours of work.
+
+    Raises:
+        InterpError: one is missing or not of its form.
+    """
+    outside_inputs("checkpoints", config)
+    outside_inputs("traces", config)
+    load_lexicon(config.traces.lexicon)
+    if config.traces.file is not None:
+        test_problems(config)
 
 
 def _files(config: StudyConfig) -> dict[str, str]:

@@ -88,6 +88,14 @@ def test_at_the_first_layer_the_marker_alone_carries_everything(bridge, pairs, s
     assert not np.allclose(later, clean.metric)
 
 
+def test_random_positions_are_a_control_that_can_do_something(bridge, pairs, sides):
+    """After the first block what follows the marker has read it."""
+    clean, corrupt = sides
+    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean.ids.shape[1])
+    later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], where, pairs)
+    assert not np.allclose(later, corrupt.metric)
+
+
 def test_elsewhere_the_first_layer_carries_nothing(bridge, pairs, sides):
     clean, corrupt = sides
     where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean.ids.shape[1])
@@ -112,12 +120,11 @@ def test_padding_does_not_count(pairs):
     assert np.array_equal(log_probability(changed, pairs), log_probability(logits, pairs))
 
 
-def test_random_positions_are_as_many_before_the_continuation_and_not_at_the_marker(pairs):
+def test_random_positions_are_as_many_after_the_marker_where_the_metric_reads(pairs):
     rng = np.random.default_rng(0)
     drawn = [random_positions(pairs, rng) for _ in range(20)]
     for chosen in drawn:
         for pair, positions in zip(pairs, chosen, strict=True):
-            assert len(set(positions)) == len(pair.changed)
-            assert not set(positions) & set(pair.changed)
-            assert all(2 <= p < pair.start for p in positions)
+            assert len(set(positions)) == len(positions) == min(len(pair.changed), len(pair.clean) - 1 - pair.start)
+            assert all(pair.start <= p < len(pair.clean) - 1 for p in positions)
     assert drawn[0] != drawn[1]

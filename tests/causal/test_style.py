@@ -126,13 +126,13 @@ def test_control_words_are_the_most_frequent_words_that_are_no_markers():
     ],
 )
 def test_pending_recomputations(tokenizer, pieces, text, earlier):
-    found = Recomputation(pieces).pending(ids(tokenizer, text))
+    found = Recomputation(tokenizer, pieces).pending(ids(tokenizer, text))
     assert (None if found is None else pieces[found]) == earlier
 
 
 def test_pending_agrees_with_the_labels_of_the_finished_text(tokenizer, pieces):
     """At every `=` of functional traces: a recomputation is pending exactly where the finished equation is one."""
-    again, rng, seen = Recomputation(pieces), random.Random(0), 0
+    again, rng, seen = Recomputation(tokenizer, pieces), random.Random(0), 0
     for problem in ChainTask().problems(60, 0, "train"):
         words = functional(problem.prompt, rng).split()
         for at, word in enumerate(words):
@@ -151,7 +151,7 @@ def test_echo_forces_the_earlier_result_in_its_copies_only(tokenizer, pieces):
     other = ids(tokenizer, "3 + 4 = 8 , wait ; 8 + 4 =")
     tokens, before = torch.stack([text, text, other]), torch.randn(3, len(pieces))
     logits = before.clone()
-    Recomputation(pieces).echo([1, 2])(tokens, logits, torch.tensor([0, 1, 2]))
+    Recomputation(tokenizer, pieces).echo([1, 2])(tokens, logits, torch.tensor([0, 1, 2]))
     assert torch.equal(logits[[0, 2]], before[[0, 2]])
     assert torch.isfinite(logits[1]).nonzero().tolist() == [[pieces.index("8")]]
 
@@ -163,10 +163,45 @@ def test_redraw_samples_what_the_model_would_say(tokenizer, pieces):
     before = torch.full((len(pieces),), -torch.inf)
     before[[pieces.index("7"), pieces.index("8")]] = torch.tensor([2.0, 1.0])
     logits = before.repeat(n, 1)
-    Recomputation(pieces).redraw([0], seed=0)(text.repeat(n, 1), logits, torch.zeros(n, dtype=torch.long))
+    redraw = Recomputation(tokenizer, pieces).redraw([0], seed=0, temperature=1.0)
+    redraw(text.repeat(n, 1), logits, torch.zeros(n, dtype=torch.long))
     assert torch.isfinite(logits).sum(1).eq(1).all()
     share = float(torch.isfinite(logits[:, pieces.index("7")]).float().mean())
     assert abs(share - 1 / (1 + np.exp(-1))) < 4 * (0.2 / n) ** 0.5
+
+
+def test_a_greedy_redraw_takes_the_best(tokenizer, pieces):
+    text = ids(tokenizer, "3 + 4 = 8 , wait , 3 + 4 =")[None]
+    logits = torch.randn(1, len(pieces))
+    best = int(logits.argmax())
+    Recomputation(tokenizer, pieces).redraw([0], seed=0, temperature=0.0)(text, logits, torch.zeros(1).long())
+    assert torch.isfinite(logits).nonzero().tolist() == [[0, best]]
+
+
+@pytest.mark.parametrize("vocab_size", [270, 320])
+@pytest.mark.parametrize("space", [" ", ""])
+@pytest.mark.parametrize("result", ["7", "128", "-35", "4.25"])
+def test_results_of_several_tokens_are_echoed_token_by_token(vocab_size, space, result):
+    """A greedy run that is forced from the equals sign on writes the earlier result and stops being forced there."""
+    written = f"12{space}*{space}34{space}={space}{result}"
+    start = f"{written} , wait , 12{space}*{space}34{space}="
+    tokenizer = byte_tokenizer([f"{written} , wait , {written} ."] * 3, vocab_size=vocab_size)
+    again = Recomputation(tokenizer, vocabulary_pieces(tokenizer, len(tokenizer)))
+    tokens = ids(tokenizer, start)
+    for _ in range(12):
+        rows = again.rows(tokens[None], torch.ones(1, dtype=torch.bool))
+        if not rows:
+            break
+        tokens = torch.cat([tokens, torch.tensor([rows[0][1]])])
+    assert tokenizer.decode(tokens) == start + space + result
+
+
+def test_a_result_that_has_left_the_earlier_one_is_not_forced():
+    tokenizer = byte_tokenizer(["1 + 2 = 34"], vocab_size=270)
+    again = Recomputation(tokenizer, vocabulary_pieces(tokenizer, len(tokenizer)))
+    for text in ("1 + 2 = 34 , 1 + 2 = 9", "1 + 2 = 34 , 1 + 2 = 34", "1 + 2 = 34 , 1 + 3 = 3", "1 + 2 = 34"):
+        assert again.pending(ids(tokenizer, text)) is None
+    assert tokenizer.decode([again.pending(ids(tokenizer, "1 + 2 = 34 , 1 + 2 = 3"))]) == "4"
 
 
 def test_an_echoed_run_never_corrects_itself(model, tokenizer, pieces):
@@ -182,7 +217,7 @@ def test_an_echoed_run_never_corrects_itself(model, tokenizer, pieces):
         keep[[pieces.index(str(d)) for d in range(10)] if wanted is None else [wanted]] = True
         logits.masked_fill_(~keep, -torch.inf)
 
-    again = Recomputation(pieces)
+    again = Recomputation(tokenizer, pieces)
     prompts = [f"Q 0 + {i % 10} A" for i in range(64)]
 
     def run(edits):
