@@ -133,14 +133,30 @@ class ActivationsConfig(Section):
 class CrosscoderSection(Section):
     n_latents: int = Field(default=768, ge=1)
     """Latents of the dictionary."""
-    k: int = Field(default=12, ge=1)
-    """Mean number of active latents a token."""
+    k: int | None = Field(default=12, ge=1)
+    """Mean number of active latents a token (batch_topk, topk); null for the other gates."""
+    activation: Literal["batch_topk", "topk", "jumprelu", "relu"] = "batch_topk"
+    """Which latents are active: the batch's best, each token's best, those above their threshold, all positive."""
+    n_dedicated: int = Field(default=0, ge=0)
+    """Latents set aside for each model, whose decoders for the others are exactly zero."""
     steps: int = Field(default=1500, ge=1)
     """Updates."""
     batch_size: int = Field(default=1024, ge=1)
     """Rows (tokens) an update."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
+    sparsity: float = Field(default=0.0, ge=0)
+    """Weight of the sparsity penalty (relu: L1 of the scores; jumprelu: active latents a token)."""
+    k_start: int | None = Field(default=None, ge=1)
+    """Active latents a token at the first update, from which k is approached over a fifth of them; null is k."""
+    dead_after_rows: int = Field(default=100_000, ge=1)
+    """A latent silent on this many rows in a row is dead, and AuxK tries to revive it."""
+    encoder_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder's product while training; bfloat16 is faster where the processor has it."""
+    outlier_ratio: float = Field(default=100.0, gt=1)
+    """Rows whose norm is above this multiple of the median norm, in any model, are left out and counted."""
+    shuffle_rows: int = Field(default=1 << 18, ge=1)
+    """Rows shuffled together; a larger store is read in groups of whole shards that hold this many."""
 
 
 class FeaturesConfig(Section):
@@ -268,8 +284,7 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         raise InterpError(
             f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none"
         )
-    if config.crosscoder.k > config.crosscoder.n_latents:
-        raise InterpError(f"config {where}: crosscoder.k = {config.crosscoder.k} is above crosscoder.n_latents")
+    _refuse_impossible_crosscoder(config.crosscoder, where)
     rl = config.organism.zero_rl
     if rl.completions % rl.group_size:
         raise InterpError(
@@ -288,3 +303,18 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         )
     if "{question}" not in config.traces.prompt:
         raise InterpError(f"config {where}: traces.prompt = {config.traces.prompt!r} lacks {{question}}; add it")
+
+
+def _refuse_impossible_crosscoder(config: CrosscoderSection, where: str) -> None:
+    kind, has_k = config.activation, config.activation in ("batch_topk", "topk")
+    if has_k and config.k is None:
+        raise InterpError(f"config {where}: crosscoder.k is missing; crosscoder.activation = {kind} needs it")
+    if config.k is not None and config.k > config.n_latents:
+        raise InterpError(f"config {where}: crosscoder.k = {config.k} is above crosscoder.n_latents")
+    if not has_k and (config.k is not None or config.k_start is not None):
+        raise InterpError(f"config {where}: crosscoder.k and k_start do nothing for {kind}; set them to null")
+    if has_k == (config.sparsity > 0):
+        says = "does nothing, k decides; set it to 0" if has_k else "must be above 0, or nothing keeps the code sparse"
+        raise InterpError(f"config {where}: crosscoder.sparsity = {config.sparsity}: for {kind} it {says}")
+    if 3 * config.n_dedicated > config.n_latents:
+        raise InterpError(f"config {where}: crosscoder.n_dedicated = {config.n_dedicated} for 3 models is too many")

@@ -26,7 +26,8 @@ def small_crosscoder(n_models=3, d_model=D_MODEL, n_latents=24, seed=0, threshol
         for tensor in crosscoder.parameters():
             tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator))
         crosscoder.mean.normal_(generator=generator)
-        crosscoder.scale.uniform_(0.3, 2.0, generator=generator)
+        factors = 0.3 + 1.7 * torch.rand(len(crosscoder.scale), 1, generator=generator)
+        crosscoder.scale.copy_(factors.expand_as(crosscoder.scale))
         crosscoder.threshold.fill_(threshold)
     return crosscoder.requires_grad_(False)
 
@@ -34,7 +35,7 @@ def small_crosscoder(n_models=3, d_model=D_MODEL, n_latents=24, seed=0, threshol
 def code64(crosscoder, x):
     """The gated code of rows, straight from the protocol, in fp64."""
     w_enc, w_dec = crosscoder.W_enc.double(), crosscoder.W_dec.double()
-    normal = (x.double() - crosscoder.mean.double()) * crosscoder.scale.double()[:, None]
+    normal = (x.double() - crosscoder.mean.double()) * crosscoder.scale.double()
     f = (torch.einsum("bmd,mdl->bl", normal, w_enc) + crosscoder.b_enc.double()).clamp(min=0)
     return f * (f * w_dec.norm(dim=2).sum(1) > crosscoder.threshold.double())
 

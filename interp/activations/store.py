@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from interp.errors import InterpError
+from interp.folders import digest, file_digest
 
 BYTES = 2
 """Bytes of one stored number (bf16)."""
@@ -26,11 +29,14 @@ class StoreWriter:
     def __init__(self, folder: Path, names: list[str], site: str, shard_rows: int):
         self.folder, self.names, self.site, self.shard_rows = folder, names, site, shard_rows
         self._pending: list[Float[Tensor, "rows models d_model"]] = []
-        self._pending_rows = self._shards = self.rows = 0
+        self._pending_rows = self._d_model = self.rows = 0
+        self._lengths: list[int] = []
+        self._hashes: list[str] = []
 
     def add(self, rows: Float[Tensor, "rows models d_model"]) -> None:
         """Append rows, in the order of the index."""
         self._pending.append(rows.to(torch.bfloat16).cpu())
+        self._d_model = rows.shape[2]
         self._pending_rows += len(rows)
         while self._pending_rows >= self.shard_rows:
             self._write(self.shard_rows)
@@ -40,26 +46,40 @@ class StoreWriter:
         if self._pending_rows:
             self._write(self._pending_rows)
         index.write_parquet(self.folder / "index.parquet")
-        description = {"models": self.names, "site": self.site, "rows": self.rows, "shards": self._shards}
+        description = {
+            "models": self.names,
+            "site": self.site,
+            "d_model": self._d_model,
+            "shard_rows": self._lengths,
+            "sha256": self._hashes,
+        }
         (self.folder / "store.json").write_text(json.dumps(description, indent=1))
 
     def _write(self, n: int) -> None:
         joined = torch.cat(self._pending)
-        save_file({"resid": joined[:n].contiguous()}, self.folder / f"shard_{self._shards:05d}.safetensors")
+        path = self.folder / shard_name(len(self._lengths))
+        save_file({"resid": joined[:n].contiguous()}, path)
         self._pending, self._pending_rows = [joined[n:]], len(joined) - n
-        self._shards += 1
+        self._lengths.append(n)
+        self._hashes.append(file_digest(path))
         self.rows += n
 
 
 @dataclass(frozen=True)
 class Store:
-    """A finished store."""
+    """A finished store: rows [rows, models, d_model] that can be read at any place, or all at once."""
 
     folder: Path
     names: list[str]
     site: str
-    rows: int
-    shards: int
+    d_model: int
+    shard_rows: list[int]
+    """Rows of each shard."""
+    sha256: list[str]
+    """Hash of each shard's file."""
+
+    def __len__(self) -> int:
+        return sum(self.shard_rows)
 
     @cached_property
     def index(self) -> pl.DataFrame:
@@ -71,37 +91,84 @@ class Store:
         """The block whose output is stored."""
         return int(self.site.split(".")[1])
 
+    @property
+    def row_shape(self) -> tuple[int, int]:
+        """(models, d_model)."""
+        return len(self.names), self.d_model
+
+    @property
+    def shard_ends(self) -> list[int]:
+        """One past the last row of each shard."""
+        return list(itertools.accumulate(self.shard_rows))
+
+    def read(self, places: Int[Tensor, " some"]) -> Float[Tensor, "some models d_model"]:
+        """The rows at rising places, in bf16; only their pages of the memory-mapped shards are read."""
+        ends = torch.tensor(self.shard_ends)
+        parts = places.tensor_split(torch.searchsorted(places, ends))
+        starts = [0, *self.shard_ends]
+        return torch.cat([self._shards[i][part - starts[i]] for i, part in enumerate(parts) if len(part)])
+
+    def fingerprint(self) -> str:
+        """A hash of all rows.
+
+        Raises:
+            InterpError: a shard is not what was written; it is named.
+        """
+        for i, wanted in enumerate(self.sha256):
+            path = self.folder / shard_name(i)
+            if not path.is_file():
+                raise _damaged(path, "it is not there", self.folder)
+            if file_digest(path) != wanted:
+                raise _damaged(path, "it differs from what was written", self.folder)
+        return digest(self.sha256)
+
     def tensor(self) -> Float[Tensor, "rows models d_model"]:
         """All rows. One shard is memory-mapped; several are read into memory.
 
         Raises:
             InterpError: a shard is damaged, or the store is larger than half of the memory.
         """
-        if not self.shards:
-            raise InterpError(f"{self.folder}: no rows; lower activations.skip_first, or give longer texts")
-        parts = [self._shard(i) for i in range(self.shards)]
-        if len(parts) == 1:
-            return parts[0]
-        needed, memory = sum(p.numel() * BYTES for p in parts), physical_memory()
+        if len(self._shards) == 1:
+            return self._shards[0]
+        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, physical_memory()
         if needed > memory / 2:
             raise InterpError(
                 f"{self.folder}: {needed / 1e9:.1f} GB of residuals do not fit into half of the memory "
                 f"({memory / 2e9:.1f} GB); take fewer problems"
             )
-        return torch.cat(parts)
+        return torch.cat(self._shards)
+
+    @cached_property
+    def _shards(self) -> list[Float[Tensor, "rows models d_model"]]:
+        """The shards, memory-mapped."""
+        if not self.shard_rows:
+            raise InterpError(f"{self.folder}: no rows; lower activations.skip_first, or give longer texts")
+        return [self._shard(i) for i in range(len(self.shard_rows))]
 
     def _shard(self, i: int) -> Float[Tensor, "rows models d_model"]:
-        path = self.folder / f"shard_{i:05d}.safetensors"
+        path = self.folder / shard_name(i)
         try:
-            return load_file(path)["resid"]
+            shard = load_file(path)["resid"]
         except (SafetensorError, OSError, KeyError) as error:
-            raise InterpError(f"{path}: damaged ({error}); remove {self.folder} and run the stage again") from error
+            raise _damaged(path, str(error), self.folder) from error
+        if tuple(shard.shape) != (self.shard_rows[i], *self.row_shape):
+            raise _damaged(path, f"shape {list(shard.shape)}", self.folder)
+        return shard
+
+
+def shard_name(i: int) -> str:
+    """File name of a shard."""
+    return f"shard_{i:05d}.safetensors"
+
+
+def _damaged(path: Path, why: str, folder: Path) -> InterpError:
+    return InterpError(f"{path}: damaged ({why}); remove {folder} and run the stage again")
 
 
 def open_store(folder: Path) -> Store:
     """Open the store that a `StoreWriter` closed."""
-    description = json.loads((folder / "store.json").read_text())
-    return Store(folder, description["models"], description["site"], description["rows"], description["shards"])
+    said = json.loads((folder / "store.json").read_text())
+    return Store(folder, said["models"], said["site"], said["d_model"], said["shard_rows"], said["sha256"])
 
 
 def physical_memory() -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Activation = Literal["batch_topk", "topk", "jumprelu", "relu"]
 
 
 class _Config(BaseModel):
@@ -10,7 +14,7 @@ class _Config(BaseModel):
 
 
 class CrosscoderConfig(_Config):
-    """The shape of a BatchTopK crosscoder."""
+    """The shape of a crosscoder and the gate of its code."""
 
     n_models: int = Field(ge=1)
     """Number of models read side by side."""
@@ -21,14 +25,34 @@ class CrosscoderConfig(_Config):
     n_latents: int = Field(ge=1)
     """Size of the dictionary."""
 
-    k: int = Field(ge=1)
-    """Active latents per row, on average over a batch."""
+    k: int | None = Field(default=None, ge=1)
+    """Active latents per row: on average over a batch (batch_topk), or in every row (topk); the others have none."""
+
+    activation: Activation = "batch_topk"
+    """Which latents are active: the batch's best, each row's best, those above their own threshold, or all positive."""
+
+    n_dedicated: int = Field(default=0, ge=0)
+    """Latents set aside for each model, whose decoders for every other model are exactly zero."""
 
     @model_validator(mode="after")
-    def _k_fits(self) -> CrosscoderConfig:
-        if self.k > self.n_latents:
-            raise ValueError(f"k={self.k} is more than n_latents={self.n_latents}; lower k or widen the dictionary")
+    def _fits(self) -> CrosscoderConfig:
+        if self.activation in ("batch_topk", "topk"):
+            if self.k is None:
+                raise ValueError(f"activation={self.activation} needs k, the number of active latents per row")
+            if self.k > self.n_latents:
+                raise ValueError(f"k={self.k} is more than n_latents={self.n_latents}; lower k or widen the dictionary")
+        elif self.k is not None:
+            raise ValueError(f"k={self.k} does nothing for activation={self.activation}; leave it out")
+        if self.n_dedicated * self.n_models > self.n_latents:
+            raise ValueError(
+                f"n_dedicated={self.n_dedicated} for {self.n_models} models is more than n_latents={self.n_latents}"
+            )
         return self
+
+    def dedicated(self, model: int) -> slice:
+        """The latents set aside for a model: the models' shares lie in their order at the end of the dictionary."""
+        start = self.n_latents - (self.n_models - model) * self.n_dedicated
+        return slice(start, start + self.n_dedicated)
 
 
 class TrainConfig(_Config):
@@ -44,7 +68,7 @@ class TrainConfig(_Config):
     """Peak learning rate of Adam."""
 
     seed: int = Field(default=0, ge=0)
-    """Fixes the initial weights, the held-out rows and the order of the others."""
+    """Fixes the initial weights, and the data's order unless `data_seed` does."""
 
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps over which the learning rate climbs linearly to its peak."""
@@ -55,6 +79,28 @@ class TrainConfig(_Config):
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest 2-norm of the gradient over all weights together; a longer one is shortened to it."""
 
+    shared_init: bool = True
+    """Start every latent with the same decoder direction in all models, so that each difference is learned."""
+
+    transposed_init: bool = True
+    """Start the encoder as the decoder's transpose; otherwise at random with the same norms."""
+
+    k_start: int | None = Field(default=None, ge=1)
+    """Active latents per row at the first step, from which k is approached linearly; None starts at k."""
+
+    k_anneal_fraction: float = Field(default=0.2, gt=0, le=1)
+    """Share of the steps over which k_start goes to k."""
+
+    sparsity: float = Field(default=0.0, ge=0)
+    """Weight of the sparsity penalty: L1 of the scores (relu), or the number of active latents per row (jumprelu)."""
+
+    sparsity_warmup_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps over which the penalty climbs linearly to its weight."""
+
+    bandwidth: float = Field(default=1.0, gt=0)
+    """Width of the window about a threshold in which it receives gradient (jumprelu), in units of pre-activation,
+    whose standard deviation is about 1 at the start."""
+
     aux_coefficient: float = Field(default=1 / 32, ge=0)
     """Weight of AuxK, the loss that revives dead latents; 0 turns it off."""
 
@@ -64,8 +110,26 @@ class TrainConfig(_Config):
     dead_after_rows: int = Field(default=100_000, ge=1)
     """A latent that has not fired on this many rows in a row is dead."""
 
+    encoder_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder's product while training; weights, moments and all other products stay in float32."""
+
+    outlier_ratio: float = Field(default=100.0, gt=1)
+    """Rows whose norm is above this multiple of the median norm, in any model, are left out and counted."""
+
+    shuffle_rows: int = Field(default=1 << 18, ge=1)
+    """Rows that are shuffled together: a store of more is read in groups of whole shards that hold this many rows, a
+    stream through a buffer of this many."""
+
+    data_seed: int | None = Field(default=None, ge=0)
+    """Fixes which rows are held out and the order of the others; None is `seed`."""
+
     log_every: int = Field(default=50, ge=1)
     """Steps between two rows of metrics; the last step is always logged."""
+
+    @property
+    def data_order_seed(self) -> int:
+        """The seed of everything about the data."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> TrainConfig:
@@ -75,3 +139,17 @@ class TrainConfig(_Config):
                 " together they may be at most 1"
             )
         return self
+
+
+def check_pair(config: CrosscoderConfig, train_config: TrainConfig) -> None:
+    """Refuse settings of training that would do nothing for this crosscoder.
+
+    Raises:
+        ValueError: k_start without k, a penalty where k decides, or none where nothing else does.
+    """
+    if config.k is None and train_config.k_start is not None:
+        raise ValueError(f"k_start={train_config.k_start} does nothing for activation={config.activation}")
+    if config.k is not None and train_config.sparsity:
+        raise ValueError(f"sparsity={train_config.sparsity} does nothing for activation={config.activation}; k decides")
+    if config.k is None and not train_config.sparsity:
+        raise ValueError(f"activation={config.activation} needs a sparsity penalty above 0")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
-from interp.crosscoder.data import check_rows, chunk_rows, finite_chunks
 from interp.crosscoder.module import Crosscoder
+from interp.crosscoder.rows import RowSource, as_source, chunk_rows, chunks
 from interp.errors import InterpError
 
 
@@ -29,8 +30,7 @@ class Evaluation(NamedTuple):
     """Share of the rows on which each latent was active."""
 
 
-@torch.no_grad()
-def evaluate(crosscoder: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> Evaluation:
+def evaluate(crosscoder: Crosscoder, rows: Tensor | RowSource) -> Evaluation:
     """Measure on `rows` (input units, any float type, read in pieces; sums in fp64).
 
     It does not say how much of the models' behaviour the reconstruction keeps: for that splice it in.
@@ -38,23 +38,49 @@ def evaluate(crosscoder: Crosscoder, rows: Float[Tensor, "rows models d_model"])
     Raises:
         InterpError: no rows, rows of another shape, or non-finite ones.
     """
-    check_rows(rows, crosscoder.config)
-    if len(rows) == 0:
-        raise InterpError("rows: there are none to evaluate on; give at least one")
+    source = as_source(rows, crosscoder.config)
+    size = chunk_rows(max(crosscoder.config.n_latents, crosscoder.config.n_models * crosscoder.config.d_model))
+    return evaluate_chunks(crosscoder, chunks(source, torch.arange(len(source)), size))
+
+
+@torch.no_grad()
+def evaluate_chunks(crosscoder: Crosscoder, pieces: Iterable[Tensor]) -> Evaluation:
+    """`evaluate` on rows that come in pieces [any number, models, d_model].
+
+    Raises:
+        InterpError: no rows, or non-finite ones.
+    """
     n_models, d_model, n_latents = crosscoder.config.n_models, crosscoder.config.d_model, crosscoder.config.n_latents
     device = crosscoder.mean.device
     error, squares = torch.zeros(2, n_models, dtype=torch.float64, device=device)
     total = torch.zeros(n_models, d_model, dtype=torch.float64, device=device)
     fired = torch.zeros(n_latents, dtype=torch.long, device=device)
-    for _, chunk in finite_chunks(rows, chunk_rows(max(n_latents, n_models * d_model))):
+    n = n_bad = 0
+    for chunk in pieces:
         x = chunk.to(device)
+        n_bad += int((~x.isfinite()).flatten(1).any(1).sum())
         f = crosscoder.encode(x)
         error += (crosscoder.decode(f) - x).double().square().sum((0, 2))
         moved = x.double() - crosscoder.mean  # near the mean already, so that nothing cancels below
         squares += moved.square().sum((0, 2))
         total += moved.sum(0)
         fired += (f > 0).sum(0)
-    variance = squares - total.square().sum(1) / len(rows)
+        n += len(x)
+    if n == 0:
+        raise InterpError("rows: there are none to evaluate on; give at least one")
+    if n_bad:
+        raise InterpError(f"rows: {n_bad} of {n} hold NaN or infinite values; drop them before measuring")
+    variance = squares - total.square().sum(1) / n
     fve = torch.where(variance > 0, 1 - error / variance, torch.nan)
-    firing = fired.double() / len(rows)
-    return Evaluation(len(rows), tuple(fve.tolist()), float(firing.sum()), float((fired == 0).double().mean()), firing)
+    firing = fired.double() / n
+    return Evaluation(n, tuple(fve.tolist()), float(firing.sum()), float((fired == 0).double().mean()), firing)
+
+
+def firing_histogram(firing: Float64[Tensor, " latents"], per_decade: int = 2) -> dict[str, list[float]]:
+    """How many latents fire how often: `edges` in log10 of the share of rows, `counts` between them, and `dead`, the
+    number of those that never fired (as a list of one)."""
+    alive = firing[firing > 0].log10()
+    lowest = float(alive.min().floor()) if len(alive) else -1.0
+    edges = torch.linspace(lowest, 0.0, round(-lowest) * per_decade + 1, dtype=torch.float64)
+    counts = torch.histogram(alive.double().cpu(), edges).hist
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "dead": [float((firing == 0).sum())]}

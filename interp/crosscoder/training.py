@@ -1,145 +1,157 @@
-"""Training a BatchTopK crosscoder."""
+"""Training crosscoders: one, or several in one pass over the rows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
+from interp.crosscoder.budget import refuse_too_large
+from interp.crosscoder.checkpoint import FILE, Checkpoint, load_checkpoint, save_checkpoint
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
-from interp.crosscoder.data import batches, check_rows, fit_normaliser, split_rows
-from interp.crosscoder.loss import aux_k, squared_error
+from interp.crosscoder.feeds import Feed, Rows, open_feed
+from interp.crosscoder.metrics import Evaluation, evaluate_chunks
 from interp.crosscoder.module import Crosscoder
-from interp.crosscoder.selection import batch_topk_mask
+from interp.crosscoder.rows import chunk_rows
 from interp.crosscoder.threshold import calibrate
+from interp.crosscoder.trainer import Metrics, Trainer
 from interp.errors import InterpError
 
-OnStep = Callable[[int, dict[str, float]], None]
+OnStep = Callable[[int, Sequence[Metrics]], None]
+OF_THE_DATA = ("steps", "batch_size", "outlier_ratio", "shuffle_rows", "log_every")
 
 
-class Forward(NamedTuple):
-    """One batch on its way through, in normalised space."""
+@dataclass(frozen=True)
+class Trained:
+    """A crosscoder and how its training went."""
 
-    pre: Float[Tensor, "batch latents"]
-    kept: Bool[Tensor, "batch latents"]
-    """The k * batch best scores."""
-    x_hat: Float[Tensor, "batch models d_model"]
+    crosscoder: Crosscoder
+    log: list[Metrics]
+    """A row of metrics every log_every steps and at the last; see `Trainer.update`."""
+    held_out: Evaluation
+    """Measured on rows that were never trained on (the gate was calibrated on them)."""
+    n_bad: int
+    """Rows dropped because they held NaN or infinity."""
+    n_outlying: int
+    """Rows left out for their norm."""
 
 
 def train(
-    rows: Float[Tensor, "rows models d_model"],
+    rows: Rows,
     config: CrosscoderConfig,
     train_config: TrainConfig,
     *,
-    log: list[dict[str, float]] | None = None,
-    on_step: OnStep | None = None,
     device: torch.device | str = "cpu",
+    on_step: Callable[[int, Metrics], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 500,
 ) -> Crosscoder:
     """Train on `rows`, one residual per model in each, and calibrate the gate on rows held out.
 
-    `rows` may be of any float type and memory-mapped: a batch at a time is copied and made fp32. A seeded 5 % of them
-    (at least 2,048, at most a fifth) are never trained on; mean and scale come from the others. The loss is
-    `squared_error` + aux_coefficient * `aux_k`, on normalised rows. The same seed gives the same weights, to the bit,
-    on the same machine with the same number of threads.
+    See `train_many`, which also returns the log and the measurements.
+    """
 
-    `log` receives a row of metrics every log_every steps and at the last; `on_step` hears (step, that row) at the same
-    steps. A row holds `step` (from 1), `lr`, `loss` (without AuxK), `aux`, `l0` and `fve_{model}` of that very batch
-    (BatchTopK, not the gate of inference; about the training mean), and `dead_share`. The batch is small and trained
-    on: what may be published is `evaluate` on rows held out by the caller.
+    def first(step: int, metrics: Sequence[Metrics]) -> None:
+        if on_step is not None:
+            on_step(step, metrics[0])
+
+    return train_many(
+        rows,
+        [(config, train_config)],
+        device=device,
+        on_step=first,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+    )[0].crosscoder
+
+
+def train_many(
+    rows: Rows,
+    configs: Sequence[tuple[CrosscoderConfig, TrainConfig]],
+    *,
+    device: torch.device | str = "cpu",
+    on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 500,
+) -> list[Trained]:
+    """Train several crosscoders on the same batches; each is the same, to the bit, as if trained alone.
+
+    `rows` is a tensor [N, models, d_model] of any float type, a store, or an iterable of such tensors that pass by.
+    5 % of them (at least 2,048, at most a fifth; of an iterable's first `shuffle_rows`) are never trained on; mean and
+    scale come from the others. The loss is `squared_error` + aux_coefficient * `aux_k` + sparsity * penalty, on
+    normalised rows. The same seed gives the same weights, to the bit, on the same machine with the same number of
+    threads; so does a run that is killed and called again with the same `checkpoint` folder, where its state is kept
+    every `checkpoint_every` steps.
+
+    `on_step` hears (step, one row of metrics a crosscoder) every log_every steps and at the last.
 
     Raises:
-        InterpError: rows of another shape or type, too few or non-finite rows, a model that never varies, divergence.
+        InterpError: rows of another shape or type, too few or too many non-finite rows, a model that never varies,
+            more memory than there is, divergence, a checkpoint of another run, or configs that cannot share batches.
     """
-    check_rows(rows, config)
-    generator = torch.Generator().manual_seed(train_config.seed)
-    split = split_rows(len(rows), generator)
-    crosscoder = Crosscoder(config, train_config.seed).to(device)
-    normaliser = fit_normaliser(rows, split.train)
-    crosscoder.mean.copy_(normaliser.mean)
-    crosscoder.scale.copy_(normaliser.scale)
-    optimiser = torch.optim.Adam(crosscoder.parameters(), fused=True)
-    silent = torch.zeros(config.n_latents, dtype=torch.long, device=device)
-    for step, places in enumerate(batches(split.train, train_config.batch_size, train_config.steps, generator), 1):
-        x = crosscoder.normalise(rows[places.to(rows.device)].to(device))
-        lr = train_config.lr * lr_factor(step, train_config)
-        metrics = _update(crosscoder, optimiser, x, silent, lr, train_config, _is_logged(step, train_config))
-        if metrics:
-            row = {"step": float(step), "lr": lr} | metrics
-            if not math.isfinite(row["loss"]):
-                raise InterpError(f"train: the loss is {row['loss']} at step {step}; lower lr={train_config.lr}")
-            if log is not None:
+    _refuse_unequal(configs)
+    refuse_too_large(configs, device)
+    feed = open_feed(rows, *configs[0])
+    trainers = [Trainer(*pair, feed.normaliser, device) for pair in configs]
+    identity = {
+        "data": feed.fingerprint,
+        "configs": [{"crosscoder": a.model_dump(), "training": b.model_dump()} for a, b in configs],
+    }
+    logs = _resume(trainers, checkpoint, identity)
+    for batch in feed.batches(trainers[0].step):
+        metrics = [trainer.update(batch) for trainer in trainers]
+        step = trainers[0].step
+        if metrics[0]:
+            for log, row in zip(logs, metrics, strict=True):
                 log.append(row)
             if on_step is not None:
-                on_step(step, row)
-    crosscoder.requires_grad_(False)
-    crosscoder.threshold.copy_(calibrate(crosscoder, rows, split.held_out))
-    return crosscoder
+                on_step(step, metrics)
+        if checkpoint is not None and step % checkpoint_every == 0:
+            save_checkpoint(checkpoint, Checkpoint(identity, logs, _tensors(trainers)))
+    done = [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
+    if checkpoint is not None:
+        (checkpoint / FILE).unlink(missing_ok=True)
+    return done
 
 
-def forward(crosscoder: Crosscoder, x: Float[Tensor, "batch models d_model"]) -> Forward:
-    """BatchTopK of normalised rows: the batch's k * batch best scores survive. No gradient flows through the choice."""
-    pre = crosscoder.pre_activations(x)
-    with torch.no_grad():
-        # Only positive scores can be chosen, so relu may come after the choice, where it costs nothing.
-        kept = batch_topk_mask(pre * crosscoder.decoder_norms(), crosscoder.config.k * len(x))
-    return Forward(pre, kept, crosscoder.reconstruct(torch.where(kept, pre, 0.0)))
+def _finish(trainer: Trainer, log: list[Metrics], feed: Feed) -> Trained:
+    crosscoder = trainer.crosscoder.requires_grad_(False)
+    shape = crosscoder.config
+    size = chunk_rows(max(shape.n_latents, shape.n_models * shape.d_model))
+    if shape.activation == "batch_topk":
+        crosscoder.threshold.copy_(calibrate(crosscoder, feed.held_out(size), feed.n_held_out))
+    return Trained(crosscoder, log, evaluate_chunks(crosscoder, feed.held_out(size)), *feed.judged)
 
 
-def lr_factor(step: int, config: TrainConfig) -> float:
-    """The learning rate at `step` (from 1) over its peak: linear up, flat, linear down to 1 / (steps of decay)."""
-    up = step / max(1.0, config.warmup_fraction * config.steps)
-    down = (config.steps - step + 1) / max(1.0, config.decay_fraction * config.steps)
-    return min(1.0, up, down)
+def _resume(trainers: Sequence[Trainer], folder: Path | None, identity: dict[str, Any]) -> list[list[Metrics]]:
+    found = None if folder is None else load_checkpoint(folder, identity)
+    if found is None:
+        return [[] for _ in trainers]
+    for i, trainer in enumerate(trainers):
+        prefix = f"{i}."
+        state = {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}
+        trainer.restore(state)
+    return found.logs
 
 
-def _is_logged(step: int, config: TrainConfig) -> bool:
-    return step % config.log_every == 0 or step == config.steps
+def _tensors(trainers: Sequence[Trainer]) -> dict[str, torch.Tensor]:
+    return {f"{i}.{name}": tensor for i, trainer in enumerate(trainers) for name, tensor in trainer.state().items()}
 
 
-def _update(
-    crosscoder: Crosscoder,
-    optimiser: torch.optim.Optimizer,
-    x: Float[Tensor, "batch models d_model"],
-    silent: Int[Tensor, " latents"],
-    lr: float,
-    config: TrainConfig,
-    with_metrics: bool,
-) -> dict[str, float]:
-    """One step on one batch of normalised rows; `silent` counts, in place, the rows since each latent last fired."""
-    pre, kept, x_hat = forward(crosscoder, x)
-    loss = squared_error(x_hat, x)
-    dead = silent >= config.dead_after_rows
-    k_aux = config.k_aux or max(1, crosscoder.config.d_model // 2)
-    aux = aux_k(crosscoder, pre, x - x_hat, dead, k_aux) if config.aux_coefficient else loss.new_zeros(())
-    optimiser.zero_grad()
-    (loss + config.aux_coefficient * aux).backward()
-    torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), config.grad_clip)
-    for group in optimiser.param_groups:
-        group["lr"] = lr
-    optimiser.step()
-    silent += len(x)
-    silent[kept.any(0)] = 0
-    return _metrics(x, x_hat, kept, dead, loss, aux) if with_metrics else {}
-
-
-@torch.no_grad()
-def _metrics(
-    x: Float[Tensor, "batch models d_model"],
-    x_hat: Float[Tensor, "batch models d_model"],
-    kept: Bool[Tensor, "batch latents"],
-    dead: Bool[Tensor, " latents"],
-    loss: Float[Tensor, ""],
-    aux: Float[Tensor, ""],
-) -> dict[str, float]:
-    fve = 1 - (x_hat - x).double().square().sum((0, 2)) / x.double().square().sum((0, 2))
-    return {
-        "loss": float(loss),
-        "aux": float(aux),
-        "l0": float(kept.sum()) / len(x),
-        "dead_share": float(dead.double().mean()),
-        **{f"fve_{model}": value for model, value in enumerate(fve.tolist())},
-    }
+def _refuse_unequal(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> None:
+    if not configs:
+        raise InterpError("train: no crosscoder is asked for; give at least one pair of configs")
+    (shape, recipe), *others = configs
+    for other_shape, other in others:
+        for name in ("n_models", "d_model"):
+            if getattr(other_shape, name) != getattr(shape, name):
+                raise InterpError(f"train: crosscoders trained in one pass share {name}; train the others apart")
+        for name in (*OF_THE_DATA, "data_order_seed"):
+            if getattr(other, name) != getattr(recipe, name):
+                raise InterpError(
+                    f"train: crosscoders trained in one pass share {name.replace('data_order_seed', 'data_seed')},"
+                    f" not {getattr(recipe, name)} and {getattr(other, name)}; train the others apart"
+                )

@@ -3,59 +3,69 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from interp.activations.store import open_store
+from interp.activations.store import Store, open_store
+from interp.models.trio import pick_device
 from interp.progress import bar
 from interp.study import Study
 
+OF_THE_SHAPE = {"n_latents", "k", "activation", "n_dedicated"}
+"""Keys of the config that say what the crosscoder is; the others say how it is trained."""
+
 
 def run(study: Study, out: Path) -> int:
-    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`; returns the number of rows read."""
-    from interp.crosscoder import CrosscoderConfig, TrainConfig, evaluate, train
+    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`; returns the number of rows read.
+
+    The state of training is kept under `training/` while it runs: what was interrupted goes on from there.
+    """
+    from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
+    from interp.crosscoder.metrics import firing_histogram
 
     config = study.config.crosscoder
     torch.set_num_threads(study.config.threads)
     store = open_store(study.folder("activations"))
-    rows = store.tensor()
-    shape = CrosscoderConfig(n_models=rows.shape[1], d_model=rows.shape[2], n_latents=config.n_latents, k=config.k)
-    recipe = TrainConfig(
-        steps=config.steps, batch_size=min(config.batch_size, len(rows)), lr=config.lr, seed=study.config.seed
+    n_models, d_model = store.row_shape
+    shape = CrosscoderConfig.model_validate(
+        config.model_dump(include=OF_THE_SHAPE) | {"n_models": n_models, "d_model": d_model}
     )
-    log: list[dict[str, float]] = []
+    recipe = TrainConfig.model_validate(
+        config.model_dump(exclude=OF_THE_SHAPE)
+        | {"batch_size": min(config.batch_size, len(store)), "seed": study.config.seed}
+    )
 
-    def named(row: dict[str, float]) -> dict[str, float]:
-        """The metrics with the models' names in the place of their numbers."""
-        fve = {f"fve_{name}": row[f"fve_{m}"] for m, name in enumerate(store.names)}
-        return {"step": row["step"], "loss": row["loss"], "l0": row["l0"], "dead": row["dead_share"], **fve}
-
-    def show(step: int, row: dict[str, float]) -> None:
-        progress.to(step, f"loss {row['loss']:.3f}  l0 {row['l0']:.1f}  dead {row['dead_share']:.2f}")
+    def show(step: int, metrics: Sequence[Mapping[str, float]]) -> None:
+        row = metrics[0]
+        fve = sum(row[f"fve_{m}"] for m in range(n_models)) / n_models
+        progress.to(step, f"fve {fve:.3f}  l0 {row['l0']:.1f}  dead {row['dead_share']:.2f}")
 
     with bar("training the crosscoder", config.steps) as progress:
-        cc = train(
-            rows,
-            shape,
-            recipe,
-            on_step=show,
-            log=log,
-        )
-    cc.save(out)
-    (out / "metrics.jsonl").write_text("".join(json.dumps(named(row)) + "\n" for row in log))
-    measured = evaluate(cc, rows)
-    (out / "evaluation.json").write_text(
-        json.dumps(
-            {
-                "fve": dict(zip(store.names, measured.fve, strict=True)),
-                "l0": measured.l0,
-                "k": config.k,
-                "dead": measured.dead_share,
-                "n_latents": config.n_latents,
-                "rows": store.rows,
-            },
-            indent=1,
-        )
-    )
-    return store.rows
+        done = train_many(
+            store, [(shape, recipe)], on_step=show, checkpoint=out / "training", device=pick_device(study.config.device)
+        )[0]
+    (out / "training").rmdir()
+    done.crosscoder.save(out)
+    (out / "metrics.jsonl").write_text("".join(json.dumps(_named(row, store)) + "\n" for row in done.log))
+    measured = {
+        "fve": dict(zip(store.names, done.held_out.fve, strict=True)),
+        "l0": done.held_out.l0,
+        "k": config.k,
+        "dead": done.held_out.dead_share,
+        "n_latents": config.n_latents,
+        "rows": len(store),
+        "rows_held_out": done.held_out.n_rows,
+        "rows_not_finite": done.n_bad,
+        "rows_outlying": done.n_outlying,
+        "firing": firing_histogram(done.held_out.firing),
+    }
+    (out / "evaluation.json").write_text(json.dumps(measured, indent=1))
+    return len(store)
+
+
+def _named(row: Mapping[str, float], store: Store) -> dict[str, float]:
+    """The metrics with the models' names in the place of their numbers."""
+    names = {f"fve_{m}": f"fve_{name}" for m, name in enumerate(store.names)} | {"dead_share": "dead"}
+    return {names.get(key, key): value for key, value in row.items()}

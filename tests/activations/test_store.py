@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import polars as pl
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.activations.store import StoreWriter, open_store
+from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.errors import InterpError
 
 NAMES = ["base", "distilled"]
@@ -34,8 +36,8 @@ def test_what_is_written_is_read_in_bf16_exactly_however_it_is_cut(tmp_path_fact
     store = write(tmp_path_factory.mktemp("store"), parts, shard_rows)
     assert store.tensor().dtype == torch.bfloat16
     assert torch.equal(store.tensor(), torch.cat(parts).bfloat16())
-    assert store.rows == sum(sizes) == len(store.index)
-    assert store.shards == -(-sum(sizes) // shard_rows)
+    assert len(store) == sum(sizes) == len(store.index)
+    assert len(store.shard_rows) == -(-sum(sizes) // shard_rows)
     assert (store.names, store.layer) == (NAMES, 7)
 
 
@@ -81,4 +83,51 @@ def test_a_store_without_rows_is_refused_in_words(tmp_path):
 def test_the_description_is_plain_json(tmp_path):
     write(tmp_path / "activations", [rows(3)], 10)
     described = json.loads((tmp_path / "activations" / "store.json").read_text())
-    assert described == {"models": NAMES, "site": "blocks.7.hook_resid_post", "rows": 3, "shards": 1}
+    digest = hashlib.sha256((tmp_path / "activations" / "shard_00000.safetensors").read_bytes()).hexdigest()
+    assert described == {
+        "models": NAMES,
+        "site": "blocks.7.hook_resid_post",
+        "d_model": 6,
+        "shard_rows": [3],
+        "sha256": [digest],
+    }
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(sum), shard_rows=st.integers(1, 12), data=st.data()
+)
+@settings(max_examples=25, deadline=None)
+def test_rows_are_read_at_any_places(tmp_path_factory, sizes, shard_rows, data):
+    parts = [rows(n, i) for i, n in enumerate(sizes)]
+    store, n = write(tmp_path_factory.mktemp("store"), parts, shard_rows), sum(sizes)
+    places = torch.tensor(sorted(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=20))))
+    assert torch.equal(store.read(places), torch.cat(parts).bfloat16()[places])
+    assert (len(store), store.row_shape, store.shard_ends[-1]) == (n, (2, 6), n)
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
+def test_the_fingerprint_finds_a_shard_that_is_not_what_was_written(tmp_path, damage):
+    store = write(tmp_path / "activations", [rows(30)], 10)
+    whole = store.fingerprint()
+    assert whole == open_store(store.folder).fingerprint()
+    assert whole != write(tmp_path / "other", [rows(30, seed=1)], 10).fingerprint()
+    path = store.folder / "shard_00001.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(bytes(content) if damage == "altered" else content[:-20])
+    with pytest.raises(InterpError, match=r"shard_00001\.safetensors: damaged"):
+        open_store(store.folder).fingerprint()
+
+
+def test_a_crosscoder_trains_from_a_store_as_from_the_same_rows(tmp_path):
+    """Six shards, shuffled within groups of two: the bits differ from one tensor's only by the order."""
+    store = write(tmp_path / "activations", [rows(600)], 100)
+    shape = CrosscoderConfig(n_models=2, d_model=6, n_latents=20, k=3)
+    recipe = TrainConfig(steps=40, batch_size=32, lr=3e-3)
+    from_store, from_rows = (train_many(given, [(shape, recipe)])[0] for given in (store, store.tensor()))
+    assert from_store.held_out.fve == pytest.approx(from_rows.held_out.fve, abs=0.05)
+    assert torch.equal(from_store.crosscoder.mean, from_rows.crosscoder.mean)
+    grouped = train_many(store, [(shape, recipe.model_copy(update={"shuffle_rows": 200}))])[0]
+    assert grouped.held_out.n_rows == from_rows.held_out.n_rows == 120

@@ -23,7 +23,9 @@ def random_crosscoder(config=CONFIG, seed=0):
         for tensor in crosscoder.parameters():
             tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator))
         crosscoder.mean.normal_(generator=generator)
-        crosscoder.scale.uniform_(0.3, 2.0, generator=generator)
+        crosscoder.scale.copy_(
+            0.3 + 1.7 * torch.rand(config.n_models, 1, generator=generator).expand_as(crosscoder.scale)
+        )
         crosscoder.threshold.fill_(0.9)
     return crosscoder
 

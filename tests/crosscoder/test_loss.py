@@ -1,73 +1,192 @@
-"""Loss and gradients against the plain reference; in float64, so that the tolerance can be tight."""
+"""Values and gradients of the sparse engine against plain dense autograd."""
+
+import math
 
 import pytest
 import torch
 
-from interp.crosscoder.loss import aux_k, squared_error
-from interp.crosscoder.training import forward
+from interp.crosscoder import CrosscoderConfig, TrainConfig, sparse
+from interp.crosscoder.loss import aux_k, forward, pre_activations, squared_error
 
 from . import reference
 from .samples import CONFIG, random_crosscoder, random_rows
 
 DEAD = torch.arange(CONFIG.n_latents) % 3 == 0
+BANDWIDTH = 0.8
+KINDS = ("batch_topk", "topk", "jumprelu", "relu")
 
 
-def losses(crosscoder, x, dead, k_aux):
-    out = forward(crosscoder, x)
-    return squared_error(out.x_hat, x), aux_k(crosscoder, out.pre, x - out.x_hat, dead, k_aux), out
+def crosscoder_of(kind, k=4, dtype=torch.double, seed=0):
+    shape = CONFIG.model_dump() | {"activation": kind, "k": k if kind.endswith("topk") else None}
+    crosscoder = random_crosscoder(CrosscoderConfig(**shape), seed)
+    if kind == "jumprelu":
+        with torch.no_grad():
+            crosscoder.log_threshold.uniform_(math.log(0.3), math.log(3.0), generator=torch.Generator().manual_seed(5))
+    return crosscoder.to(dtype)
 
 
-def reference_losses(crosscoder, x, dead, k_aux):
-    pre = reference.pre_activations(x, crosscoder.W_enc, crosscoder.b_enc)
-    f = pre.relu()
-    mask = reference.top_mask(reference.scores(f, crosscoder.W_dec).detach(), CONFIG.k * len(x))
-    x_hat = reference.reconstruct(f * mask, crosscoder.W_dec, crosscoder.b_dec)
-    return reference.loss(x_hat, x), reference.aux(pre, crosscoder.W_dec, (x - x_hat).detach(), dead, k_aux), mask
+def losses(crosscoder, x, dead=DEAD, k_aux=3):
+    """(loss, penalty, aux) of the engine; x [batch, models, d_model] in normalised space."""
+    flat, d = x.flatten(1), crosscoder.config.d_model
+    pre = pre_activations(crosscoder, flat, x.dtype)
+    out = forward(crosscoder, flat, pre, crosscoder.config.k, BANDWIDTH)
+    aux = aux_k(crosscoder, flat, pre, flat - out.x_hat, dead, TrainConfig(k_aux=k_aux))
+    return squared_error(out.x_hat, flat, d), out.penalty, aux
 
 
-@pytest.fixture
-def crosscoder():
-    return random_crosscoder().double()
+class Rectangle(torch.autograd.Function):
+    """1 where v > θ; d/dθ = -K((v - θ) / ε) / ε with K a rectangle of width 1, for positive v; d/dv = 0."""
+
+    @staticmethod
+    def forward(ctx, v, theta):
+        ctx.save_for_backward(v, theta)
+        return (v > theta).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, theta = ctx.saved_tensors
+        inside = ((((v - theta) / BANDWIDTH).abs() < 0.5) & (v > 0)).to(v.dtype)
+        return torch.zeros_like(v), -inside / BANDWIDTH * grad
 
 
-@pytest.fixture
-def x():
-    return random_rows(25).double()
+class Jump(torch.autograd.Function):
+    """v where v > θ; d/dθ = -θ/ε K((v - θ) / ε)."""
+
+    @staticmethod
+    def forward(ctx, v, theta):
+        ctx.save_for_backward(v, theta)
+        return v * (v > theta)
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, theta = ctx.saved_tensors
+        inside = ((((v - theta) / BANDWIDTH).abs() < 0.5) & (v > 0)).to(v.dtype)
+        return grad * (v > theta), -theta / BANDWIDTH * inside * grad
 
 
-@pytest.mark.parametrize("k_aux", [3, 1000])
-def test_losses_and_gradients_are_the_references(crosscoder, x, k_aux):
+def reference_losses(crosscoder, x, dead=DEAD, k_aux=3):
+    kind, k = crosscoder.config.activation, crosscoder.config.k
+    W_enc, W_dec = crosscoder.W_enc, crosscoder.W_dec
+    pre = reference.pre_activations(x, W_enc, crosscoder.b_enc)
+    f, penalty = pre.relu(), torch.zeros(())
+    score = reference.scores(f, W_dec)
+    if kind == "batch_topk":
+        f = f * reference.top_mask(score.detach(), k * len(x))
+    elif kind == "topk":
+        f = f * torch.stack([reference.top_mask(row, k) for row in score.detach()])
+    elif kind == "jumprelu":
+        theta = crosscoder.log_threshold.exp().expand_as(f)
+        f, penalty = Jump.apply(f, theta), Rectangle.apply(f, theta).sum() / len(x)
+    else:
+        penalty = score.sum() / len(x)
+    x_hat = reference.reconstruct(f, W_dec, crosscoder.b_dec)
+    aux = reference.aux(pre, W_dec, (x - x_hat).detach(), dead, k_aux)
+    return reference.loss(x_hat, x), penalty, aux
+
+
+def gradients(total, crosscoder):
     weights = dict(crosscoder.named_parameters())
-    main, aux, out = losses(crosscoder, x, DEAD, k_aux)
-    wanted_main, wanted_aux, wanted_mask = reference_losses(crosscoder, x, DEAD, k_aux)
-    assert torch.equal(out.kept, wanted_mask)
-    torch.testing.assert_close(main, wanted_main, atol=0, rtol=1e-10)
-    torch.testing.assert_close(aux, wanted_aux, atol=0, rtol=1e-10)
-    assert aux > 0
-    gradients = torch.autograd.grad(main + aux / 32, list(weights.values()))
-    wanted = torch.autograd.grad(wanted_main + wanted_aux / 32, list(weights.values()))
-    for name, gradient, truth in zip(weights, gradients, wanted, strict=True):
-        torch.testing.assert_close(gradient, truth, atol=1e-12, rtol=1e-9, msg=name)
-        assert truth.abs().max() > 0, name
+    found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+    return {name: torch.zeros_like(w) if g is None else g for (name, w), g in zip(weights.items(), found, strict=True)}
 
 
-def test_aux_teaches_dead_latents_only(crosscoder, x):
-    _, aux, _ = losses(crosscoder, x, DEAD, 3)
-    enc, dec = torch.autograd.grad(aux, [crosscoder.W_enc, crosscoder.W_dec])
-    assert enc[:, :, DEAD].abs().sum() > 0 and dec[DEAD].abs().sum() > 0
-    assert not enc[:, :, ~DEAD].any() and not dec[~DEAD].any()
+def assert_equal(crosscoder, x, *, atol, rtol, dead=DEAD, k_aux=3):
+    """Values within rtol, and each gradient within rtol of its largest entry."""
+    exact = type(crosscoder)(crosscoder.config).double()
+    exact.load_state_dict({name: tensor.double() for name, tensor in crosscoder.state_dict().items()})
+    ours, plain = losses(crosscoder, x, dead, k_aux), reference_losses(exact, x.double(), dead, k_aux)
+    for value, truth in zip(ours, plain, strict=True):
+        torch.testing.assert_close(value.double(), truth.double(), atol=atol, rtol=rtol)
+    weights = (1.0, 0.3, 1 / 32)
+    found = gradients(sum(w * v for w, v in zip(weights, ours, strict=True)), crosscoder)
+    truth = gradients(sum(w * v for w, v in zip(weights, plain, strict=True)), exact)
+    for name in found:
+        allowed = rtol * float(truth[name].abs().max()) + atol
+        assert (found[name].double() - truth[name]).abs().max() <= allowed, name
+    return found
 
 
-def test_aux_is_nothing_where_none_is_dead(crosscoder, x):
-    _, aux, _ = losses(crosscoder, x, torch.zeros_like(DEAD), 3)
+@pytest.mark.parametrize("share", [2.0, -1.0, sparse.DENSE_SHARE], ids=["sparse", "dense", "chosen"])
+@pytest.mark.parametrize("k_aux", [3, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_gradients_are_the_references(kind, k_aux, share, monkeypatch):
+    monkeypatch.setattr(sparse, "DENSE_SHARE", share)
+    found = assert_equal(crosscoder_of(kind), random_rows(25).double(), k_aux=k_aux, atol=1e-12, rtol=1e-9)
+    assert all(gradient.abs().max() > 0 for gradient in found.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_in_fp32_they_are_equal_to_1e_5(kind, seed):
+    config = CrosscoderConfig(
+        n_models=2, d_model=24, n_latents=300, k=9 if kind.endswith("topk") else None, activation=kind
+    )
+    crosscoder, x = random_crosscoder(config, seed), random_rows(64, config, seed)
+    dead = torch.arange(300) % 5 == 0
+    assert_equal(crosscoder, x, dead=dead, k_aux=12, atol=1e-9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_ties_of_equal_rows(kind):
+    """Every row comes three times; where a choice cuts through equals, the batch's first ones are taken by both."""
+    x = random_rows(9).double().repeat(3, 1, 1)
+    assert_equal(crosscoder_of(kind), x, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_all_zero_rows(kind):
+    x = random_rows(12).double()
+    x[3:7] = 0
+    assert_equal(crosscoder_of(kind), x, atol=1e-12, rtol=1e-9)
+    crosscoder = crosscoder_of(kind)
+    with torch.no_grad():
+        crosscoder.b_enc.zero_()
+    assert_equal(crosscoder, torch.zeros_like(x), atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["batch_topk", "topk"])
+def test_with_k_larger_than_the_positive_activations(kind):
+    crosscoder, x = crosscoder_of(kind, k=40), random_rows(12).double()
+    with torch.no_grad():
+        crosscoder.b_enc -= 3.0
+    pre = pre_activations(crosscoder, x.flatten(1), torch.double)
+    assert 0 < int((pre > 0).sum()) < 40 * 12
+    assert_equal(crosscoder, x, atol=1e-12, rtol=1e-9)
+
+
+def test_aux_teaches_dead_latents_only():
+    crosscoder = crosscoder_of("batch_topk")
+    _, _, aux = losses(crosscoder, random_rows(25).double())
+    enc, dec = torch.autograd.grad(aux, [crosscoder.encoder, crosscoder.decoder])
+    assert enc[DEAD].abs().sum() > 0 and dec[DEAD].abs().sum() > 0
+    assert not enc[~DEAD].any() and not dec[~DEAD].any()
+
+
+def test_aux_is_nothing_where_none_is_dead():
+    _, _, aux = losses(crosscoder_of("batch_topk"), random_rows(25).double(), torch.zeros_like(DEAD))
     assert float(aux) == 0
 
 
-def test_exactly_k_a_row_are_kept_on_average(crosscoder, x):
-    assert int(forward(crosscoder, x).kept.sum()) == CONFIG.k * len(x)
+@pytest.mark.parametrize("kind", ["batch_topk", "topk"])
+def test_exactly_k_a_row_are_kept_on_average(kind):
+    crosscoder, x = crosscoder_of(kind), random_rows(25).double().flatten(1)
+    out = forward(crosscoder, x, pre_activations(crosscoder, x, x.dtype), 4, BANDWIDTH)
+    assert len(out.values) == CONFIG.k * len(x)
+    if kind == "topk":
+        assert torch.bincount(out.active.row).eq(CONFIG.k).all()
+
+
+def test_a_bf16_product_changes_the_values_by_its_rounding_only():
+    crosscoder, x = crosscoder_of("relu", dtype=torch.float32), random_rows(200).flatten(1)
+    exact, rounded = (pre_activations(crosscoder, x, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert rounded.dtype == torch.bfloat16
+    assert 0 < (exact - rounded).abs().max() < 0.02 * exact.abs().max()
+    out = forward(crosscoder, x, rounded, None, BANDWIDTH)
+    assert out.x_hat.dtype == torch.float32
 
 
 def test_the_mean_alone_costs_the_number_of_models_on_normalised_rows():
     rows = random_rows(4000)
     normalised = (rows - rows.mean(0)) * (8 / (rows - rows.mean(0)).square().sum(2).mean(0)).sqrt()[:, None]
-    torch.testing.assert_close(squared_error(torch.zeros_like(normalised), normalised), torch.tensor(3.0))
+    flat = normalised.flatten(1)
+    torch.testing.assert_close(squared_error(torch.zeros_like(flat), flat, 8), torch.tensor(3.0))

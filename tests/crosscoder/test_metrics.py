@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from interp.crosscoder import data, evaluate
+from interp.crosscoder import evaluate
+from interp.crosscoder import rows as rows_module
+from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
 
 from .samples import random_crosscoder, random_rows
@@ -13,7 +15,7 @@ from .samples import random_crosscoder, random_rows
 @torch.no_grad()
 def test_every_number_is_that_of_the_whole(monkeypatch, pieces):
     rows = random_rows(1000) * torch.linspace(0.1, 3, 1000)[:, None, None]  # so that batches differ in variance
-    monkeypatch.setattr(data, "CHUNK_ELEMENTS", 40 * -(-1000 // pieces))
+    monkeypatch.setattr(rows_module, "CHUNK_ELEMENTS", 40 * -(-1000 // pieces))
     crosscoder = random_crosscoder()
     crosscoder.threshold.fill_(6.0)
     crosscoder.b_enc[:9] = -1e4  # never active
@@ -56,3 +58,11 @@ def test_rows_that_cannot_be_measured_are_refused():
     rows[4, 1, 3] = torch.nan
     with pytest.raises(InterpError, match="1 of 10"):
         evaluate(crosscoder, rows)
+
+
+def test_the_histogram_counts_every_latent_once():
+    firing = torch.tensor([0.0, 0.0, 0.001, 0.0031, 0.5, 1.0], dtype=torch.double)
+    found = firing_histogram(firing)
+    assert found["edges"] == pytest.approx([-3, -2.5, -2, -1.5, -1, -0.5, 0])
+    assert found["counts"] == [2, 0, 0, 0, 0, 2] and found["dead"] == [2]
+    assert firing_histogram(torch.zeros(3, dtype=torch.double))["dead"] == [3]

@@ -83,3 +83,66 @@ def test_a_new_crosscoder_is_shared_and_transposed():
         assert torch.equal(crosscoder.W_enc[m], crosscoder.W_dec[:, m].T)
     torch.testing.assert_close(crosscoder.W_dec.flatten(1).norm(dim=1), torch.ones(LATENTS))
     assert not torch.equal(crosscoder.W_dec, Crosscoder(CONFIG, seed=1).W_dec)
+
+
+@pytest.mark.parametrize("kind", ["batch_topk", "jumprelu", "relu"])
+@torch.no_grad()
+def test_folding_leaves_code_and_reconstruction_alone(kind):
+    shape = CONFIG.model_dump() | {"activation": kind, "k": 4 if kind == "batch_topk" else None}
+    crosscoder, x = random_crosscoder(CrosscoderConfig(**shape)), random_rows(400)
+    folded = crosscoder.fold()
+    assert not folded.mean.any() and folded.scale.eq(1).all()
+    f, other = crosscoder.encode(x), folded.encode(x)
+    assert 0.001 < (f > 0).double().mean() < 0.9
+    assert ((f > 0) == (other > 0)).double().mean() > 0.9999  # one on the threshold may round to either side
+    agree = (f > 0) == (other > 0)
+    torch.testing.assert_close(other[agree], f[agree], atol=1e-4, rtol=1e-4)
+    rows = agree.all(1)
+    torch.testing.assert_close(folded.decode(other)[rows], crosscoder.decode(f)[rows], atol=1e-3, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_latent_without_a_decoder_stays_shut_when_folded():
+    crosscoder = random_crosscoder()
+    crosscoder.W_dec[5] = 0.0
+    for threshold in (0.0, 0.9):
+        crosscoder.threshold.fill_(threshold)
+        assert not crosscoder.encode(random_rows(200))[:, 5].any()
+        assert not crosscoder.fold().encode(random_rows(200))[:, 5].any()
+
+
+def test_a_topk_crosscoder_is_not_folded():
+    crosscoder = random_crosscoder(CrosscoderConfig(**CONFIG.model_dump() | {"activation": "topk"}))
+    with pytest.raises(InterpError, match="topk"):
+        crosscoder.fold()
+
+
+@torch.no_grad()
+def test_topk_chooses_by_score_in_every_row():
+    crosscoder = random_crosscoder(CrosscoderConfig(**CONFIG.model_dump() | {"activation": "topk"}))
+    x = random_rows(50)
+    x_hat = reference.normalise(x, crosscoder.mean, crosscoder.scale)
+    f = reference.pre_activations(x_hat, crosscoder.W_enc, crosscoder.b_enc).relu()
+    score = reference.scores(f, crosscoder.W_dec)
+    wanted = f * torch.stack([reference.top_mask(row, 4) for row in score])
+    torch.testing.assert_close(crosscoder.encode(x).double(), wanted, atol=1e-5, rtol=1e-5)
+    chosen = torch.tensor([3, 30])
+    assert torch.equal(crosscoder.encode(x, chosen), crosscoder.encode(x)[:, chosen])
+
+
+@torch.no_grad()
+def test_jumprelu_opens_above_each_latents_threshold():
+    crosscoder = random_crosscoder(CrosscoderConfig(n_models=3, d_model=8, n_latents=40, activation="jumprelu"))
+    f = crosscoder.encode(random_rows(100))
+    thresholds = crosscoder.log_threshold.exp()
+    assert (f[f > 0] > thresholds.expand_as(f)[f > 0]).all()
+    assert torch.equal(crosscoder.encode(random_rows(100), torch.tensor([7]))[:, 0] > 0, f[:, 7] > 0)
+
+
+def test_the_public_weights_are_views():
+    crosscoder = random_crosscoder()
+    assert crosscoder.W_enc.shape == (3, 8, 40) and crosscoder.W_dec.shape == (40, 3, 8)
+    with torch.no_grad():
+        crosscoder.W_enc[1, 2, 3] = 77.0
+        crosscoder.W_dec[3, 1, 2] = 78.0
+    assert crosscoder.encoder[3, 10] == 77.0 and crosscoder.decoder[3, 10] == 78.0

@@ -17,7 +17,7 @@ def test_latent_scaling_is_the_protocols_formula():
     cc, x = small_crosscoder(), sparse_rows(120)
     f = code64(cc, x)
     w, bias = cc.W_dec.double(), cc.b_dec.double()
-    normal = (x.double() - cc.mean.double()) * cc.scale.double()[:, None]
+    normal = (x.double() - cc.mean.double()) * cc.scale.double()
     found = latent_scaling(cc, x)
     checked = 0
     for j in range(0, 24, 3):
