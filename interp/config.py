@@ -27,7 +27,7 @@ class TaskConfig(Section):
 
 
 class PretrainingConfig(Section):
-    steps: int = Field(default=380, ge=1)
+    steps: int = Field(default=460, ge=1)
     """Updates of the base."""
     batch_size: int = Field(default=128, ge=1)
     """Documents an update."""
@@ -35,7 +35,7 @@ class PretrainingConfig(Section):
     """Peak learning rate of AdamW, for embeddings, unembedding and norms."""
     muon_lr: float = Field(default=0.02, gt=0)
     """Peak learning rate of Muon, for the blocks' matrices."""
-    judge_share: float = Field(default=0.35, ge=0, le=1)
+    judge_share: float = Field(default=0.5, ge=0, le=1)
     """Share of documents that judge equations, so that error detection is there to be recruited."""
 
 
@@ -157,6 +157,8 @@ class CrosscoderSection(Section):
     """Rows whose norm is above this multiple of the median norm, in any model, are left out and counted."""
     shuffle_rows: int = Field(default=1 << 18, ge=1)
     """Rows shuffled together; a larger store is read in groups of whole shards that hold this many."""
+    spliced_texts: int = Field(default=256, ge=1)
+    """Texts on which the reconstruction is spliced into the models, for loss recovered and KL."""
 
 
 class FeaturesConfig(Section):

@@ -33,7 +33,7 @@ STAGES = (
     Stage(
         "activations", "store all models' residuals on one token stream", ("checkpoints", "traces"), ("activations",)
     ),
-    Stage("crosscoder", "train one dictionary between the models", ("activations",), ("crosscoder",)),
+    Stage("crosscoder", "train one dictionary between the models", ("checkpoints", "activations"), ("crosscoder",)),
     Stage(
         "features",
         "describe every latent and select those of the behaviours",

@@ -51,15 +51,46 @@ def harvest(
     different models are left out.
     """
     device = next(iter(models.values())).device
-    masked = torch.tensor(masked_ids, dtype=torch.long)
     for start in range(0, len(texts), batch_size):
-        batch = texts[start : start + batch_size]
-        ids, kept = padded(batch, pad_id)
-        kept &= torch.isin(ids, masked).cumsum(1) == 0
-        kept[:, :skip_first] = False
+        ids, kept = kept_positions(texts[start : start + batch_size], pad_id, skip_first, masked_ids)
         residuals = [residual(model, ids.to(device), layer)[kept.to(device)] for model in models.values()]
         row, position = kept.nonzero(as_tuple=True)
         yield Batch(torch.stack(residuals, dim=1).float().cpu(), row + start, position, ids[kept])
+
+
+def kept_positions(
+    texts: Sequence[Text], pad_id: int, skip_first: int, masked_ids: Sequence[int]
+) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+    """Token ids padded on the right, and the positions whose residuals are read."""
+    ids, kept = padded(texts, pad_id)
+    kept &= torch.isin(ids, torch.tensor(masked_ids, dtype=torch.long)).cumsum(1) == 0
+    kept[:, :skip_first] = False
+    return ids, kept
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """The rows of `harvest` as an iterable that starts anew each time: a crosscoder trains on it without a store."""
+
+    models: Mapping[str, PreTrainedModel]
+    texts: Sequence[Text]
+    layer: int
+    pad_id: int
+    skip_first: int
+    masked_ids: Sequence[int]
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Float[Tensor, "rows models d_model"]]:
+        batches = harvest(
+            self.models,
+            self.texts,
+            self.layer,
+            pad_id=self.pad_id,
+            skip_first=self.skip_first,
+            masked_ids=self.masked_ids,
+            batch_size=self.batch_size,
+        )
+        return (batch.resid for batch in batches)
 
 
 @torch.inference_mode()

@@ -25,12 +25,29 @@ class Forward(NamedTuple):
     """Sparsity per row: the L1 of the scores (relu), the number of active latents (jumprelu), 0 elsewhere."""
 
 
-@torch.no_grad()
-def pre_activations(
-    crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"], dtype: torch.dtype
-) -> Float[Tensor, "batch latents"]:
-    """x W_enc + b_enc in `dtype`: the one dense product."""
-    return torch.addmm(crosscoder.b_enc.to(dtype), x.to(dtype), crosscoder.encoder.to(dtype).T)
+class Encoder:
+    """x W_enc + b_enc in a given precision: the one dense product.
+
+    What it makes lies in the same memory at every step, since fresh memory of this size costs as much as filling it.
+    """
+
+    def __init__(self, dtype: torch.dtype):
+        self._dtype = dtype
+        self._out = self._weight = torch.empty(0, dtype=dtype)
+
+    @torch.no_grad()
+    def __call__(
+        self, crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"]
+    ) -> Float[Tensor, "batch latents"]:
+        """Valid until the next call."""
+        weight, shape = crosscoder.encoder, (len(x), crosscoder.config.n_latents)
+        if self._out.shape != shape or self._out.device != x.device:
+            self._out = torch.empty(shape, dtype=self._dtype, device=x.device)
+        if weight.dtype != self._dtype:
+            if self._weight.shape != weight.shape or self._weight.device != x.device:
+                self._weight = torch.empty(weight.shape, dtype=self._dtype, device=x.device)
+            weight = self._weight.copy_(weight)
+        return torch.addmm(crosscoder.b_enc.to(self._dtype), x.to(self._dtype), weight.T, out=self._out)
 
 
 def forward(

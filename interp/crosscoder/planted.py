@@ -14,15 +14,14 @@ from torch.nn.functional import normalize, one_hot
 from interp.crosscoder.order import seeded
 
 Kind = Literal["shared", "exclusive", "rescaled"]
-NONE = -1
-"""No model, or no planted latent."""
-RECOVERED = 0.9
-"""Cosine above which a learned latent counts as a planted one."""
+KINDS: tuple[Kind, ...] = ("shared", "exclusive", "rescaled")
+NONE = -1  # no model, or no planted latent
+RECOVERED = 0.9  # cosine above which a learned latent counts as a planted one
 _CHUNK = 1 << 14
 
 
 class PlantedConfig(BaseModel):
-    """What residuals are made of. Every latent is on independently of the others, and the same in all its models."""
+    """What residuals are made of. Latents are on independently of one another, and in all their models at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -38,11 +37,10 @@ class PlantedConfig(BaseModel):
     """Cosine between any two models' directions of a shared latent; exact."""
     factors: tuple[float, ...] = (1.0, 0.5, 0.25)
     """Strengths of a rescaled latent, one a model; the models take turns at the first."""
-    rarest: float = Field(default=1e-3, gt=0, le=1)
-    commonest: float = Field(default=1e-1, gt=0, le=1)
+    frequencies: tuple[float, float] = (1e-3, 1e-1)
     """Share of the rows on which a latent is on: log-uniform between these."""
-    activation: Literal["uniform", "lognormal", "exponential"] = "lognormal"
-    """Of a latent that is on: uniform on [1, 2], log-normal (median 1, sigma 0.5), or exponential (mean 1)."""
+    spread: float = Field(default=0.5, ge=0)
+    """Standard deviation of the log of an activation; its median is 1."""
     noise: float = Field(default=0.05, ge=0)
     """Standard deviation of every coordinate's own Gaussian noise; a direction has norm 1."""
     seed: int = Field(default=0, ge=0)
@@ -52,16 +50,16 @@ class PlantedConfig(BaseModel):
     def _fits(self) -> PlantedConfig:
         if len(self.factors) != self.n_models or min(self.factors) <= 0:
             raise ValueError(f"factors={self.factors}: give one above 0 for each of the {self.n_models} models")
-        if self.rarest > self.commonest:
-            raise ValueError(f"rarest={self.rarest} is above commonest={self.commonest}")
+        if not 0 < self.frequencies[0] <= self.frequencies[1] <= 1:
+            raise ValueError(f"frequencies={self.frequencies}: give the lowest and the highest, above 0 and at most 1")
         if self.d_model <= self.n_models:
-            raise ValueError(f"d_model={self.d_model}: equal cosines between {self.n_models} models need more")
+            raise ValueError(f"d_model={self.d_model} must be above n_models={self.n_models}")
         return self
 
 
 @dataclass(frozen=True)
 class Planted:
-    """Latents laid out by kind: shared, exclusive to model 0, to model 1, ..., rescaled."""
+    """Latents laid out by kind: shared; exclusive to model 0, to model 1, ...; rescaled."""
 
     config: PlantedConfig
     directions: Float[Tensor, "latents models d_model"]
@@ -73,44 +71,32 @@ class Planted:
     """Share of the rows on which the latent is on."""
 
     def rows(self, n: int, seed: int) -> Float[Tensor, "n models d_model"]:
-        """n >= 1 independent rows in fp32; equal arguments give equal rows."""
+        """n >= 1 independent rows in fp32, not centred; equal arguments give equal rows."""
         generator = seeded("planted rows", self.config.seed, seed)
         return torch.cat([self._chunk(min(_CHUNK, n - start), generator) for start in range(0, n, _CHUNK)])
 
     def _chunk(self, n: int, generator: torch.Generator) -> Float[Tensor, "n models d_model"]:
-        shape = (n, len(self.frequency))
-        on = torch.rand(shape, generator=generator) < self.frequency
-        match self.config.activation:
-            case "uniform":
-                f = 1 + torch.rand(shape, generator=generator)
-            case "lognormal":
-                f = (0.5 * torch.randn(shape, generator=generator)).exp()
-            case "exponential":
-                f = torch.empty(shape).exponential_(generator=generator)
-        x = ((on * f) @ self.directions.flatten(1)).view(n, *self.directions.shape[1:])
-        return x.add_(torch.randn(x.shape, generator=generator), alpha=self.config.noise)
+        on = torch.rand(n, len(self.frequency), generator=generator) < self.frequency
+        f = on * (self.config.spread * torch.randn(on.shape, generator=generator)).exp()
+        x = (f @ self.directions.flatten(1)).view(n, *self.directions.shape[1:])
+        return x + self.config.noise * torch.randn(x.shape, generator=generator)
 
 
 def plant(config: PlantedConfig) -> Planted:
     """Draw directions and frequencies."""
     generator = seeded("planted", config.seed)
-    m, d = config.n_models, config.d_model
-    owner = torch.arange(m).repeat_interleave(config.n_exclusive)
-    strongest = torch.arange(config.n_rescaled)[:, None]
-    factors = torch.tensor(config.factors)[(torch.arange(m) - strongest) % m]
-    alone = normalize(torch.randn(len(owner), 1, d, generator=generator), dim=2) * one_hot(owner, m)[..., None]
-    rescaled = normalize(torch.randn(config.n_rescaled, 1, d, generator=generator), dim=2) * factors[..., None]
-    directions = torch.cat([_correlated(config, generator), alone, rescaled])
-    kinds: tuple[tuple[Kind, int], ...] = (
-        ("shared", config.n_shared),
-        ("exclusive", len(owner)),
-        ("rescaled", config.n_rescaled),
-    )
-    none = owner.new_full((len(directions),), NONE)
-    none[config.n_shared : config.n_shared + len(owner)] = owner
-    decades = torch.rand(len(directions), generator=generator)
-    frequency = config.rarest * (config.commonest / config.rarest) ** decades
-    return Planted(config, directions, tuple(kind for kind, n in kinds for _ in range(n)), none, frequency)
+    m, d, n_alone = config.n_models, config.d_model, config.n_models * config.n_exclusive
+    owner = torch.full((config.n_shared + n_alone + config.n_rescaled,), NONE)
+    alone = torch.arange(m).repeat_interleave(config.n_exclusive)
+    owner[config.n_shared : config.n_shared + n_alone] = alone
+    factors = torch.tensor(config.factors)[(torch.arange(m) - torch.arange(config.n_rescaled)[:, None]) % m]
+    strengths = torch.cat([one_hot(alone, m).float(), factors])
+    single = normalize(torch.randn(len(strengths), 1, d, generator=generator), dim=2) * strengths[..., None]
+    low, high = config.frequencies
+    frequency = low * (high / low) ** torch.rand(len(owner), generator=generator)
+    directions = torch.cat([_correlated(config, generator), single])
+    counts = zip(KINDS, (config.n_shared, n_alone, config.n_rescaled), strict=True)
+    return Planted(config, directions, tuple(kind for kind, n in counts for _ in range(n)), owner, frequency)
 
 
 def _correlated(config: PlantedConfig, generator: torch.Generator) -> Float[Tensor, "shared models d_model"]:
@@ -130,42 +116,34 @@ class Matched(NamedTuple):
 
     @property
     def recall(self) -> float:
-        """Share of the planted latents that were found, in [0, 1]; 1 is best."""
+        """Share of the planted latents with a cosine above RECOVERED, in [0, 1]; 1 is best."""
         return float((self.best > RECOVERED).double().mean())
 
 
 def match(decoder: Float[Tensor, "learned models d_model"], planted: Planted) -> Matched:
-    """Compare decoders in input units (`Crosscoder.decoder_in_input_units`), of any norm and order, with the truth.
-
-    A negative multiple is no match. Where two learned latents are the same planted one, both are matched to it.
-    """
+    """Compare decoders in input units (`Crosscoder.decoder_in_input_units`), of any norm and order, with the truth. A
+    negative multiple is no match. Where two learned latents are the same planted one, both are matched to it."""
     cosine = normalize(decoder.flatten(1), dim=1) @ normalize(planted.directions.flatten(1), dim=1).T
     nearest = cosine.max(1)
     return Matched(cosine.amax(0), torch.where(nearest.values > RECOVERED, nearest.indices, NONE))
 
 
 class ClaimScore(NamedTuple):
-    """How well claims 'this latent is exclusive to model m' fit the truth."""
+    """How well claims "this latent is exclusive to model m" fit the truth."""
 
     n_claims: int
-    n_false: int
     precision: float
     """Share of the claims that are true, in [0, 1]; NaN where nothing is claimed."""
     recall: float
-    """Share of the planted exclusive latents that a true claim names; NaN where none is planted."""
+    """Share of the planted exclusive latents that a true claim names, in [0, 1]; NaN where none is planted."""
 
 
 def score_claims(claimed: Int[Tensor, " learned"], matched: Matched, planted: Planted) -> ClaimScore:
-    """`claimed` is the model each learned latent is said to be exclusive to, or NONE.
-
-    A claim is true where the latent is a planted one that belongs to that model alone; one on a latent that matches
-    nothing is false.
-    """
-    truth = matched.truth
-    owner = torch.where(truth == NONE, NONE, planted.owner[truth.clamp(min=0)])
+    """`claimed` is the model each learned latent is said to be exclusive to, or NONE. A claim is true where the latent
+    is a planted one that this model alone has; a claim on a latent that matches nothing is false."""
+    owner = torch.where(matched.truth == NONE, NONE, planted.owner[matched.truth.clamp(min=0)])
     made = claimed != NONE
     true = made & (claimed == owner)
-    n_claims, n_true, n_planted = int(made.sum()), int(true.sum()), int((planted.owner != NONE).sum())
-    precision = n_true / n_claims if n_claims else float("nan")
-    found = len(truth[true].unique())
-    return ClaimScore(n_claims, n_claims - n_true, precision, found / n_planted if n_planted else float("nan"))
+    n, n_planted, named = int(made.sum()), int((planted.owner != NONE).sum()), len(matched.truth[true].unique())
+    nan = float("nan")
+    return ClaimScore(n, int(true.sum()) / n if n else nan, named / n_planted if n_planted else nan)

@@ -120,7 +120,8 @@ class _Decode(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, W_dec: Tensor, active: Active) -> Tensor:
         ctx.save_for_backward(values, W_dec)
         ctx.active = active
-        return weighted_rows(values, active, W_dec)
+        # Detached: given a weight that asks for gradients, embedding_bag makes what only its own backward would need.
+        return weighted_rows(values, active, W_dec.detach())
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig, check_pair
-from interp.crosscoder.loss import Forward, aux_k, forward, pre_activations, squared_error
+from interp.crosscoder.loss import Encoder, Forward, aux_k, forward, squared_error
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.normaliser import Normaliser
 from interp.errors import InterpError
@@ -37,7 +37,7 @@ class Trainer:
         self._weights = dict(self.crosscoder.named_parameters())
         self._optimiser = torch.optim.Adam(self._weights.values(), fused=True)
         self._silent = torch.zeros(config.n_latents, dtype=torch.long, device=device)
-        self._dtype = getattr(torch, train_config.encoder_dtype)
+        self._encoder = Encoder(getattr(torch, train_config.encoder_dtype))
         self.step = 0
 
     def update(self, rows: Float[Tensor, "batch models d_model"]) -> Metrics:
@@ -53,7 +53,7 @@ class Trainer:
         self.step += 1
         config = self.config
         x = self.crosscoder.normalise(rows.to(self._silent.device)).flatten(1)
-        pre = pre_activations(self.crosscoder, x, self._dtype)
+        pre = self._encoder(self.crosscoder, x)
         done = forward(self.crosscoder, x, pre, k_at(self.step, self.crosscoder.config, config), config.bandwidth)
         loss = squared_error(done.x_hat, x, self.crosscoder.config.d_model)
         dead = self._silent >= config.dead_after_rows

@@ -25,6 +25,9 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "FVE": "Fraction of a model's activation variance that the reconstruction explains, a ratio of sums about "
         "the mean. 1 is perfect, 0 is as good as the mean.",
         "L0": "Latents active on one token, on average. It should be close to k.",
+        "loss recovered": "(Next-token loss with the residual set to zero - with it replaced by the reconstruction) "
+        "over (with zero - untouched). 1 is all, 0 no better than zero. KL is from the untouched model's distribution "
+        "to the spliced one's; 0 is unchanged.",
         "dead": "Share of latents that never fired on the rows they were judged on. Lower is better.",
         "specificity": "‖W_dec[j, m]‖ over its sum over models. 1/n: shared by n models; 1: this model's alone. A "
         "large value alone is no evidence; see ν.",

@@ -99,12 +99,23 @@ def _evaluation(study: Study) -> list[tuple[str, str]]:
     fve = raw.get("fve") or {}
     dead = real(raw.get("dead"))
     pairs = [(f"FVE, {MODEL_LABELS[m]}", number(fve.get(m), 3)) for m in study.models]
+    spliced = {m: found["arms"]["spliced"] for m, found in (raw.get("spliced") or {}).items()}
+    recovered = [
+        (
+            f"Loss recovered, {MODEL_LABELS[m]}",
+            f"{number(spliced[m]['loss_recovered'], 3)} (KL {number(spliced[m]['kl'], 3)} nats)",
+        )
+        for m in study.models
+        if m in spliced
+    ]
     return [
         *pairs,
+        *recovered,
         (f"L0 (k = {number(raw.get('k'), 0)})", number(raw.get("l0"), 1)),
         ("Dead", "–" if dead is None else f"{number(100 * dead, 1)} %"),
         ("Latents", number(raw.get("n_latents"), 0)),
-        ("Held-out rows", number(raw.get("rows"), 0)),
+        ("Held-out rows", number(raw.get("rows_held_out"), 0)),
+        ("Rows left out (not finite, outlying)", f"{raw.get('rows_not_finite', 0)}, {raw.get('rows_outlying', 0)}"),
     ]
 
 

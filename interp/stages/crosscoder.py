@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import torch
 
+from interp.activations.harvest import Text
 from interp.activations.store import Store, open_store
-from interp.models.trio import pick_device
+from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, train_many
+from interp.crosscoder.metrics import firing_histogram
+from interp.models.trio import load_model, open_trio, pick_device
 from interp.progress import bar
+from interp.stages.traces import checkpoint_paths
 from interp.study import Study
+from interp.traces.tokens import pad_id
 
 OF_THE_SHAPE = {"n_latents", "k", "activation", "n_dedicated"}
 """Keys of the config that say what the crosscoder is; the others say how it is trained."""
+OF_THE_MEASURING = {"spliced_texts"}
 
 
 def run(study: Study, out: Path) -> int:
@@ -22,9 +31,6 @@ def run(study: Study, out: Path) -> int:
 
     The state of training is kept under `training/` while it runs: what was interrupted goes on from there.
     """
-    from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
-    from interp.crosscoder.metrics import firing_histogram
-
     config = study.config.crosscoder
     torch.set_num_threads(study.config.threads)
     store = open_store(study.folder("activations"))
@@ -33,7 +39,7 @@ def run(study: Study, out: Path) -> int:
         config.model_dump(include=OF_THE_SHAPE) | {"n_models": n_models, "d_model": d_model}
     )
     recipe = TrainConfig.model_validate(
-        config.model_dump(exclude=OF_THE_SHAPE)
+        config.model_dump(exclude=OF_THE_SHAPE | OF_THE_MEASURING)
         | {"batch_size": min(config.batch_size, len(store)), "seed": study.config.seed}
     )
 
@@ -49,7 +55,7 @@ def run(study: Study, out: Path) -> int:
     (out / "training").rmdir()
     done.crosscoder.save(out)
     (out / "metrics.jsonl").write_text("".join(json.dumps(_named(row, store)) + "\n" for row in done.log))
-    measured = {
+    measured: dict[str, Any] = {
         "fve": dict(zip(store.names, done.held_out.fve, strict=True)),
         "l0": done.held_out.l0,
         "k": config.k,
@@ -61,8 +67,30 @@ def run(study: Study, out: Path) -> int:
         "rows_outlying": done.n_outlying,
         "firing": firing_histogram(done.held_out.firing),
     }
+    measured["spliced"] = _spliced(study, store, done.crosscoder)
     (out / "evaluation.json").write_text(json.dumps(measured, indent=1))
     return len(store)
+
+
+def _spliced(study: Study, store: Store, crosscoder: Crosscoder) -> dict[str, Any]:
+    """What each model loses when its residual is replaced, on texts from all over the stream."""
+    from interp.features.splice import splice
+
+    trio = open_trio(checkpoint_paths(study))
+    models = {name: load_model(name, trio.paths[name], crosscoder.mean.device) for name in store.names}
+    table = pl.read_parquet(study.folder("activations") / "texts.parquet")
+    chosen = table.gather_every(max(1, len(table) // study.config.crosscoder.spliced_texts))
+    found = splice(
+        crosscoder,
+        models,
+        [Text(**row) for row in chosen.iter_rows(named=True)],
+        store.layer,
+        pad_id=pad_id(trio.tokenizer),
+        skip_first=study.config.activations.skip_first,
+        masked_ids=trio.masked_ids,
+        batch_size=study.config.activations.batch_size,
+    )
+    return {name: asdict(model) for name, model in found.items()}
 
 
 def _named(row: Mapping[str, float], store: Store) -> dict[str, float]:

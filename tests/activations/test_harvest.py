@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from interp.activations.harvest import Text, harvest
+from interp.activations.harvest import Harvest, Text, harvest
+from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
 PAD = 0
@@ -60,3 +61,16 @@ def test_padding_may_share_its_id_with_a_token(models, texts):
     assert text.tolist() == [0, 0, 0, 0, 1, 1]
     _, text, _, _ = gathered(models, with_end, pad_id=7, masked_ids=(6,))
     assert text.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_crosscoder_trains_while_residuals_are_read(models, texts):
+    """Without a store: the same rows, started anew as often as the steps need."""
+    stream = Harvest(models, texts * 40, 1, PAD, 0, (), 16)
+    together = torch.cat(list(stream))
+    assert torch.equal(together, torch.cat(list(stream)))
+    shape = CrosscoderConfig(n_models=len(models), d_model=together.shape[2], n_latents=64, k=6)
+    recipe = TrainConfig(steps=120, batch_size=64, lr=3e-3, shuffle_rows=800)
+    done = train_many(stream, [(shape, recipe)])[0]
+    from_rows = train_many(together, [(shape, recipe)])[0]
+    assert min(done.held_out.fve) > 0.5
+    assert done.held_out.fve == pytest.approx(from_rows.held_out.fve, abs=0.1)

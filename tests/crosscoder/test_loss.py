@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.crosscoder import CrosscoderConfig, TrainConfig, sparse
-from interp.crosscoder.loss import aux_k, forward, pre_activations, squared_error
+from interp.crosscoder.loss import Encoder, aux_k, forward, squared_error
 
 from . import reference
 from .samples import CONFIG, random_crosscoder, random_rows
@@ -28,7 +28,7 @@ def crosscoder_of(kind, k=4, dtype=torch.double, seed=0):
 def losses(crosscoder, x, dead=DEAD, k_aux=3):
     """(loss, penalty, aux) of the engine; x [batch, models, d_model] in normalised space."""
     flat, d = x.flatten(1), crosscoder.config.d_model
-    pre = pre_activations(crosscoder, flat, x.dtype)
+    pre = Encoder(x.dtype)(crosscoder, flat)
     out = forward(crosscoder, flat, pre, crosscoder.config.k, BANDWIDTH)
     aux = aux_k(crosscoder, flat, pre, flat - out.x_hat, dead, TrainConfig(k_aux=k_aux))
     return squared_error(out.x_hat, flat, d), out.penalty, aux
@@ -149,7 +149,7 @@ def test_with_k_larger_than_the_positive_activations(kind):
     crosscoder, x = crosscoder_of(kind, k=40), random_rows(12).double()
     with torch.no_grad():
         crosscoder.b_enc -= 3.0
-    pre = pre_activations(crosscoder, x.flatten(1), torch.double)
+    pre = Encoder(torch.double)(crosscoder, x.flatten(1))
     assert 0 < int((pre > 0).sum()) < 40 * 12
     assert_equal(crosscoder, x, atol=1e-12, rtol=1e-9)
 
@@ -170,7 +170,7 @@ def test_aux_is_nothing_where_none_is_dead():
 @pytest.mark.parametrize("kind", ["batch_topk", "topk"])
 def test_exactly_k_a_row_are_kept_on_average(kind):
     crosscoder, x = crosscoder_of(kind), random_rows(25).double().flatten(1)
-    out = forward(crosscoder, x, pre_activations(crosscoder, x, x.dtype), 4, BANDWIDTH)
+    out = forward(crosscoder, x, Encoder(x.dtype)(crosscoder, x), 4, BANDWIDTH)
     assert len(out.values) == CONFIG.k * len(x)
     if kind == "topk":
         assert torch.bincount(out.active.row).eq(CONFIG.k).all()
@@ -178,7 +178,7 @@ def test_exactly_k_a_row_are_kept_on_average(kind):
 
 def test_a_bf16_product_changes_the_values_by_its_rounding_only():
     crosscoder, x = crosscoder_of("relu", dtype=torch.float32), random_rows(200).flatten(1)
-    exact, rounded = (pre_activations(crosscoder, x, dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact, rounded = (Encoder(dtype)(crosscoder, x) for dtype in (torch.float32, torch.bfloat16))
     assert rounded.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 0.02 * exact.abs().max()
     out = forward(crosscoder, x, rounded, None, BANDWIDTH)

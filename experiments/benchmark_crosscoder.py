@@ -1,0 +1,249 @@
+"""How fast is the crosscoder engine beside its peers, on the same rows, in one run?
+
+    pip install -c constraints.txt -e '.[benchmark]'
+    python experiments/benchmark_crosscoder.py                       # the main table
+    python experiments/benchmark_crosscoder.py --sweep               # also curves over latents, k and batch
+
+Every contestant lives in a process of its own, so that its peak memory is its own. They take turns of a few updates
+each while the others wait, so that a machine that slows down slows all of them. FVE is measured between turns on rows
+held out, under each one's gate of training; measuring is not timed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+import tyro
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contestants import CONTESTANTS, Shape, make
+
+HELD_OUT = 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    n_models: int = 3
+    """Models side by side."""
+    d_model: int = 576
+    """Width of each."""
+    n_latents: int = 8192
+    """Latents."""
+    k: int = 32
+    """Active latents a row."""
+    batch: int = 2048
+    """Rows an update."""
+    steps: int = 60
+    """Updates of each contestant."""
+    turn: int = 5
+    """Updates in a turn."""
+    lr: float = 1e-3
+    """Learning rate of all."""
+    warmup: int = 10
+    """Updates over which it climbs."""
+    threads: int = 2
+    """Threads of each contestant, which run one at a time."""
+    device: str = "cpu"
+    """Device of all."""
+    only: tuple[str, ...] = ()
+    """Contestants whose names begin with one of these; all unless given."""
+    sweep: bool = False
+    """Also measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192), ten updates each."""
+    out: Path = Path("results/benchmark")
+    """Folder of the table and the figure."""
+
+
+def make_rows(options: Options, n: int) -> torch.Tensor:
+    """Planted rows [n, models * d_model], normalised."""
+    from interp.crosscoder.normaliser import fit_normaliser
+    from interp.crosscoder.planted import PlantedConfig, plant
+
+    # Twice as many latents as the smallest dictionary of the sweep has, 60 of them on in a row.
+    config = PlantedConfig(
+        n_models=options.n_models,
+        d_model=options.d_model,
+        n_shared=3000,
+        n_exclusive=300,
+        n_rescaled=300,
+        factors=tuple(0.5**i for i in range(options.n_models)),
+    )
+    planted = plant(config)
+    rows = torch.cat([planted.rows(min(4096, n - start), seed=start) for start in range(0, n, 4096)])
+    found = fit_normaliser(rows.split(1024))
+    return ((rows - found.mean) * found.scale[:, None]).flatten(1)
+
+
+def contest(name: str, shape: Shape, path: Path, threads: int, pipe: Connection) -> None:
+    """A contestant's process: does the updates it is told to, and answers with what they took and gave."""
+    torch.set_num_threads(threads)
+    rows = torch.load(path, mmap=True)
+    train, held_out = rows[:-HELD_OUT], rows[-HELD_OUT:].to(shape.device)
+    contestant, at = make(name, shape), 0
+    before = peak_bytes(shape.device)
+    while (updates := pipe.recv()) is not None:
+        seconds = []
+        for _ in range(updates):
+            start = at * shape.batch % (len(train) - shape.batch + 1)
+            x = train[start : start + shape.batch].to(shape.device)
+            began = time.perf_counter()
+            contestant.update(x)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+            at += 1
+        peak = peak_bytes(shape.device)
+        pipe.send((seconds, peak, before, *score(contestant, held_out, shape.batch)))
+
+
+def peak_bytes(device: str) -> int:
+    """Most memory held so far: of the GPU, or of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def score(contestant: Any, held_out: torch.Tensor, batch: int) -> tuple[float, float]:
+    """(FVE as a ratio of sums about the mean, L0) on rows held out."""
+    error, active = 0.0, 0.0
+    for x in held_out.split(batch):
+        x_hat, l0 = contestant.code(x)
+        error += float((x_hat.double() - x.double()).square().sum())
+        active += float(l0.sum())
+    variance = float((held_out - held_out.mean(0)).double().square().sum())
+    return 1 - error / variance, active / len(held_out)
+
+
+def run(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
+    """All contestants in turns; one row a contestant and turn."""
+    shape = Shape(
+        options.n_models,
+        options.d_model,
+        options.n_latents,
+        options.k,
+        options.batch,
+        options.steps,
+        options.lr,
+        options.warmup,
+        options.device,
+    )
+    context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
+    for name in names:
+        pipes[name], theirs = context.Pipe()
+        process = context.Process(target=contest, args=(name, shape, rows, options.threads, theirs))
+        process.start()
+        theirs.close()  # so that a contestant's death is heard as the end of its pipe
+        processes.append(process)
+    table = []
+    for done in range(0, options.steps, options.turn):
+        for name, pipe in pipes.items():
+            pipe.send(min(options.turn, options.steps - done))
+            seconds, peak, before, fve, l0 = pipe.recv()
+            settings = {"n_latents": options.n_latents, "k": options.k, "batch": options.batch}
+            row = {"name": name, "step": done + len(seconds), "seconds": sum(seconds), "fastest": min(seconds)}
+            table.append(settings | row | {"peak": peak, "before": before, "fve": fve, "l0": l0})
+            print(f"{name:32s} step {row['step']:4d}  {1e3 * sum(seconds) / len(seconds):7.0f} ms  fve {fve:.4f}")
+    for pipe in pipes.values():
+        pipe.send(None)
+    for process in processes:
+        process.join()
+    return pl.DataFrame(table)
+
+
+def summary(table: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """One row a contestant: median milliseconds an update over turns (the first left out), and what came of them.
+
+    `fve at equal time` is the FVE that each had reached when the first of them had done all its updates.
+    """
+    trainers = ~pl.col("name").str.starts_with("encoder")
+    per = table.with_columns(
+        (pl.col("seconds") * 1e3 / pl.col("step").diff().over("name").fill_null(options.turn)).alias("ms"),
+        pl.col("seconds").cum_sum().over("name").alias("elapsed"),
+    )
+    totals = per.filter(trainers).group_by("name").agg(pl.col("elapsed").max())
+    in_time = (
+        per.filter(pl.col("elapsed") <= totals["elapsed"].min())
+        .group_by("name")
+        .agg(pl.col("fve").last().alias("fve at equal time"))
+    )
+    later = per.filter(pl.col("step") > options.turn) if options.steps > options.turn else per
+    return (
+        later.group_by("name", maintain_order=True)
+        .agg(
+            pl.col("ms").median(),
+            pl.col("ms").min().alias("ms, fastest turn"),
+            (pl.col("peak").last() / 1e9).alias("peak GB"),
+            pl.col("fve").last(),
+            pl.col("l0").last(),
+        )
+        .join(in_time, on="name", how="left", maintain_order="left")
+        .with_columns((options.batch / pl.col("ms") * 1e3).alias("rows/s"))
+    )
+
+
+def sweep(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
+    """The same over sizes, a few updates each."""
+    few = replace(options, steps=6, turn=2)
+    settings = [{"n_latents": n} for n in (2048, 4096, 8192, 16384, 32768)]
+    settings += [{"k": k} for k in (8, 128)] + [{"batch": b} for b in (512, 8192)]
+    return pl.concat([run(replace(few, **changes), names, rows) for changes in settings])
+
+
+def draw(table: pl.DataFrame, swept: pl.DataFrame | None, options: Options) -> None:
+    """FVE against time, and milliseconds an update against latents."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 1 if swept is None else 2, figsize=(6 if swept is None else 12, 4), squeeze=False)
+    trainers = [name for name in CONTESTANTS if name in set(table["name"]) and not name.startswith("encoder")]
+    for name in trainers:
+        own = table.filter(pl.col("name") == name)
+        axes[0, 0].plot(own["seconds"].cum_sum(), own["fve"], marker=".", label=name)
+    axes[0, 0].set(xlabel="seconds of training", ylabel="FVE on held-out rows (1 is perfect)", xscale="log")
+    axes[0, 0].legend(fontsize=7)
+    if swept is not None:
+        chosen = (pl.col("k") == options.k) & (pl.col("batch") == options.batch)
+        for name in swept["name"].unique(maintain_order=True):
+            own = swept.filter(chosen & (pl.col("name") == name)).group_by("n_latents").agg(pl.col("fastest").min())
+            own = own.sort("n_latents")
+            dashed = "--" if name.startswith("encoder") else "-"
+            axes[0, 1].plot(own["n_latents"], own["fastest"] * 1e3, dashed, marker=".", label=name)
+        axes[0, 1].set(xlabel="latents", ylabel="milliseconds an update", xscale="log", yscale="log")
+        axes[0, 1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(options.out / "benchmark.png", dpi=120)
+
+
+def main(options: Options) -> None:
+    """Measure, print, write."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in CONTESTANTS if not options.only or name.startswith(options.only)]
+    rows = options.out / "rows.pt"
+    torch.save(make_rows(options, max(32 * options.batch, 4 * 8192) + HELD_OUT), rows)
+    table = run(options, names, rows)
+    table.write_parquet(options.out / "turns.parquet")
+    found = summary(table, options)
+    found.write_parquet(options.out / "summary.parquet")
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, float_precision=4):
+        print(found)
+    swept = sweep(options, names, rows) if options.sweep else None
+    if swept is not None:
+        swept.write_parquet(options.out / "sweep.parquet")
+    draw(table, swept, options)
+    rows.unlink()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,83 @@
+"""What splicing a reconstruction in does to the models, against runs edited by hand."""
+
+import pytest
+import torch
+from small import small_crosscoder
+
+from interp.activations.harvest import Text
+from interp.features.splice import splice
+from interp.models.sites import editing, read_residual
+
+LAYER, SETTINGS = 1, {"pad_id": 0, "skip_first": 2, "masked_ids": (), "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def texts():
+    rng = torch.Generator().manual_seed(0)
+    return [Text(torch.randint(3, 30, (n,), generator=rng).tolist(), "base", str(n), 1) for n in (9, 14, 4, 3, 1, 7)]
+
+
+def perfect(n_models):
+    """A dictionary that loses nothing."""
+    cc = small_crosscoder(n_models=n_models)
+    cc.mean.zero_()
+    cc.encode = lambda x: x
+    cc.decode = lambda f: f
+    return cc
+
+
+def by_hand(models, texts, replacement):
+    """(untouched loss, edited loss, KL) of every model, one text at a time; `replacement(x, slot)` gives rows."""
+    found = {}
+    for slot, (name, model) in enumerate(models.items()):
+        rows = []
+        for text in texts:
+            ids, kept = torch.tensor([text.ids]), slice(2, None)
+            x = torch.stack([read_residual(m, LAYER, input_ids=ids)[0, kept] for m in models.values()], dim=1)
+
+            def edit(h, x=x, slot=slot):
+                h = h.clone()
+                h[0, 2:] = replacement(x, slot)
+                return h
+
+            clean = model(input_ids=ids).logits[0].double().log_softmax(-1)[2:-1]
+            with editing(model, LAYER, edit):
+                edited = model(input_ids=ids).logits[0].double().log_softmax(-1)[2:-1]
+            target = ids[0, 3:, None]
+            kl = (clean.exp() * (clean - edited)).sum(-1)
+            rows += [
+                torch.stack([-a, -b, c])
+                for a, b, c in zip(clean.gather(1, target)[:, 0], edited.gather(1, target)[:, 0], kl, strict=True)
+            ]
+        found[name] = torch.stack(rows).mean(0)
+    return found
+
+
+@torch.inference_mode()
+def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
+    cc = small_crosscoder(n_models=len(models))
+    measured = splice(cc, models, texts, LAYER, **SETTINGS)
+    arms = {
+        "spliced": lambda x, slot: cc.decode(cc.encode(x))[:, slot],
+        "zero": lambda x, slot: torch.zeros_like(x[:, slot]),
+        "error only": lambda x, slot: cc.mean[slot] + x[:, slot] - cc.decode(cc.encode(x))[:, slot],
+    }
+    wanted = {arm: by_hand(models, texts, replacement) for arm, replacement in arms.items()}
+    for name, found in measured.items():
+        assert found.n_tokens == sum(max(0, len(t.ids) - 3) for t in texts)
+        zero = float(wanted["zero"][name][1])
+        for arm, result in found.arms.items():
+            untouched, loss, kl = wanted[arm][name].tolist()
+            assert found.untouched_loss == pytest.approx(untouched, abs=1e-4)
+            assert (result.loss, result.kl) == pytest.approx((loss, kl), abs=1e-4)
+            if zero > untouched:
+                assert result.loss_recovered == pytest.approx((zero - loss) / (zero - untouched), rel=1e-2, abs=1e-2)
+        assert found.arms["zero"].kl > 0
+
+
+@torch.inference_mode()
+def test_a_perfect_dictionary_changes_nothing(models, texts):
+    for found in splice(perfect(len(models)), models, texts, LAYER, **SETTINGS).values():
+        assert found.arms["spliced"].loss == pytest.approx(found.untouched_loss, abs=1e-6)
+        assert found.arms["spliced"].kl == pytest.approx(0, abs=1e-6)
+        assert found.arms["error only"].loss == pytest.approx(found.arms["zero"].loss, abs=1e-6)
