@@ -159,6 +159,8 @@ class CrosscoderSection(Section):
     """Rows shuffled together; a larger store is read in groups of whole shards that hold this many."""
     spliced_texts: int = Field(default=256, ge=1)
     """Texts on which the reconstruction is spliced into the models, for loss recovered and KL."""
+    wandb: str | None = None
+    """Project of Weights & Biases that the metrics are also sent to; null sends nothing."""
 
 
 class FeaturesConfig(Section):

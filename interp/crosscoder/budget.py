@@ -38,17 +38,27 @@ def refuse_too_large(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]], de
         InterpError: more bytes are needed than are free; says how many of each and what to lower.
     """
     free = free_bytes(device)
+    total = sum(_parts(configs).values())
+    if total > free:
+        raise InterpError(
+            f"train: needs {described(configs)}, and {free / 1e9:.1f} GB are free on {device};"
+            " lower n_latents or batch_size"
+        )
+
+
+def described(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> str:
+    """The budget in words."""
+    parts = _parts(configs)
+    listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if size)
+    return f"{sum(parts.values()) / 1e9:.2f} GB ({listed})"
+
+
+def _parts(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> dict[str, int]:
     parts: dict[str, int] = {}
     for pair in configs:
         for name, size in needed_bytes(*pair).items():
             parts[name] = parts.get(name, 0) + size
-    total = sum(parts.values())
-    if total > free:
-        listed = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items() if size)
-        raise InterpError(
-            f"train: needs {total / 1e9:.1f} GB ({listed}) and {free / 1e9:.1f} GB are free on {device};"
-            " lower n_latents or batch_size"
-        )
+    return parts
 
 
 def free_bytes(device: torch.device | str) -> int:

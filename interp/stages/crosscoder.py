@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,9 @@ import torch
 from interp.activations.harvest import Text
 from interp.activations.store import Store, open_store
 from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, train_many
+from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
+from interp.errors import InterpError
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
@@ -23,7 +27,7 @@ from interp.traces.tokens import pad_id
 
 OF_THE_SHAPE = {"n_latents", "k", "activation", "n_dedicated"}
 """Keys of the config that say what the crosscoder is; the others say how it is trained."""
-OF_THE_MEASURING = {"spliced_texts"}
+OF_THE_MEASURING = {"spliced_texts", "wandb"}
 
 
 def run(study: Study, out: Path) -> int:
@@ -43,16 +47,28 @@ def run(study: Study, out: Path) -> int:
         | {"batch_size": min(config.batch_size, len(store)), "seed": study.config.seed}
     )
 
+    tracker = _tracker(config.wandb, study)
+    started: list[tuple[float, int]] = []
+
     def show(step: int, metrics: Sequence[Mapping[str, float]]) -> None:
         row = metrics[0]
         fve = sum(row[f"fve_{m}"] for m in range(n_models)) / n_models
-        progress.to(step, f"fve {fve:.3f}  l0 {row['l0']:.1f}  dead {row['dead_share']:.2f}")
+        started.append((time.perf_counter(), step))
+        (first, at), (now, _) = started[0], started[-1]
+        speed = f"  {(step - at) * recipe.batch_size / (now - first):,.0f} rows/s" if step > at else ""
+        progress.to(step, f"fve {fve:.3f}  l0 {row['l0']:.1f}  dead {row['dead_share']:.2f}{speed}")
+        if tracker is not None:
+            tracker.log(_named(row, store), step=step)
+
+    print(f"  memory: {described([(shape, recipe)])}")
 
     with bar("training the crosscoder", config.steps) as progress:
         done = train_many(
             store, [(shape, recipe)], on_step=show, checkpoint=out / "training", device=pick_device(study.config.device)
         )[0]
-    (out / "training").rmdir()
+    if tracker is not None:
+        tracker.finish()
+    shutil.rmtree(out / "training", ignore_errors=True)
     done.crosscoder.save(out)
     (out / "metrics.jsonl").write_text("".join(json.dumps(_named(row, store)) + "\n" for row in done.log))
     measured: dict[str, Any] = {
@@ -91,6 +107,21 @@ def _spliced(study: Study, store: Store, crosscoder: Crosscoder) -> dict[str, An
         batch_size=study.config.activations.batch_size,
     )
     return {name: asdict(model) for name, model in found.items()}
+
+
+def _tracker(project: str | None, study: Study) -> Any:
+    """A wandb run, where one is asked for.
+
+    Raises:
+        InterpError: wandb is asked for and not installed.
+    """
+    if project is None:
+        return None
+    try:
+        import wandb  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise InterpError(f"crosscoder.wandb = {project}: wandb is not installed; pip install wandb") from error
+    return wandb.init(project=project, name=study.config.name, config=study.config.model_dump(mode="json"))
 
 
 def _named(row: Mapping[str, float], store: Store) -> dict[str, float]:

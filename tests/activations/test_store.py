@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from interp.activations.store import StoreWriter, open_store
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
+from interp.crosscoder.feeds import open_feed
 from interp.errors import InterpError
 
 NAMES = ["base", "distilled"]
@@ -119,6 +121,22 @@ def test_the_fingerprint_finds_a_shard_that_is_not_what_was_written(tmp_path, da
         path.write_bytes(bytes(content) if damage == "altered" else content[:-20])
     with pytest.raises(InterpError, match=r"shard_00001\.safetensors: damaged"):
         open_store(store.folder).fingerprint()
+
+
+@pytest.mark.parametrize("shuffle_rows", [1, 150, 10_000])
+def test_every_row_of_the_store_is_trained_on_once_an_epoch_or_held_out(tmp_path, shuffle_rows):
+    """The best-known public buffer repeats its first part for ever."""
+    told_apart = torch.zeros(600, 2, 6)  # in numbers that bf16 holds
+    told_apart[:, :, 0], told_apart[:, :, 1] = (torch.arange(600) % 100)[:, None], (torch.arange(600) // 100)[:, None]
+    store = write(tmp_path / "activations", [told_apart], 70)
+    recipe = TrainConfig(steps=480 * 3 // 32, batch_size=32, shuffle_rows=shuffle_rows, outlier_ratio=1e9)
+    feed = open_feed(store, CrosscoderConfig(n_models=2, d_model=6, n_latents=4, k=1), recipe)
+    all_rows = {tuple(row.flatten().tolist()) for row in store.tensor().float()}
+    held_out = [tuple(row.flatten().tolist()) for chunk in feed.held_out(50) for row in chunk]
+    seen = Counter(tuple(row.flatten().tolist()) for batch in feed.batches(0) for row in batch.float())
+    assert len(all_rows) == 600 and len(set(held_out)) == 120
+    assert set(seen) == all_rows - set(held_out)
+    assert set(seen.values()) == {3}
 
 
 def test_a_crosscoder_trains_from_a_store_as_from_the_same_rows(tmp_path):
