@@ -236,3 +236,13 @@ def test_the_installed_command_is_this_one():
 def test_the_example_of_the_help_exists():
     root = Path(__file__).parents[1]
     assert yaml.safe_load((root / "experiments" / "configs" / "organism.yaml").read_text())
+
+
+def test_the_threads_are_told_to_sleep_before_torch_is_read():
+    """The variable is read when torch is imported; afterwards it would do nothing."""
+    code = (
+        "import os, sys; from interp.cli import parse, prepare; from interp.config import check_config;"
+        "prepare(check_config({}, 'here')); print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "PASSIVE"]

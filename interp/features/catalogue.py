@@ -34,8 +34,8 @@ def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:
     nu_error, nu_recon = (worst_other(nu(beta), claimed) for beta in (scaling.error, scaling.reconstruction))
     firing = np.diff(f.indptr) / size(f)[0]
     alive = firing > 0
-    exclusive = alive & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
     by_norm = alive & (share.amax(1).numpy() > NORM_EXCLUSIVE)
+    exclusive = by_norm & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
     model = names[claimed.numpy()]
     return pl.DataFrame(
         {

@@ -14,8 +14,9 @@ from interp.features.activations import chunks
 
 NU_ERROR, NU_RECON = 0.2, 0.5
 """A latent is claimed for a model only where both ratios of every other model stay below these."""
-NORM_EXCLUSIVE = 0.9
-"""Specificity from which a latent would be claimed by its decoder norm alone, shown for comparison."""
+NORM_EXCLUSIVE = 0.7
+"""Specificity from which a latent may be claimed. On planted latents either test alone is wrong now and then, both
+together hardly ever (`experiments/planted.py`, whose tuning seeds this was chosen on)."""
 
 
 @dataclass(frozen=True)
