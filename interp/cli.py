@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
@@ -178,11 +179,28 @@ def prepare(config: StudyConfig) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Threads that wait for each other sleep instead of spinning: beside one other busy process on two cores, spinning
-    # made a step of training ten times slower. Read when torch is imported, which is later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if others_are_busy():
+        # Threads that wait for each other then sleep instead of spinning. Beside one other busy process on two cores
+        # spinning made training up to ten times slower; on a quiet machine sleeping would cost a third.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
     if all(Path(path).expanduser().exists() for path in config.checkpoints.given.values()):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def others_are_busy(seconds: float = 0.2, share: float = 0.2) -> bool:
+    """Whether other processes use more than `share` of this machine's processors, watched for a moment; False where
+    the system does not say."""
+
+    def ticks() -> tuple[int, int]:
+        """(all, idle) processor time so far."""
+        fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+
+    try:
+        (total, idle), _, (total_after, idle_after) = ticks(), time.sleep(seconds), ticks()
+    except (OSError, ValueError, IndexError):
+        return False
+    return total_after > total and 1 - (idle_after - idle) / (total_after - total) > share
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from test_config import fields
 
-from interp.cli import main, parse
+from interp.cli import main, others_are_busy, parse
 from interp.config import StudyConfig
 from interp.errors import InterpError
 from interp.study import STAGES
@@ -238,11 +238,27 @@ def test_the_example_of_the_help_exists():
     assert yaml.safe_load((root / "experiments" / "configs" / "organism.yaml").read_text())
 
 
-def test_the_threads_are_told_to_sleep_before_torch_is_read():
+@pytest.mark.parametrize("busy", [True, False])
+def test_beside_busy_processes_threads_are_told_to_sleep_before_torch_is_read(busy):
     """The variable is read when torch is imported; afterwards it would do nothing."""
     code = (
-        "import os, sys; from interp.cli import parse, prepare; from interp.config import check_config;"
-        "prepare(check_config({}, 'here')); print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+        "import os, sys, interp.cli as cli; from interp.config import check_config;"
+        f"cli.others_are_busy = lambda: {busy}; cli.prepare(check_config({{}}, 'here'));"
+        "print('torch' in sys.modules, os.environ.get('OMP_WAIT_POLICY'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "PASSIVE"]
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept)
+    assert done.stdout.split() == ["False", "PASSIVE" if busy else "None"]
+
+
+def test_busy_is_what_the_processors_say(monkeypatch):
+    def stat(*lines):
+        readings = iter(lines)
+        monkeypatch.setattr("interp.cli.Path", lambda _: SimpleNamespace(read_text=lambda: next(readings)))
+
+    stat("cpu 100 0 0 900 0 0 0 0\n", "cpu 105 0 0 935 0 0 0 0\n")
+    assert not others_are_busy(0.0)
+    stat("cpu 100 0 0 900 0 0 0 0\n", "cpu 120 0 0 920 0 0 0 0\n")
+    assert others_are_busy(0.0)
+    stat("nothing of the kind\n", "")
+    assert not others_are_busy(0.0)
