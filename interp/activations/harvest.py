@@ -35,68 +35,49 @@ class Batch:
     token: Int[Tensor, " rows"]
 
 
-def harvest(
-    models: Mapping[str, PreTrainedModel],
-    texts: Sequence[Text],
-    layer: int,
-    *,
-    pad_id: int,
-    skip_first: int,
-    masked_ids: Sequence[int],
-    batch_size: int,
-) -> Iterator[Batch]:
-    """Residuals after block `layer` of every model on every text, padded on the right.
-
-    The first `skip_first` positions, padding, and positions at or after a token that means different things in
-    different models are left out.
-    """
-    device = next(iter(models.values())).device
-    for start in range(0, len(texts), batch_size):
-        ids, kept = kept_positions(texts[start : start + batch_size], pad_id, skip_first, masked_ids)
-        residuals = [residual(model, ids.to(device), layer)[kept.to(device)] for model in models.values()]
-        row, position = kept.nonzero(as_tuple=True)
-        yield Batch(torch.stack(residuals, dim=1).float().cpu(), row + start, position, ids[kept])
-
-
-def kept_positions(
-    texts: Sequence[Text], pad_id: int, skip_first: int, masked_ids: Sequence[int]
-) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
-    """Token ids padded on the right, and the positions whose residuals are read."""
-    ids, kept = padded(texts, pad_id)
-    kept &= torch.isin(ids, torch.tensor(masked_ids, dtype=torch.long)).cumsum(1) == 0
-    kept[:, :skip_first] = False
-    return ids, kept
-
-
 @dataclass(frozen=True)
 class Harvest:
-    """The rows of `harvest` as an iterable that starts anew each time: a crosscoder trains on it without a store."""
+    """Residuals after block `layer` of every model on every text, padded on the right.
+
+    The first `skip_first` positions, padding, and positions at or after one of `masked_ids`, which mean different
+    things in different models, are left out. Iterating gives the rows [rows, models, d_model] of one batch of texts
+    after the other, and starts anew each time: a crosscoder trains on it without a store.
+    """
 
     models: Mapping[str, PreTrainedModel]
     texts: Sequence[Text]
     layer: int
     pad_id: int
-    skip_first: int
-    masked_ids: Sequence[int]
     batch_size: int
+    skip_first: int = 0
+    masked_ids: Sequence[int] = ()
 
     def __iter__(self) -> Iterator[Float[Tensor, "rows models d_model"]]:
-        batches = harvest(
-            self.models,
-            self.texts,
-            self.layer,
-            pad_id=self.pad_id,
-            skip_first=self.skip_first,
-            masked_ids=self.masked_ids,
-            batch_size=self.batch_size,
-        )
-        return (batch.resid for batch in batches)
+        return (batch.resid for batch in self.batches())
 
+    def batches(self) -> Iterator[Batch]:
+        """The rows, on the CPU, and where they come from."""
+        for start, ids, kept in self.tokens():
+            row, position = (where.cpu() for where in kept.nonzero(as_tuple=True))
+            yield Batch(self.rows(ids, kept).cpu(), row + start, position, ids[kept].cpu())
 
-@torch.inference_mode()
-def residual(model: PreTrainedModel, ids: Int[Tensor, "batch time"], layer: int) -> Float[Tensor, "batch time d_model"]:
-    """Residuals after a block. Right padding needs no mask under causal attention: no kept position sees it."""
-    return read_residual(model, layer, input_ids=ids, use_cache=False)
+    def tokens(self) -> Iterator[tuple[int, Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]]:
+        """(number of the first text, token ids, positions that are kept) of every batch, on the models' device."""
+        device, masked = next(iter(self.models.values())).device, torch.tensor(self.masked_ids, dtype=torch.long)
+        for start in range(0, len(self.texts), self.batch_size):
+            ids, kept = padded(self.texts[start : start + self.batch_size], self.pad_id)
+            kept &= torch.isin(ids, masked).cumsum(1) == 0
+            kept[:, : self.skip_first] = False
+            yield start, ids.to(device), kept.to(device)
+
+    @torch.inference_mode()
+    def rows(
+        self, ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "rows models d_model"]:
+        """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
+        no kept position sees it."""
+        read = (read_residual(model, self.layer, input_ids=ids, use_cache=False) for model in self.models.values())
+        return torch.stack([residual[kept] for residual in read], dim=1).float()
 
 
 def padded(texts: Sequence[Text], pad_id: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:

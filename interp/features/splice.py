@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.activations.harvest import Text, kept_positions, residual
+from interp.activations.harvest import Harvest
 from interp.crosscoder import Crosscoder
 from interp.models.sites import editing
 
@@ -40,56 +40,31 @@ class SplicedModel:
 
 
 @torch.inference_mode()
-def splice(
-    crosscoder: Crosscoder,
-    models: Mapping[str, PreTrainedModel],
-    texts: Sequence[Text],
-    layer: int,
-    *,
-    pad_id: int,
-    skip_first: int,
-    masked_ids: Sequence[int],
-    batch_size: int,
-) -> dict[str, SplicedModel]:
-    """Run every model on texts with its residual after block `layer` replaced, at the positions that a store keeps.
+def splice(crosscoder: Crosscoder, source: Harvest) -> dict[str, SplicedModel]:
+    """Run every model of `source` on its texts with the residual replaced, at the positions that are kept.
 
     The crosscoder's slots are the models in their order. It does not say which latents matter, nor what happens when a
     model writes its own text.
     """
-    sums = {name: torch.zeros(len(ARMS) + 1, 2, dtype=torch.float64) for name in models}
+    sums = {name: torch.zeros(len(ARMS) + 1, 2, dtype=torch.float64) for name in source.models}
     n = 0
-    for ids, kept, x in _batches(models, texts, layer, pad_id, skip_first, masked_ids, batch_size):
+    for _, ids, kept in source.tokens():
+        if not _followed(kept).any():
+            continue
+        x = source.rows(ids, kept)
         x_hat = crosscoder.decode(crosscoder.encode(x))
-        for slot, (name, model) in enumerate(models.items()):
+        for slot, (name, model) in enumerate(source.models.items()):
             own, hat, mean = x[:, slot], x_hat[:, slot], crosscoder.mean[slot]
             replaced = {"spliced": hat, "zero": torch.zeros_like(own), "error only": mean + own - hat}
-            clean = _log_probabilities(model, ids, kept, lambda h: h, layer)
+            clean = _log_probabilities(model, ids, kept, lambda h: h, source.layer)
             target = _targets(ids, kept)
             sums[name][0, 0] += float(-clean.gather(1, target).double().sum())
             for i, arm in enumerate(ARMS, 1):
-                edited = _log_probabilities(model, ids, kept, _replace(kept, replaced[arm]), layer)
+                edited = _log_probabilities(model, ids, kept, _replace(kept, replaced[arm]), source.layer)
                 sums[name][i, 0] += float(-edited.gather(1, target).double().sum())
                 sums[name][i, 1] += float((clean.exp() * (clean - edited)).double().sum())
         n += int(_followed(kept).sum())
     return {name: _of_sums(total / max(1, n), n) for name, total in sums.items()}
-
-
-def _batches(
-    models: Mapping[str, PreTrainedModel],
-    texts: Sequence[Text],
-    layer: int,
-    pad_id: int,
-    skip_first: int,
-    masked_ids: Sequence[int],
-    batch_size: int,
-) -> Iterator[tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"], Float[Tensor, "rows models d_model"]]]:
-    """(token ids, kept positions, their residuals) of some texts."""
-    device = next(iter(models.values())).device
-    for start in range(0, len(texts), batch_size):
-        ids, kept = kept_positions(texts[start : start + batch_size], pad_id, skip_first, masked_ids)
-        ids, kept = ids.to(device), kept.to(device)
-        if _followed(kept).any():
-            yield ids, kept, torch.stack([residual(m, ids, layer)[kept] for m in models.values()], dim=1).float()
 
 
 def _followed(kept: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time_minus_one"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from interp.activations.harvest import Text, harvest
+from interp.activations.harvest import Harvest, Text
 from interp.activations.store import BYTES, StoreWriter
 from interp.config import StudyConfig
 from interp.folders import refuse_if_short
@@ -35,16 +35,17 @@ def run(study: Study, out: Path) -> int:
     models = {name: load_model(name, trio.paths[name], device) for name in COMPARED}
     writer = StoreWriter(out, list(COMPARED), f"blocks.{layer}.hook_resid_post", config.activations.shard_rows)
     index = []
+    source = Harvest(
+        models,
+        texts,
+        layer,
+        pad_id(trio.tokenizer),
+        config.activations.batch_size,
+        config.activations.skip_first,
+        trio.masked_ids,
+    )
     with bar("reading residuals", len(texts)) as progress:
-        for batch in harvest(
-            models,
-            texts,
-            layer,
-            pad_id=pad_id(trio.tokenizer),
-            skip_first=config.activations.skip_first,
-            masked_ids=trio.masked_ids,
-            batch_size=config.activations.batch_size,
-        ):
+        for batch in source.batches():
             writer.add(batch.resid)
             columns = {"text": batch.text, "position": batch.position, "token": batch.token}
             index.append(pl.DataFrame({key: value.numpy() for key, value in columns.items()}))

@@ -13,12 +13,13 @@ from typing import Any
 import polars as pl
 import torch
 
-from interp.activations.harvest import Text
+from interp.activations.harvest import Harvest, Text
 from interp.activations.store import Store, open_store
 from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
+from interp.features.splice import splice
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
@@ -90,22 +91,20 @@ def run(study: Study, out: Path) -> int:
 
 def _spliced(study: Study, store: Store, crosscoder: Crosscoder) -> dict[str, Any]:
     """What each model loses when its residual is replaced, on texts from all over the stream."""
-    from interp.features.splice import splice
-
     trio = open_trio(checkpoint_paths(study))
     models = {name: load_model(name, trio.paths[name], crosscoder.mean.device) for name in store.names}
     table = pl.read_parquet(study.folder("activations") / "texts.parquet")
     chosen = table.gather_every(max(1, len(table) // study.config.crosscoder.spliced_texts))
-    found = splice(
-        crosscoder,
+    source = Harvest(
         models,
         [Text(**row) for row in chosen.iter_rows(named=True)],
         store.layer,
-        pad_id=pad_id(trio.tokenizer),
-        skip_first=study.config.activations.skip_first,
-        masked_ids=trio.masked_ids,
-        batch_size=study.config.activations.batch_size,
+        pad_id(trio.tokenizer),
+        study.config.activations.batch_size,
+        study.config.activations.skip_first,
+        trio.masked_ids,
     )
+    found = splice(crosscoder, source)
     return {name: asdict(model) for name, model in found.items()}
 
 

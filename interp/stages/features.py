@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csc_array
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.activations.harvest import Text, harvest
+from interp.activations.harvest import Harvest, Text
 from interp.activations.store import open_store
 from interp.crosscoder import Crosscoder
 from interp.features.activations import column, encode_sparse
@@ -108,7 +108,6 @@ def _mean_at(
     latent: int,
 ) -> float:
     """Mean activation of one latent at one position of each text."""
-    batches = harvest(models, texts, layer, pad_id=0, skip_first=0, masked_ids=(), batch_size=len(texts))
-    (batch,) = batches
+    (batch,) = Harvest(models, texts, layer, pad_id=0, batch_size=len(texts)).batches()
     at = batch.position == torch.tensor(places)[batch.text]
     return float(cc.encode(batch.resid[at], torch.tensor([latent])).mean())

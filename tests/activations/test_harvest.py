@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.activations.harvest import Harvest, Text, harvest
+from interp.activations.harvest import Harvest, Text
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
@@ -17,7 +17,7 @@ def texts():
 
 def gathered(models, texts, **changes):
     settings = {"pad_id": PAD, "skip_first": 0, "masked_ids": (), "batch_size": 3} | changes
-    batches = list(harvest(models, texts, 1, **settings))
+    batches = list(Harvest(models, texts, 1, **settings).batches())
     return [torch.cat([getattr(b, key) for b in batches]) for key in ("resid", "text", "position", "token")]
 
 
@@ -65,7 +65,7 @@ def test_padding_may_share_its_id_with_a_token(models, texts):
 
 def test_a_crosscoder_trains_while_residuals_are_read(models, texts):
     """Without a store: the same rows, started anew as often as the steps need."""
-    stream = Harvest(models, texts * 40, 1, PAD, 0, (), 16)
+    stream = Harvest(models, texts * 40, 1, PAD, 16)
     together = torch.cat(list(stream))
     assert torch.equal(together, torch.cat(list(stream)))
     shape = CrosscoderConfig(n_models=len(models), d_model=together.shape[2], n_latents=64, k=6)

@@ -4,17 +4,21 @@ import pytest
 import torch
 from small import small_crosscoder
 
-from interp.activations.harvest import Text
+from interp.activations.harvest import Harvest, Text
 from interp.features.splice import splice
 from interp.models.sites import editing, read_residual
 
-LAYER, SETTINGS = 1, {"pad_id": 0, "skip_first": 2, "masked_ids": (), "batch_size": 4}
+LAYER = 1
 
 
 @pytest.fixture(scope="module")
 def texts():
     rng = torch.Generator().manual_seed(0)
     return [Text(torch.randint(3, 30, (n,), generator=rng).tolist(), "base", str(n), 1) for n in (9, 14, 4, 3, 1, 7)]
+
+
+def source(models, texts):
+    return Harvest(models, texts, LAYER, pad_id=0, batch_size=4, skip_first=2)
 
 
 def perfect(n_models):
@@ -56,7 +60,7 @@ def by_hand(models, texts, replacement):
 @torch.inference_mode()
 def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
     cc = small_crosscoder(n_models=len(models))
-    measured = splice(cc, models, texts, LAYER, **SETTINGS)
+    measured = splice(cc, source(models, texts))
     arms = {
         "spliced": lambda x, slot: cc.decode(cc.encode(x))[:, slot],
         "zero": lambda x, slot: torch.zeros_like(x[:, slot]),
@@ -77,7 +81,7 @@ def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
 
 @torch.inference_mode()
 def test_a_perfect_dictionary_changes_nothing(models, texts):
-    for found in splice(perfect(len(models)), models, texts, LAYER, **SETTINGS).values():
+    for found in splice(perfect(len(models)), source(models, texts)).values():
         assert found.arms["spliced"].loss == pytest.approx(found.untouched_loss, abs=1e-6)
         assert found.arms["spliced"].kl == pytest.approx(0, abs=1e-6)
         assert found.arms["error only"].loss == pytest.approx(found.arms["zero"].loss, abs=1e-6)
