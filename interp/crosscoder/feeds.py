@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
 from interp.crosscoder.normaliser import Normaliser, fit_normaliser
-from interp.crosscoder.order import Order, n_held_out, seeded
+from interp.crosscoder.order import Order, hold_out
 from interp.crosscoder.rows import (
     RowSource,
     as_source,
@@ -72,9 +72,8 @@ class IndexedFeed:
         self._judged = judge_first(norms, config.outlier_ratio)
         good = self._judged.good.nonzero().squeeze(1)
         refuse_few(len(good))
-        drawn = good[torch.randperm(len(good), generator=seeded("held out", config.data_order_seed))]
-        self.n_held_out = n = n_held_out(len(good))
-        self._held_out, train = drawn[:n].sort().values, drawn[n:].sort().values
+        self._held_out, train = hold_out(good, config.data_order_seed)
+        self.n_held_out = len(self._held_out)
         self._order = Order(train, source.shard_ends, config.shuffle_rows, config.data_order_seed)
         self.normaliser = fit_normaliser(chunks(source, train, size))
 

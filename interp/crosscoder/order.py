@@ -26,6 +26,13 @@ def n_held_out(n_rows: int) -> int:
     return min(max(math.ceil(n_rows / 20), HELD_OUT_LEAST), n_rows // 5)
 
 
+def hold_out(good: Int[Tensor, " rows"], seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " rest"]]:
+    """A random split of places into those held out and the others, each rising."""
+    drawn = good[torch.randperm(len(good), generator=seeded("held out", seed))]
+    n = n_held_out(len(good))
+    return drawn[:n].sort().values, drawn[n:].sort().values
+
+
 @dataclass(frozen=True)
 class Order:
     """Every row once an epoch, shuffled within groups of whole shards.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
 from interp.crosscoder.normaliser import fit_normaliser
-from interp.crosscoder.order import n_held_out, seeded
+from interp.crosscoder.order import hold_out, seeded
 from interp.crosscoder.rows import (
     Limits,
     check_shape,
@@ -43,14 +43,13 @@ class StreamFeed:
         self._limits = Limits.of(norms, train_config.outlier_ratio)
         good = judged.good.nonzero().squeeze(1)
         refuse_few(len(good))
-        drawn = good[torch.randperm(len(good), generator=seeded("held out", train_config.data_order_seed))]
-        self.n_held_out = n = n_held_out(len(good))
+        held_out, rest = hold_out(good, train_config.data_order_seed)
+        self.n_held_out = len(held_out)
         self._is_held_out = torch.zeros(len(first), dtype=torch.bool)
-        self._is_held_out[drawn[:n]] = True
-        self._first, self._held_out, self._counts = first, first[self._is_held_out], [0, 0]
+        self._is_held_out[held_out] = True
+        self._first, self._held_out, self._counts = first, first[held_out], [0, 0]
         self._begun = False
-        trained = first[judged.good & ~self._is_held_out]
-        self.normaliser = fit_normaliser(c.float() for c in trained.split(chunk_rows(first[0].numel())))
+        self.normaliser = fit_normaliser(c.float() for c in first[rest].split(chunk_rows(first[0].numel())))
         self.fingerprint = fingerprint(first)
 
     @property

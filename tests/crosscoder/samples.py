@@ -1,11 +1,9 @@
 """Seeded rows, and crosscoders whose every weight and statistic is other than its start."""
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from interp.crosscoder import Crosscoder, CrosscoderConfig
+from interp.crosscoder.planted import PlantedConfig, plant
 
 CONFIG = CrosscoderConfig(n_models=3, d_model=8, n_latents=40, k=4)
 
@@ -30,21 +28,9 @@ def random_crosscoder(config=CONFIG, seed=0):
     return crosscoder
 
 
-class Planted(NamedTuple):
-    rows: Tensor
-    """[n, 3, 24]"""
-    directions: Tensor
-    """[40, 3, 24]: 16 in all models, with a direction of its own in each; then 8 for each model, zero in the others."""
+WORLD = PlantedConfig(d_model=24, n_shared=16, n_exclusive=8, n_rescaled=0, correlation=0, frequencies=(0.06, 0.06))
 
 
-def planted(n, seed=0, shared=16, exclusive=8, d_model=24):
-    generator = torch.Generator().manual_seed(seed)
-    n_latents = shared + 3 * exclusive
-    directions = torch.nn.functional.normalize(torch.randn(n_latents, 3, d_model, generator=generator), dim=2)
-    for m in range(3):
-        start = shared + m * exclusive
-        directions[start : start + exclusive] *= (torch.arange(3) == m)[:, None]
-    on = torch.rand(n, n_latents, generator=generator) < 0.06
-    f = on * (1 + torch.rand(n, n_latents, generator=generator))
-    noise = 0.02 * torch.randn(n, 3, d_model, generator=generator)
-    return Planted(torch.einsum("bl,lmd->bmd", f, directions) + noise, directions)
+def planted_rows(n):
+    """Rows [n, 3, 24] of 40 latents, 2.4 of them on at a time."""
+    return plant(WORLD).rows(n, seed=0)

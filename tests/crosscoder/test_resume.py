@@ -15,7 +15,7 @@ from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.checkpoint import FILE, load_checkpoint
 from interp.errors import InterpError
 
-from .samples import CONFIG, planted, random_rows
+from .samples import CONFIG, planted_rows, random_rows
 
 SHAPES = {
     "batch_topk": (CONFIG.model_copy(update={"n_dedicated": 2}), {"k_start": 12}),
@@ -85,7 +85,7 @@ def test_kill_minus_nine(tmp_path):
     """A process of its own, killed without warning after its first checkpoint; another finishes its work."""
     shape = CrosscoderConfig(n_models=3, d_model=24, n_latents=60, k=4)
     settings = TrainConfig(steps=400, batch_size=128, lr=3e-3, log_every=10, seed=3)
-    torch.save(planted(3000).rows, tmp_path / "rows.pt")
+    torch.save(planted_rows(3000), tmp_path / "rows.pt")
     script = SCRIPT.replace("{shape}", repr(shape.model_dump())).replace("{recipe}", repr(settings.model_dump()))
     command = [sys.executable, "-c", script, str(tmp_path / "rows.pt")]
     killed, folder = subprocess.Popen([*command, str(tmp_path / "run")]), tmp_path / "run"

@@ -7,7 +7,7 @@ from interp.crosscoder import CrosscoderConfig, TrainConfig, train, train_many
 from interp.crosscoder.feeds import open_feed
 from interp.errors import InterpError
 
-from .samples import CONFIG, planted, random_rows
+from .samples import CONFIG, planted_rows, random_rows
 
 N = 4000
 
@@ -93,7 +93,7 @@ def test_many_bad_rows_late_in_a_stream_stop_it(rows):
 
 
 def test_a_stream_trains_as_well_as_a_tensor():
-    rows, recipe = planted(N).rows, settings(steps=300, lr=3e-3)
+    rows, recipe = planted_rows(N), settings(steps=300, lr=3e-3)
     shape = CrosscoderConfig(n_models=3, d_model=24, n_latents=60, k=4)
     by, all_at_once = (train_many(given, [(shape, recipe)])[0].held_out for given in (Harvest(rows), rows))
     assert min(by.fve) > 0.6

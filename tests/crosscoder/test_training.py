@@ -10,7 +10,7 @@ from interp.crosscoder.threshold import calibrate
 from interp.crosscoder.trainer import k_at, lr_factor, sparsity_at
 from interp.errors import InterpError
 
-from .samples import CONFIG, planted, random_crosscoder, random_rows
+from .samples import CONFIG, planted_rows, random_crosscoder, random_rows
 
 SHORT = TrainConfig(steps=30, batch_size=64, lr=3e-3, log_every=10)
 
@@ -225,7 +225,7 @@ def test_decoders_of_dedicated_latents_stay_exactly_zero_for_other_models(rows):
 
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
 def test_the_other_gates_train_too(activation):
-    rows, has_k = planted(3000).rows, activation == "topk"
+    rows, has_k = planted_rows(3000), activation == "topk"
     config = CrosscoderConfig(n_models=3, d_model=24, n_latents=60, k=4 if has_k else None, activation=activation)
     settings = SHORT.model_copy(update={"steps": 500, "lr": 1e-2, "sparsity": 0.0 if has_k else 0.1})
     done = train_many(rows, [(config, settings)])[0]
