@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import sys
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -23,8 +22,6 @@ from typing import Any
 import polars as pl
 import torch
 import tyro
-
-sys.path.insert(0, str(Path(__file__).parent))
 from contestants import CONTESTANTS, Shape, make
 
 HELD_OUT = 4096
@@ -90,7 +87,6 @@ def contest(name: str, shape: Shape, path: Path, threads: int, pipe: Connection)
     rows = torch.load(path, mmap=True)
     train, held_out = rows[:-HELD_OUT], rows[-HELD_OUT:].to(shape.device)
     contestant, at = make(name, shape), 0
-    before = peak_bytes(shape.device)
     while (updates := pipe.recv()) is not None:
         seconds = []
         for _ in range(updates):
@@ -103,7 +99,7 @@ def contest(name: str, shape: Shape, path: Path, threads: int, pipe: Connection)
             seconds.append(time.perf_counter() - began)
             at += 1
         peak = peak_bytes(shape.device)
-        pipe.send((seconds, peak, before, *score(contestant, held_out, shape.batch)))
+        pipe.send((seconds, peak, *score(contestant, held_out, shape.batch)))
 
 
 def peak_bytes(device: str) -> int:
@@ -152,10 +148,10 @@ def run(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
     for done in range(0, options.steps, options.turn):
         for name, pipe in pipes.items():
             pipe.send(min(options.turn, options.steps - done))
-            seconds, peak, before, fve, l0 = pipe.recv()
+            seconds, peak, fve, l0 = pipe.recv()
             settings = {"n_latents": options.n_latents, "k": options.k, "batch": options.batch}
             row = {"name": name, "step": done + len(seconds), "seconds": sum(seconds), "fastest": min(seconds)}
-            table.append(settings | row | {"peak": peak, "before": before, "fve": fve, "l0": l0})
+            table.append(settings | row | {"peak": peak, "fve": fve, "l0": l0})
             print(f"{name:32s} step {row['step']:4d}  {1e3 * sum(seconds) / len(seconds):7.0f} ms  fve {fve:.4f}")
     for pipe in pipes.values():
         pipe.send(None)

@@ -93,9 +93,8 @@ def control_words(pieces: Sequence[str], counts: Int[np.ndarray, " vocab"], bann
 class Recomputation:
     """Finds the rows that are writing the result of an equation they have just worked.
 
-    `echo` forces the earlier result, token by token, so that the words and the length stay and the
-    work is gone. `redraw` lets the model write what it will, with fresh noise: the same positions touched, the
-    function kept.
+    `echo` forces the earlier result, token by token, so that the words and the length stay and the work is gone.
+    `redraw` lets the model write what it will, with fresh noise: the same positions touched, the function kept.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]):

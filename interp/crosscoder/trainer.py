@@ -71,15 +71,20 @@ class Trainer:
         return self._metrics(x, done, loss, aux, dead)
 
     def _step(self) -> None:
-        for model in range(self.crosscoder.config.n_models):
-            own = self.crosscoder.config.dedicated(model)
-            gradient = self.crosscoder.decoder.grad.view_as(self.crosscoder.W_dec)[own]  # type: ignore[union-attr]
-            gradient[:, :model] = 0.0
-            gradient[:, model + 1 :] = 0.0
+        if self.crosscoder.config.n_dedicated:
+            self._keep_dedicated()
         torch.nn.utils.clip_grad_norm_(self._weights.values(), self.config.grad_clip)
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.lr * lr_factor(self.step, self.config)
         self._optimiser.step()
+
+    def _keep_dedicated(self) -> None:
+        """No gradient for what is zero by design; Adam then never moves it."""
+        gradient = self.crosscoder.decoder.grad.view_as(self.crosscoder.W_dec)  # type: ignore[union-attr]
+        for model in range(self.crosscoder.config.n_models):
+            own = gradient[self.crosscoder.config.dedicated(model)]
+            own[:, :model] = 0.0
+            own[:, model + 1 :] = 0.0
 
     @torch.no_grad()
     def _metrics(self, x: Tensor, done: Forward, loss: Tensor, aux: Tensor | None, dead: Tensor) -> Metrics:
