@@ -6,6 +6,8 @@ score of an entry is f_j * sum_m |W_dec[j, m]|: what it adds to the reconstructi
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -14,14 +16,38 @@ _SAMPLE = 1 << 16
 """Scores that are looked at to guess a floor below the best ones."""
 
 
-def batch_topk(pre: Float[Tensor, "rows latents"], norms: Float[Tensor, " latents"], n: int) -> Int[Tensor, " active"]:
-    """Places of the `n` best positive scores of the whole batch (Bussmann et al. 2024), rising.
+@runtime_checkable
+class PreActivations(Protocol):
+    """What a choice from a whole batch needs to know; a place is an index into the flattened [rows, latents]."""
+
+    @property
+    def upper(self) -> Float[Tensor, "rows latents"]:
+        """No pre-activation is above its entry, but for the rounding to this tensor's dtype."""
+        ...
+
+    def near(self, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
+        """About the pre-activations, at no cost."""
+        ...
+
+    def at(self, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
+        """The pre-activations."""
+        ...
+
+
+def batch_topk(
+    pre: PreActivations, norms: Float[Tensor, " latents"], n: int
+) -> tuple[Int[Tensor, " active"], Float[Tensor, " active"]]:
+    """Places of the `n` best positive scores of the whole batch (Bussmann et al. 2024), rising, and the
+    pre-activations there.
 
     Exactly n, or all positive ones where there are fewer. Of entries that tie for the last places the first ones are
     kept, in reading order (row, then latent).
     """
-    places, scores = _candidates(pre, norms, n)
-    return places[_best(scores, n)] if len(places) > n else places
+    places, values, scores = _candidates(pre, norms, n)
+    if len(places) <= n:
+        return places, values
+    best = _best(scores, n)
+    return places[best], values[best]
 
 
 def topk(pre: Float[Tensor, "rows latents"], norms: Float[Tensor, " latents"], k: int) -> Int[Tensor, " active"]:
@@ -41,31 +67,34 @@ def above(pre: Float[Tensor, "rows latents"], thresholds: Float[Tensor, " latent
     return (pre > thresholds).flatten().nonzero().squeeze(1)
 
 
-def _scores(pre: Tensor, norms: Tensor, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
-    return pre.flatten()[places].float() * norms[places % pre.shape[1]]
-
-
-def _candidates(pre: Tensor, norms: Tensor, n: int) -> tuple[Int[Tensor, " some"], Float[Tensor, " some"]]:
-    """Places, rising, and scores of entries that hold the n best positive ones; all of them where there are fewer.
+def _candidates(pre: PreActivations, norms: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places, rising, of entries that hold the n best positive scores, their pre-activations and their scores; all
+    positive ones where there are fewer.
 
     A sample of the scores says which floor leaves a few more than n; looking for places above a floor costs a tenth of
     sorting all scores. Should the sample mislead, nothing is lost but time.
     """
-    stride = pre.numel() // _SAMPLE
+    size, n_latents = pre.upper.numel(), pre.upper.shape[1]
+    stride = size // _SAMPLE
     if stride > 1:
         stride += 1 - stride % 2  # odd, so that over rows of even width the sample visits every latent
-        sample = _scores(pre, norms, torch.arange(0, pre.numel(), stride, device=pre.device))
+        looked_at = torch.arange(0, size, stride, device=norms.device)
+        sample = pre.near(looked_at) * norms[looked_at % n_latents]
         rank = int(1.1 * n / stride + 4 * (n / stride) ** 0.5) + 8
         if rank < len(sample):
-            floor = sample.kthvalue(len(sample) - rank + 1).values
-            # A little lower, because the quotient is rounded; the scores themselves then decide.
-            lower = floor * (1 - 4 * torch.finfo(pre.dtype).eps) / norms
-            places = above(pre, lower.clamp(min=0).to(pre.dtype))
-            scores = _scores(pre, norms, places)
+            floor = sample.kthvalue(len(sample) - rank + 1).values.clamp(min=0)
+            # A little lower, because the bound and the quotient are rounded; the scores themselves then decide.
+            lower = floor * (1 - 2 * torch.finfo(pre.upper.dtype).eps) / norms
+            places = above(pre.upper, lower.clamp(min=0).to(pre.upper.dtype))
+            values = pre.at(places)
+            scores = values * norms[places % n_latents]
             if int((scores > floor).sum()) >= n:
-                return places, scores
-    places = above(pre, 0.0)
-    return places, _scores(pre, norms, places)
+                return places, values, scores
+    places = above(pre.upper, 0.0)
+    values = pre.at(places)
+    positive = values > 0
+    places, values = places[positive], values[positive]
+    return places, values, values * norms[places % n_latents]
 
 
 def _best(values: Float[Tensor, " some"], n: int) -> Bool[Tensor, " some"]:

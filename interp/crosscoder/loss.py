@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.crosscoder import gates
 from interp.crosscoder.config import TrainConfig
+from interp.crosscoder.encoder import Dense, Screened
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.sparse import Active, decode, encoded
 
@@ -25,35 +26,10 @@ class Forward(NamedTuple):
     """Sparsity per row: the L1 of the scores (relu), the number of active latents (jumprelu), 0 elsewhere."""
 
 
-class Encoder:
-    """x W_enc + b_enc in a given precision: the one dense product.
-
-    What it makes lies in the same memory at every step, since fresh memory of this size costs as much as filling it.
-    """
-
-    def __init__(self, dtype: torch.dtype):
-        self._dtype = dtype
-        self._out = self._weight = torch.empty(0, dtype=dtype)
-
-    @torch.no_grad()
-    def __call__(
-        self, crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"]
-    ) -> Float[Tensor, "batch latents"]:
-        """Valid until the next call."""
-        weight, shape = crosscoder.encoder, (len(x), crosscoder.config.n_latents)
-        if self._out.shape != shape or self._out.device != x.device:
-            self._out = torch.empty(shape, dtype=self._dtype, device=x.device)
-        if weight.dtype != self._dtype:
-            if self._weight.shape != weight.shape or self._weight.device != x.device:
-                self._weight = torch.empty(weight.shape, dtype=self._dtype, device=x.device)
-            weight = self._weight.copy_(weight)
-        return torch.addmm(crosscoder.b_enc.to(self._dtype), x.to(self._dtype), weight.T, out=self._out)
-
-
 def forward(
     crosscoder: Crosscoder,
     x: Float[Tensor, "batch models_times_d_model"],
-    pre: Float[Tensor, "batch latents"],
+    pre: Dense | Screened,
     k: int | None,
     bandwidth: float,
 ) -> Forward:
@@ -63,17 +39,19 @@ def forward(
         norms = crosscoder.decoder_norms()
         match kind:
             case "batch_topk":
-                places = gates.batch_topk(pre, norms, (k or 0) * len(x))
+                places, chosen = gates.batch_topk(pre, norms, (k or 0) * len(x))
             case "topk":
-                places = gates.topk(pre, norms, k or 0)
+                places = gates.topk(pre.upper, norms, k or 0)
+                chosen = pre.at(places)
             case "jumprelu":  # also positive ones in the window below the threshold, for its gradient
                 lowest = (crosscoder.log_threshold.exp() - bandwidth / 2).clamp(min=0.0)
-                places = gates.above(pre, lowest.to(pre.dtype))
+                places = gates.above(pre.upper, lowest.to(pre.upper.dtype))
+                chosen = pre.at(places)
             case "relu":
-                places = gates.above(pre, 0.0)
-        active = Active.at(places, *pre.shape)
-        chosen = pre.flatten()[places].to(x.dtype)
-    values = encoded(chosen, x, crosscoder.encoder, crosscoder.b_enc, active)
+                places = gates.above(pre.upper, 0.0)
+                chosen = pre.at(places)
+        active = Active.at(places, *pre.upper.shape)
+    values = encoded(chosen.to(x.dtype), x, crosscoder.encoder, crosscoder.b_enc, active)
     penalty = values.new_zeros(())
     if kind == "jumprelu":
         threshold = crosscoder.log_threshold.exp()[active.latent]
@@ -98,7 +76,7 @@ def squared_error(
 def aux_k(
     crosscoder: Crosscoder,
     x: Float[Tensor, "batch models_times_d_model"],
-    pre: Float[Tensor, "batch latents"],
+    pre: Dense | Screened,
     error: Float[Tensor, "batch models_times_d_model"],
     dead: Bool[Tensor, " latents"],
     config: TrainConfig,
@@ -113,7 +91,7 @@ def aux_k(
         return x.new_zeros(())
     k_aux = config.k_aux or max(1, crosscoder.config.d_model // 2)
     with torch.no_grad():
-        theirs = pre.index_select(1, which)
+        theirs = pre.of(which)
         if len(which) > k_aux:
             places = gates.topk(theirs, crosscoder.decoder_norms(which), k_aux)
         else:

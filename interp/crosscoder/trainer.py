@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig, check_pair
-from interp.crosscoder.loss import Encoder, Forward, aux_k, forward, squared_error
+from interp.crosscoder.encoder import Encoder
+from interp.crosscoder.loss import Forward, aux_k, forward, squared_error
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.normaliser import Normaliser
 from interp.errors import InterpError

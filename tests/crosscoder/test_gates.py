@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.crosscoder import gates
+from interp.crosscoder.encoder import Dense
 
 from .reference import best_places, top_mask
 
@@ -19,8 +20,9 @@ def _sampled(monkeypatch):
 def batch_topk(scores, n, norms=None):
     """The mask of the chosen places, which must rise."""
     norms = torch.ones(scores.shape[1]) if norms is None else norms
-    places = gates.batch_topk(scores, norms, n)
+    places, values = gates.batch_topk(Dense(scores), norms, n)
     assert torch.equal(places, places.unique())
+    assert torch.equal(values, scores.flatten()[places].float())
     mask = torch.zeros(scores.numel(), dtype=torch.bool)
     mask[places] = True
     return mask.view(scores.shape)

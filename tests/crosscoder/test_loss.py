@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from interp.crosscoder import CrosscoderConfig, TrainConfig, sparse
-from interp.crosscoder.loss import Encoder, aux_k, forward, squared_error
+from interp.crosscoder import CrosscoderConfig, TrainConfig, encoder, sparse
+from interp.crosscoder.encoder import Encoder
+from interp.crosscoder.loss import aux_k, forward, squared_error
 
 from . import reference
 from .samples import CONFIG, random_crosscoder, random_rows
@@ -115,9 +116,12 @@ def test_losses_and_gradients_are_the_references(kind, k_aux, share, monkeypatch
     assert all(gradient.abs().max() > 0 for gradient in found.values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "screened"])
 @pytest.mark.parametrize("seed", range(4))
-def test_in_fp32_they_are_equal_to_1e_5(kind, seed):
+def test_in_fp32_they_are_equal_to_1e_5(kind, seed, monkeypatch):
+    if kind == "screened":
+        kind = "batch_topk"
+        monkeypatch.setattr(encoder, "is_screened", lambda crosscoder, x: True)
     config = CrosscoderConfig(
         n_models=2, d_model=24, n_latents=300, k=9 if kind.endswith("topk") else None, activation=kind
     )
@@ -150,7 +154,7 @@ def test_with_k_larger_than_the_positive_activations(kind):
     with torch.no_grad():
         crosscoder.b_enc -= 3.0
     pre = Encoder(torch.double)(crosscoder, x.flatten(1))
-    assert 0 < int((pre > 0).sum()) < 40 * 12
+    assert 0 < int((pre.upper > 0).sum()) < 40 * 12
     assert_equal(crosscoder, x, atol=1e-12, rtol=1e-9)
 
 
@@ -179,8 +183,8 @@ def test_exactly_k_a_row_are_kept_on_average(kind):
 def test_a_bf16_product_changes_the_values_by_its_rounding_only():
     crosscoder, x = crosscoder_of("relu", dtype=torch.float32), random_rows(200).flatten(1)
     exact, rounded = (Encoder(dtype)(crosscoder, x) for dtype in (torch.float32, torch.bfloat16))
-    assert rounded.dtype == torch.bfloat16
-    assert 0 < (exact - rounded).abs().max() < 0.02 * exact.abs().max()
+    assert rounded.upper.dtype == torch.bfloat16
+    assert 0 < (exact.upper - rounded.upper).abs().max() < 0.02 * exact.upper.abs().max()
     out = forward(crosscoder, x, rounded, None, BANDWIDTH)
     assert out.x_hat.dtype == torch.float32
 
