@@ -12,13 +12,13 @@ held out, under each one's gate of training; measuring is not timed.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 import tyro
@@ -56,7 +56,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Contestants whose names begin with one of these; all unless given."""
     sweep: bool = False
-    """Also measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192), ten updates each."""
+    """Also measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192), six updates each."""
     out: Path = Path("results/benchmark")
     """Folder of the table and the figure."""
 
@@ -84,33 +84,38 @@ def make_rows(options: Options, n: int) -> torch.Tensor:
 def contest(name: str, shape: Shape, path: Path, threads: int, pipe: Connection) -> None:
     """A contestant's process: does the updates it is told to, and answers with what they took and gave."""
     torch.set_num_threads(threads)
-    rows = torch.load(path, mmap=True)
-    train, held_out = rows[:-HELD_OUT], rows[-HELD_OUT:].to(shape.device)
+    n_train = path.stat().st_size // (4 * shape.width) - HELD_OUT
+    held_out = read_rows(path, n_train, HELD_OUT, shape)
+    make(name, replace(shape, n_latents=2 * shape.k))  # so that libraries are loaded before memory is looked at
+    before, peak = held_bytes(shape.device)[0], None
     contestant, at = make(name, shape), 0
     while (updates := pipe.recv()) is not None:
         seconds = []
         for _ in range(updates):
-            start = at * shape.batch % (len(train) - shape.batch + 1)
-            x = train[start : start + shape.batch].to(shape.device)
+            x = read_rows(path, at * shape.batch % (n_train - shape.batch + 1), shape.batch, shape)
             began = time.perf_counter()
             contestant.update(x)
             if x.is_cuda:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
             at += 1
-        peak = peak_bytes(shape.device)
-        pipe.send((seconds, peak, *score(contestant, held_out, shape.batch)))
+        peak = peak or held_bytes(shape.device)[1]  # of the first turn, because scoring also takes memory
+        pipe.send((seconds, peak, peak - before, *score(contestant, held_out, shape.batch)))
 
 
-def peak_bytes(device: str) -> int:
-    """Most memory held so far: of the GPU, or of this process."""
+def read_rows(path: Path, start: int, n: int, shape: Shape) -> torch.Tensor:
+    """Rows [n, width] of the file, read and not mapped, so that the page cache is not counted as anyone's memory."""
+    flat = np.fromfile(path, np.float32, n * shape.width, offset=4 * start * shape.width)
+    return torch.from_numpy(flat).view(n, shape.width).to(shape.device)
+
+
+def held_bytes(device: str) -> tuple[int, int]:
+    """(now, at most so far) held on the GPU, or by this process."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held when it started this process
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    # Not getrusage, which counts what the parent held when it started this process.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) * 1024, int(status["VmHWM"].split()[0]) * 1024
 
 
 def score(contestant: Any, held_out: torch.Tensor, batch: int) -> tuple[float, float]:
@@ -148,10 +153,10 @@ def run(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
     for done in range(0, options.steps, options.turn):
         for name, pipe in pipes.items():
             pipe.send(min(options.turn, options.steps - done))
-            seconds, peak, fve, l0 = pipe.recv()
+            seconds, peak, own, fve, l0 = pipe.recv()
             settings = {"n_latents": options.n_latents, "k": options.k, "batch": options.batch}
             row = {"name": name, "step": done + len(seconds), "seconds": sum(seconds), "fastest": min(seconds)}
-            table.append(settings | row | {"peak": peak, "fve": fve, "l0": l0})
+            table.append(settings | row | {"peak": peak, "own": own, "fve": fve, "l0": l0})
             print(f"{name:32s} step {row['step']:4d}  {1e3 * sum(seconds) / len(seconds):7.0f} ms  fve {fve:.4f}")
     for pipe in pipes.values():
         pipe.send(None)
@@ -183,6 +188,7 @@ def summary(table: pl.DataFrame, options: Options) -> pl.DataFrame:
             pl.col("ms").median(),
             pl.col("ms").min().alias("ms, fastest turn"),
             (pl.col("peak").last() / 1e9).alias("peak GB"),
+            (pl.col("own").last() / 1e9).alias("of it for training"),
             pl.col("fve").last(),
             pl.col("l0").last(),
         )
@@ -230,8 +236,8 @@ def main(options: Options) -> None:
     """Measure, print, write."""
     options.out.mkdir(parents=True, exist_ok=True)
     names = [name for name in CONTESTANTS if not options.only or name.startswith(options.only)]
-    rows = options.out / "rows.pt"
-    torch.save(make_rows(options, max(32 * options.batch, 4 * 8192) + HELD_OUT), rows)
+    rows = options.out / "rows.bin"
+    make_rows(options, max(32 * options.batch, 4 * 8192) + HELD_OUT).numpy().tofile(rows)
     table = run(options, names, rows)
     table.write_parquet(options.out / "turns.parquet")
     found = summary(table, options)

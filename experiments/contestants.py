@@ -30,6 +30,8 @@ class Shape:
     lr: float
     warmup: int
     device: str
+    k_start: int | None = None
+    """Where this engine's k begins (`TrainConfig.k_start`); the others have no such thing."""
 
     @property
     def width(self) -> int:
@@ -46,6 +48,10 @@ class Contestant(Protocol):
 
     def code(self, x: Float[Tensor, "batch width"]) -> tuple[Tensor, Tensor]:
         """(reconstruction, active latents of each row) under the gate of training."""
+        ...
+
+    def decoder(self) -> Float[Tensor, "latents width"]:
+        """Decoder vectors."""
         ...
 
 
@@ -65,6 +71,8 @@ class Engine:
                 "lr": shape.lr,
                 "warmup_fraction": shape.warmup / shape.steps,
                 "decay_fraction": 0.0,
+                "k_start": shape.k_start,
+                "k_anneal_fraction": 0.5,
                 "encoder_dtype": dtype,
                 "log_every": shape.steps,
             }
@@ -77,11 +85,15 @@ class Engine:
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        from interp.crosscoder.loss import Encoder, forward
+        from interp.crosscoder.encoder import Encoder
+        from interp.crosscoder.loss import forward
 
         crosscoder = self._trainer.crosscoder
         done = forward(crosscoder, x, Encoder(torch.float32)(crosscoder, x), self._shape.k, 1.0)
         return done.x_hat, torch.bincount(done.active.row, minlength=len(x))
+
+    def decoder(self) -> Tensor:
+        return self._trainer.crosscoder.decoder.detach()
 
 
 class DictionaryLearning:
@@ -115,6 +127,9 @@ class DictionaryLearning:
         f = self._trainer.ae.encode(x, use_threshold=False)
         return self._trainer.ae.decode(f), (f > 0).sum(1)
 
+    def decoder(self) -> Tensor:
+        return self._trainer.ae.decoder.weight.detach().T
+
 
 class SAELens:
     """sae-lens' SAETrainer on a BatchTopKTrainingSAE."""
@@ -147,6 +162,9 @@ class SAELens:
         sae = self._trainer.sae
         f = sae.encode(x)
         return sae.decode(f), (f > 0).sum(1)
+
+    def decoder(self) -> Tensor:
+        return self._trainer.sae.W_dec.detach()
 
 
 class Sparsify:
@@ -186,6 +204,9 @@ class Sparsify:
         out = self._coder(x)
         return out.sae_out, (out.latent_acts > 0).sum(1)
 
+    def decoder(self) -> Tensor:
+        return self._coder.W_dec.detach()
+
 
 class EncoderProduct:
     """x W alone: what no dictionary can do without."""
@@ -198,6 +219,9 @@ class EncoderProduct:
 
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full_like(x, torch.nan), torch.zeros(len(x))
+
+    def decoder(self) -> Tensor:
+        return self._weight.float()
 
 
 CONTESTANTS: dict[str, Callable[[Shape], Contestant]] = {
