@@ -167,7 +167,7 @@ def _help(command: str) -> int:
 
 
 def prepare(config: StudyConfig) -> None:
-    """Keep the libraries quiet, off the network where every checkpoint is a local folder, and deterministic."""
+    """Keep the libraries quiet, off the network where every checkpoint and problem is local, and deterministic."""
     import warnings
 
     # The libraries' own warnings are for their authors; worker processes read the variable.
@@ -183,7 +183,7 @@ def prepare(config: StudyConfig) -> None:
         # Threads that wait for each other then sleep instead of spinning. Beside one other busy process on two cores
         # spinning made training up to ten times slower; on a quiet machine sleeping would cost a third.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
-    if all(Path(path).expanduser().exists() for path in config.checkpoints.given.values()):
+    if config.task.is_local and all(Path(p).expanduser().exists() for p in config.checkpoints.given.values()):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

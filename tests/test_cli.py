@@ -10,8 +10,8 @@ import pytest
 import yaml
 from test_config import fields
 
-from interp.cli import main, others_are_busy, parse
-from interp.config import StudyConfig
+from interp.cli import main, others_are_busy, parse, prepare
+from interp.config import StudyConfig, check_config
 from interp.errors import InterpError
 from interp.study import STAGES
 
@@ -195,6 +195,14 @@ def test_help_of_a_command_explains_every_option(capsys, monkeypatch):
         if not hasattr(field.annotation, "model_fields"):
             assert f"--{key.replace('_', '-')}" in said or f"--{key}" in said, key
             assert " ".join(field.description.split()) in said, key
+
+
+@pytest.mark.parametrize(("kind", "offline"), [("chains", "1"), ("gsm8k", None)])
+def test_the_network_is_touched_only_where_something_lies_on_the_hub(tmp_path, monkeypatch, kind, offline):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    own = dict.fromkeys(("base", "distilled", "zero_rl"), str(tmp_path))
+    prepare(check_config({"checkpoints": own, "task": {"kind": kind}}, "here"))
+    assert os.environ.get("HF_HUB_OFFLINE") == offline
 
 
 def seconds(words):

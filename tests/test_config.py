@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from interp.config import StudyConfig, check_config, load_config
 from interp.errors import InterpError
 
+OWN = "checkpoints: {base: a, distilled: b, zero_rl: c}"
 EXAMPLES = sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml"))
 
 
@@ -61,7 +62,7 @@ def test_a_misspelt_key_is_named_with_the_nearest_one(tmp_path, text, key, sugge
 
 def test_a_key_like_no_other_lists_those_there_are(tmp_path):
     message = refusal(tmp_path, "task: {zzzzzz: 1}")
-    assert "kind, terms" in message
+    assert "data_set, kind, options, terms" in message
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,14 @@ def test_the_allowed_values_are_named(tmp_path):
         ("checkpoints: {base: a, distilled: b}", ("checkpoints.zero_rl",)),
         ("checkpoints: {control: a}", ("checkpoints.base",)),
         ("traces: {prompt: 'Solve it.'}", ("traces.prompt", "{question}")),
+        ("task: {kind: gsm8k}", ("task.kind = gsm8k", "organisms are trained on chains only", "checkpoints")),
+        (f"{OWN}\ntask: {{kind: reasoning_gym}}", ("task.kind = reasoning_gym", "task.data_set is missing")),
+        (f"{OWN}\ntask: {{kind: aime, data_set: gcd}}", ("task.kind = aime", "task.data_set", "do nothing")),
+        ("task: {options: {min_terms: 2}}", ("task.kind = chains", "task.options do nothing")),
+        (
+            f"{OWN}\ntask: {{kind: math500}}\ntraces: {{file: a.jsonl}}",
+            ("task.kind = math500", "traces.file = a.jsonl"),
+        ),
     ],
 )
 def test_impossible_combinations_are_refused(tmp_path, text, named):
@@ -108,6 +117,12 @@ def test_impossible_combinations_are_refused(tmp_path, text, named):
     message = refusal(tmp_path, text)
     for part in named:
         assert part in message
+
+
+def test_own_checkpoints_can_be_measured_on_any_task(tmp_path):
+    text = f"{OWN}\ntask: {{kind: reasoning_gym, data_set: chain_sum, options: {{min_terms: 2}}}}"
+    assert load_config(written(tmp_path, text)).task.options == {"min_terms": 2}
+    assert load_config(written(tmp_path, f"{OWN}\ntask: {{kind: gsm8k}}")).task.kind == "gsm8k"
 
 
 def test_files_that_are_no_configs(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "interp"
 UTILITIES = ("errors", "statistics", "config", "folders", "progress")
 WAY = ("tasks", "traces", "models", "activations", "crosscoder", "features", "causal", "report")
-TOP = ("study", "stages", "summary", "cli")
+TOP = ("study", "stages", "trials", "summary", "cli")
 MAY_IMPORT_TRANSFORMERS = ("models", "activations", "traces", "causal", "features", "stages")
 MODEL_LIBRARIES = {"transformers", "transformer_lens", "trl", "tokenizers", "datasets", "accelerate"}
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -76,12 +76,13 @@ def test_the_report_reads_files_only(path):
 
 @pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "tasks"], ids=name)
 def test_tasks_know_nothing_of_models(path):
-    assert not libraries(path) & {*MODEL_LIBRARIES, "torch"}
+    """Their problems may come from the hub, through `datasets`."""
+    assert not libraries(path) & ({*MODEL_LIBRARIES, "torch"} - {"datasets"})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_only_some_may_import_model_libraries(path):
-    if part(path) not in MAY_IMPORT_TRANSFORMERS:
+    if part(path) not in (*MAY_IMPORT_TRANSFORMERS, "tasks"):
         assert not libraries(path) & MODEL_LIBRARIES
 
 

@@ -21,7 +21,7 @@ def outside_inputs(stage: str, config: StudyConfig) -> dict[str, str]:
 
 
 def check_inputs(config: StudyConfig) -> None:
-    """Read every file and folder the config names, so that a bad one is refused before hours of work.
+    """Read every file, folder and set of problems the config names, so that a bad one is refused before hours of work.
 
     Raises:
         InterpError: one is missing or not of its form.
@@ -29,8 +29,7 @@ def check_inputs(config: StudyConfig) -> None:
     outside_inputs("checkpoints", config)
     outside_inputs("traces", config)
     load_lexicon(config.traces.lexicon)
-    if config.traces.file is not None:
-        test_problems(config)
+    test_problems(config)
 
 
 def _files(config: StudyConfig) -> dict[str, str]:

@@ -8,14 +8,20 @@ from interp.config import StudyConfig
 from interp.tasks.base import Problem, Task
 from interp.tasks.chains import ChainTask
 from interp.tasks.file import FileTask
+from interp.tasks.gym import GymTask
+from interp.tasks.hub import HubTask
 
 
 def task_of(config: StudyConfig) -> Task:
-    """The user's file where one is given, else the project's own task."""
-    traces = config.traces
+    """The user's file where one is given, else the task that the config names."""
+    task, traces = config.task, config.traces
     if traces.file is not None:
-        return FileTask(Path(traces.file), traces.prompt, traces.modulus)
-    return ChainTask(config.task.terms)
+        return FileTask(Path(traces.file), prompt=traces.prompt, modulus=traces.modulus)
+    if task.kind == "chains":
+        return ChainTask(task.terms)
+    if task.kind == "reasoning_gym":
+        return GymTask(task.data_set or "", task.options, prompt=traces.prompt, modulus=traces.modulus)
+    return HubTask(task.kind, prompt=traces.prompt, modulus=traces.modulus)
 
 
 def test_problems(config: StudyConfig) -> list[Problem]:
@@ -24,6 +30,7 @@ def test_problems(config: StudyConfig) -> list[Problem]:
 
 
 def labels_by_construction(config: StudyConfig) -> bool:
-    """Whether behaviours are read off the equations rather than off the sentences."""
-    labels = config.traces.labels
-    return config.traces.file is None if labels == "auto" else labels == "construction"
+    """Whether behaviours are read off the equations rather than off the sentences; by default only in chains, where
+    every step is an equation."""
+    labels, chains = config.traces.labels, config.traces.file is None and config.task.kind == "chains"
+    return chains if labels == "auto" else labels == "construction"

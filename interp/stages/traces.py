@@ -16,6 +16,7 @@ from interp.stages.problems import labels_by_construction, task_of, test_problem
 from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.tasks.base import Problem, Task
+from interp.tasks.grading import Grade, grade
 from interp.traces.lexicon import Lexicon, load_lexicon
 from interp.traces.measure import OUTCOMES, Outcomes, measure
 from interp.traces.sampling import CachedModel, Rollout, generate
@@ -63,10 +64,12 @@ def run(study: Study, out: Path) -> int:
 
             sampled, greedy = sample(config.traces.temperature), sample(0.0)
             _warn_unfinished(name, sampled, config.traces.max_new_tokens)
+            grades, best_grades = (_grades(task, problems, rollouts) for rollouts in (sampled, greedy))
+            _warn_ungraded(name, grades + best_grades)
             outcomes = measure(task, lexicon, problems, sampled)
             best = measure(task, lexicon, problems, greedy)
-            tables.append(_table(name, problems, sampled, task, lexicon, labels_by_construction(config)))
-            greedy_tables.append(_greedy(name, problems, best))
+            tables.append(_table(name, problems, sampled, grades, task, lexicon, labels_by_construction(config)))
+            greedy_tables.append(_greedy(name, problems, best_grades))
             summary += _summary(name, outcomes, best, bootstrap)
     _refuse_ungraded(tables)
     pl.concat(tables).write_parquet(out / "traces.parquet")
@@ -92,6 +95,22 @@ def _warn_unfinished(name: str, rollouts: list[Rollout], limit: int) -> None:
         console.print(f"  {name}: {cut:.0%} of the completions reached traces.max_new_tokens = {limit}")
 
 
+def _grades(task: Task, problems: list[Problem], rollouts: list[Rollout]) -> list[Grade]:
+    return [grade(task, p, r.text) for p, r in zip(problems, rollouts, strict=True)]
+
+
+def _warn_ungraded(name: str, grades: list[Grade]) -> None:
+    """Say on how many completions the grader raised, and what: they count as wrong."""
+    errors = [g.error for g in grades if g.error is not None]
+    if errors:
+        console.print(
+            f"  {name}: the grader raised on {len(errors)} of {len(grades)} completions, which count as wrong "
+            f"(the first: {errors[0]:.100})",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
 def templated(tokenizer, prompt: str, chat: bool) -> str:
     """A prompt as the model reads it; the chat template, if wanted, is applied here and nowhere else."""
     if not chat:
@@ -106,6 +125,7 @@ def _table(
     name: str,
     problems: list[Problem],
     rollouts: list[Rollout],
+    grades: list[Grade],
     task: Task,
     lexicon: Lexicon,
     construction: bool,
@@ -121,7 +141,8 @@ def _table(
             "prompt": p.prompt,
             "text": r.text,
             "answer": task.answer_of(r.text),
-            "correct": task.correct(p, r.text),
+            "correct": g.correct,
+            "grader_failed": g.failed,
             "finished": r.finished,
             "n_tokens": len(r.completion_ids),
             "difficulty": p.difficulty,
@@ -130,15 +151,15 @@ def _table(
             "marker_spans": [asdict(span) for span in lexicon.marker_spans(r.text)],
             "behaviour_spans": spans(r.text),
         }
-        for p, r in zip(problems, rollouts, strict=True)
+        for p, r, g in zip(problems, rollouts, grades, strict=True)
     ]
     schema = {"answer": pl.String, "marker_spans": SPANS, "behaviour_spans": SPANS}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
 
 
-def _greedy(name: str, problems: list[Problem], outcomes: Outcomes) -> pl.DataFrame:
-    correct = outcomes.parts["accuracy"][0].astype(bool)
-    return pl.DataFrame({"problem": [p.id for p in problems], "model": name, "correct": correct})
+def _greedy(name: str, problems: list[Problem], grades: list[Grade]) -> pl.DataFrame:
+    graded = {"correct": [g.correct for g in grades], "grader_failed": [g.failed for g in grades]}
+    return pl.DataFrame({"problem": [p.id for p in problems], "model": name, **graded})
 
 
 def _summary(name: str, sampled: Outcomes, greedy: Outcomes, bootstrap: Bootstrap) -> list[dict]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Problem:
     """Stratum for stratified tables; what it counts is the task's own affair."""
     trace: str | None = None
     """A worked trace that came with the problem, if any."""
+    entry: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    """All that the task's own grader wants to see, where the answer alone does not do."""
 
 
 class Task(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-import zlib
 from dataclasses import dataclass
 
 from interp.errors import InterpError
 from interp.tasks.base import Problem
+from interp.tasks.splits import bucket
 
 OPERATORS = ("+", "-", "*")
 TEST_SHARE = 8
@@ -43,7 +43,7 @@ def parse_prompt(prompt: str) -> tuple[list[int], list[str]]:
 @dataclass(frozen=True)
 class ChainTask:
     """Chains of `terms` one-digit terms. Its grader demands the exact ending `#### d`: a laxer one teaches a model
-    under reinforcement to write past its answer."""
+    under reinforcement to write past its answer. A chain's difficulty is the number of its products."""
 
     terms: int = 5
     name: str = "chains"
@@ -65,7 +65,7 @@ class ChainTask:
         seen: dict[str, Problem] = {}
         while len(seen) < n:
             prompt = self._draw(rng)
-            held_out = zlib.crc32(prompt.encode()) % TEST_SHARE == 0
+            held_out = bucket(prompt, TEST_SHARE) == 0
             if held_out == (split == "test") and prompt not in seen:
                 seen[prompt] = self._problem(prompt)
         return list(seen.values())

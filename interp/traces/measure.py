@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from interp.statistics import Bootstrap, Interval, Refused
 from interp.tasks.base import Problem, Task
+from interp.tasks.grading import grade
 from interp.traces.lexicon import Lexicon
 from interp.traces.sampling import Rollout
 from interp.traces.segment import equations, recomputations, repetition
@@ -60,17 +61,16 @@ def measure(task: Task, lexicon: Lexicon, problems: Sequence[Problem], rollouts:
     """Measure one rollout a problem.
 
     `marker_density` is markers per 100 tokens, `verification_rate` the share of wrong steps (equations that do not
-    hold and are not themselves a second working) that are followed by their correct recomputation.
+    hold and are not themselves a second working) that are followed by their correct recomputation. A completion on
+    which the grader raises counts as wrong.
     """
     ones = np.ones(len(problems))
     tokens = np.array([len(r.completion_ids) for r in rollouts], dtype=np.float64)
+    correct = [grade(task, p, r.text).correct for p, r in zip(problems, rollouts, strict=True)]
     repaired = np.array([verification(task, r.text) for r in rollouts], dtype=np.float64).reshape(-1, 2)
     return Outcomes(
         {
-            "accuracy": (
-                np.array([task.correct(p, r.text) for p, r in zip(problems, rollouts, strict=True)], dtype=np.float64),
-                ones,
-            ),
+            "accuracy": (np.array(correct, dtype=np.float64), ones),
             "marker_density": (100.0 * np.array([len(lexicon.marker_spans(r.text)) for r in rollouts]), tokens),
             "verification_rate": (repaired[:, 0], repaired[:, 1]),
             "length": (tokens, ones),

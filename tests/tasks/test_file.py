@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from interp.errors import InterpError
+from interp.tasks.answers import same_answer
 from interp.tasks.base import Problem
-from interp.tasks.file import FileTask, read_rows, same_answer
+from interp.tasks.file import FileTask, read_rows
 
 ROWS = [
     {"question": "What is 1 + 1?", "answer": 2, "trace": "1 + 1 = 2 #### 2"},
@@ -185,14 +186,14 @@ def test_answers_are_compared_in_any_thread():
 
 
 def test_grading_says_nothing_to_the_user():
-    code = r"from interp.tasks.file import same_answer; assert same_answer(r'\frac{1}{2}', '0.5')"
+    code = r"from interp.tasks.answers import same_answer; assert same_answer(r'\frac{1}{2}', '0.5')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == done.stderr == ""
 
 
 def test_a_monstrous_number_does_not_stop_the_study():
     """`Fraction` would write out its billion digits."""
-    code = "from interp.tasks.file import same_answer; assert not same_answer('1', '1e999999999')"
+    code = "from interp.tasks.answers import same_answer; assert not same_answer('1', '1e999999999')"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=10, capture_output=True)
 
 

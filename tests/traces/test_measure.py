@@ -40,6 +40,17 @@ def test_outcomes_by_hand():
     assert found.value("repetition") == pytest.approx((2 / 3) / 4)
 
 
+def test_a_completion_on_which_the_grader_raises_counts_as_wrong():
+    class Fragile(ChainTask):
+        def correct(self, problem, completion):
+            return {"#### 7": True, "#### 8": False}[completion]
+
+    problems = [Problem(str(i), "Q", "7") for i in range(3)]
+    found = measure(Fragile(), LEXICON, problems, [rollout(t) for t in ("#### 7", "odd", "#### 8")])
+    assert found.parts["accuracy"][0].tolist() == [1, 0, 0]
+    assert found.value("accuracy") == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("text", "counts"),
     [

@@ -1,0 +1,112 @@
+"""Benchmarks from the Hugging Face hub: GSM8K, MATH-500 and AIME, with their own answers."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from interp.errors import InterpError
+from interp.tasks.base import Problem
+from interp.tasks.questions import QuestionTask, column
+from interp.tasks.splits import bucket, fingerprint
+
+TRAIN_SHARE = 8
+"""Of a benchmark of one split, one problem in this many may be trained on: it was made for measuring."""
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a benchmark lies on the hub, and the columns it has."""
+
+    path: str
+    splits: tuple[str, ...]
+    """The hub's own: train and test, or only one of them."""
+    question: str
+    answer: str
+    """The final answer, after `####` where the column holds worked steps too."""
+    config: str | None = None
+    solution: str | None = None
+    """Worked steps, where they have their own column."""
+    level: str | None = None
+    """Difficulty; where there is none it is the number of worked lines."""
+
+
+BENCHMARKS = {
+    "gsm8k": Benchmark("openai/gsm8k", ("train", "test"), "question", "answer", config="main"),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", ("test",), "problem", "answer", solution="solution", level="level"),
+    "aime": Benchmark("gneubig/aime-1983-2024", ("train",), "Question", "Answer", level="Year"),
+}
+
+
+@dataclass(frozen=True)
+class HubTask(QuestionTask):
+    """One benchmark, graded by math-verify. The difficulty is MATH-500's level (1 to 5), AIME's year, and the number
+    of worked lines in GSM8K."""
+
+    name: str
+    """A key of `BENCHMARKS`."""
+
+    def problems(self, n: int, seed: int, split: str) -> list[Problem]:
+        """`n` problems of a split, drawn without replacement (all of them where it has fewer).
+
+        Raises:
+            InterpError: the hub cannot be reached, or the benchmark's columns are not those known.
+        """
+        questions = self._questions(split)
+        drawn = random.Random(f"{self.name}-{split}-{seed}").sample(sorted(questions), len(questions))
+        return [self._problem(question, questions[question]) for question in drawn[:n]]
+
+    def _questions(self, split: str) -> dict[str, dict[str, Any]]:
+        """Row by question. The hub's own splits where there are two, less what both hold; else a checksum's."""
+        splits = BENCHMARKS[self.name].splits
+        if len(splits) == 1:
+            rows = self._rows(splits[0])
+            return {q: row for q, row in rows.items() if (bucket(q, TRAIN_SHARE) == 0) == (split == "train")}
+        held_out = self._rows("test")
+        if split == "test":
+            return held_out
+        return {q: row for q, row in self._rows("train").items() if q not in held_out}
+
+    def _rows(self, split: str) -> dict[str, dict[str, Any]]:
+        source = BENCHMARKS[self.name]
+        return {str(column(row, source.question, source.path)): row for row in read_split(self.name, split)}
+
+    def _problem(self, question: str, row: Mapping[str, Any]) -> Problem:
+        source = BENCHMARKS[self.name]
+        worked, _, answer = str(column(row, source.answer, source.path)).rpartition("####")
+        if source.solution is not None:
+            worked = str(column(row, source.solution, source.path))
+        worked = _CALCULATOR.sub("", worked).strip()
+        level = len(worked.splitlines()) if source.level is None else int(column(row, source.level, source.path))
+        return Problem(
+            id=f"{self.name}-{fingerprint(question)}",
+            prompt=self.ask(question),
+            answer=answer.strip(),
+            difficulty=level,
+            trace=worked or None,
+        )
+
+
+def read_split(name: str, split: str) -> list[dict[str, Any]]:
+    """All rows of one of a benchmark's splits, from the hub or from what was read from it before.
+
+    Raises:
+        InterpError: they cannot be had.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    source = BENCHMARKS[name]
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # a line for each of its retries
+    try:
+        return [dict(row) for row in load_dataset(source.path, source.config, split=split)]
+    except (OSError, ValueError, DatasetsError) as error:
+        raise InterpError(
+            f"task.kind = {name}: {source.path} cannot be read from the Hugging Face hub "
+            f"({' '.join(str(error).split())}); put the problems into a JSONL and set traces.file"
+        ) from error
