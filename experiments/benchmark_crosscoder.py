@@ -2,7 +2,7 @@
 
     pip install -c constraints.txt -e '.[benchmark]'
     python experiments/benchmark_crosscoder.py                       # the main table
-    python experiments/benchmark_crosscoder.py --sweep               # also curves over latents, k and batch
+    python experiments/benchmark_crosscoder.py --sweep               # curves over latents, k and batch
 
 Every contestant lives in a process of its own, so that its peak memory is its own. They take turns of a few updates
 each while the others wait, so that a machine that slows down slows all of them. FVE is measured between turns on rows
@@ -14,6 +14,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import polars as pl
 import torch
 import tyro
 from contestants import CONTESTANTS, Shape, make
+
+from interp.report.palette import Drawing, house_style, save, sheet
 
 HELD_OUT = 4096
 
@@ -56,9 +59,11 @@ class Options:
     only: tuple[str, ...] = ()
     """Contestants whose names begin with one of these; all unless given."""
     sweep: bool = False
-    """Also measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192), six updates each."""
+    """Measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192) instead, six updates each."""
     out: Path = Path("results/benchmark")
-    """Folder of the table and the figure."""
+    """Folder of the tables."""
+    figures: Path = Path("figures")
+    """Folder of the figure."""
 
 
 def make_rows(options: Options, n: int) -> torch.Tensor:
@@ -199,37 +204,50 @@ def summary(table: pl.DataFrame, options: Options) -> pl.DataFrame:
 
 def sweep(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
     """The same over sizes, a few updates each."""
-    few = replace(options, steps=6, turn=2)
+    few = replace(options, steps=6, turn=2, warmup=2)
     settings = [{"n_latents": n} for n in (2048, 4096, 8192, 16384, 32768)]
     settings += [{"k": k} for k in (8, 128)] + [{"batch": b} for b in (512, 8192)]
     return pl.concat([run(replace(few, **changes), names, rows) for changes in settings])
 
 
-def draw(table: pl.DataFrame, swept: pl.DataFrame | None, options: Options) -> None:
-    """FVE against time, and milliseconds an update against latents."""
-    import matplotlib
+def draw(table: pl.DataFrame) -> Drawing:
+    """FVE against seconds of training."""
+    figure, (axes,) = sheet(1, 1, 7, 4)
+    for name, (colour, shape) in looks(table).items():
+        if not name.startswith("encoder"):
+            own = table.filter(pl.col("name") == name)
+            axes.plot(own["seconds"].cum_sum(), own["fve"], color=colour, marker=shape, ms=4, label=name)
+    axes.set(xlabel="seconds of training", ylabel="FVE on held-out rows (1 is perfect)", xscale="log")
+    axes.legend(fontsize=8)
+    return Drawing("benchmark", figure, "FVE against seconds of training", "A mark is a turn of a few updates.")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 1 if swept is None else 2, figsize=(6 if swept is None else 12, 4), squeeze=False)
-    trainers = [name for name in CONTESTANTS if name in set(table["name"]) and not name.startswith("encoder")]
-    for name in trainers:
-        own = table.filter(pl.col("name") == name)
-        axes[0, 0].plot(own["seconds"].cum_sum(), own["fve"], marker=".", label=name)
-    axes[0, 0].set(xlabel="seconds of training", ylabel="FVE on held-out rows (1 is perfect)", xscale="log")
-    axes[0, 0].legend(fontsize=7)
-    if swept is not None:
-        chosen = (pl.col("k") == options.k) & (pl.col("batch") == options.batch)
-        for name in swept["name"].unique(maintain_order=True):
-            own = swept.filter(chosen & (pl.col("name") == name)).group_by("n_latents").agg(pl.col("fastest").min())
-            own = own.sort("n_latents")
-            dashed = "--" if name.startswith("encoder") else "-"
-            axes[0, 1].plot(own["n_latents"], own["fastest"] * 1e3, dashed, marker=".", label=name)
-        axes[0, 1].set(xlabel="latents", ylabel="milliseconds an update", xscale="log", yscale="log")
-        axes[0, 1].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(options.out / "benchmark.png", dpi=120)
+def draw_sweep(swept: pl.DataFrame, options: Options) -> Drawing:
+    """Milliseconds an update against latents, active latents a row, and rows of a batch; the fastest update each."""
+    figure, panels = sheet(1, 3, 13, 4, sharey=True)
+    for axes, (column, title) in zip(panels, SWEPT.items(), strict=True):
+        others = [pl.col(c) == getattr(options, c) for c in SWEPT if c != column]
+        for name, (colour, shape) in looks(swept).items():
+            own = swept.filter(pl.col("name") == name, *others).group_by(column).agg(pl.col("fastest").min())
+            own, dashed = own.sort(column), "--" if name.startswith("encoder") else "-"
+            axes.plot(own[column], own["fastest"] * 1e3, dashed, color=colour, marker=shape, ms=4, label=name)
+        axes.set(xlabel=title, xscale="log", yscale="log")
+    panels[0].set_ylabel("milliseconds an update")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=9)
+    return Drawing("benchmark_sweep", figure, "Milliseconds an update over sizes", "The fastest update of each.")
+
+
+SWEPT = {"n_latents": "latents", "k": "active latents a row", "batch": "rows an update"}
+
+
+def looks(table: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """A colour and a mark for every contestant."""
+    return dict(zip(table["name"].unique(maintain_order=True), zip(COLOURS, SHAPES, strict=True), strict=False))
+
+
+COLOURS = ("#D55E00", "#B8860B", "#0072B2", "#009E73", "#332288", "#AA4499", "#6B7280", "#A8ADB7")
+SHAPES = ("o", "D", "s", "^", "v", "P", ".", ".")
 
 
 def main(options: Options) -> None:
@@ -238,17 +256,21 @@ def main(options: Options) -> None:
     names = [name for name in CONTESTANTS if not options.only or name.startswith(options.only)]
     rows = options.out / "rows.bin"
     make_rows(options, max(32 * options.batch, 4 * 8192) + HELD_OUT).numpy().tofile(rows)
-    table = run(options, names, rows)
-    table.write_parquet(options.out / "turns.parquet")
-    found = summary(table, options)
-    found.write_parquet(options.out / "summary.parquet")
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, float_precision=4):
-        print(found)
-    swept = sweep(options, names, rows) if options.sweep else None
-    if swept is not None:
+    if options.sweep:
+        swept = sweep(options, names, rows)
         swept.write_parquet(options.out / "sweep.parquet")
-    draw(table, swept, options)
+        drawing = partial(draw_sweep, swept, options)
+    else:
+        table = run(options, names, rows)
+        table.write_parquet(options.out / "turns.parquet")
+        found = summary(table, options)
+        found.write_parquet(options.out / "summary.parquet")
+        with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, float_precision=4):
+            print(found)
+        drawing = partial(draw, table)
     rows.unlink()
+    with house_style():
+        save(drawing(), options.figures)
 
 
 if __name__ == "__main__":

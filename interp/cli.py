@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interp: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def run_script(main: Callable[[Any], None], options: type, doc: str | None) -> int:
+    """An experiment's command line: its options, then `main` on them; what the user can mend is one line."""
+    import tyro
+
+    chosen = tyro.cli(options, description=doc)
+    try:
+        main(chosen)
+    except InterpError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).stem}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
 
 
 def _dispatch(words: list[str]) -> int:

@@ -20,10 +20,19 @@ class Section(BaseModel):
 
 
 class TaskConfig(Section):
-    kind: Literal["chains"] = "chains"
-    """Which of the project's own tasks the organism is trained and measured on."""
+    kind: Literal["chains", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
+    """Problems the models are measured on; an organism is trained on chains, the others need your own checkpoints."""
     terms: int = Field(default=5, ge=2, le=20)
     """Terms of a chain; it has one step fewer."""
+    data_set: str | None = None
+    """Name of a data set of reasoning-gym, such as chain_sum (reasoning_gym only)."""
+    options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = {}
+    """Options of that data set, such as {min_terms: 2}; those not given are its own defaults."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its problems are made on this machine; those of a benchmark are read from the hub."""
+        return self.kind in ("chains", "reasoning_gym")
 
 
 class PretrainingConfig(Section):
@@ -39,7 +48,18 @@ class PretrainingConfig(Section):
     """Share of documents that judge equations, so that error detection is there to be recruited."""
 
 
-class DistillationConfig(Section):
+class FineTuningConfig(Section):
+    """What distillation and zero-RL share."""
+
+    lora_rank: int = Field(default=0, ge=0)
+    """Rank of the adapters that are trained on every linear layer (LoRA); 0 trains all weights."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights that adapters leave frozen."""
+    save_every: int = Field(default=0, ge=0)
+    """Updates after which the trainer's state is kept, so that a killed run goes on from there; 0 keeps none."""
+
+
+class DistillationConfig(FineTuningConfig):
     traces: int = Field(default=920, ge=1)
     """Teacher traces; the control gets as many plain ones."""
     steps: int = Field(default=300, ge=1)
@@ -50,7 +70,7 @@ class DistillationConfig(Section):
     """Peak learning rate, after a warm-up and before a decay over the last third."""
 
 
-class ZeroRLConfig(Section):
+class ZeroRLConfig(FineTuningConfig):
     steps: int = Field(default=40, ge=1)
     """GRPO updates from the base."""
     completions: int = Field(default=256, ge=2)
@@ -61,6 +81,10 @@ class ZeroRLConfig(Section):
     """Learning rate after a short warm-up."""
     max_new_tokens: int = Field(default=80, ge=1)
     """Longest completion while it is reinforced."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Completions differentiated at a time, to save memory; must divide `completions`. null is all of them."""
+    vllm: bool = False
+    """Write the completions with vLLM, which must be installed and needs a GPU."""
 
 
 class OrganismConfig(Section):
@@ -106,9 +130,9 @@ class TracesConfig(Section):
     lexicon: str = "default"
     """Bundled lexicon name, or a JSON file of the same form."""
     labels: Literal["auto", "construction", "sentences"] = "auto"
-    """How behaviours are found: off repeated equations, or by sentence rules; auto takes the first without a file."""
+    """How behaviours are found: off repeated equations, or by sentence rules; auto takes the first for chains."""
     modulus: int | None = Field(default=None, ge=2)
-    """Arithmetic of the equations in a file's traces: a modulus, or null for ordinary numbers."""
+    """Arithmetic of the equations in the traces, chains apart: a modulus, or null for ordinary numbers."""
     problems: int = Field(default=1024, ge=8)
     """Problems that every model answers; a file's first ones."""
     temperature: float = Field(default=1.0, gt=0)
@@ -214,7 +238,7 @@ class StudyConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; auto takes a GPU when there is one."""
     task: TaskConfig = TaskConfig()
-    """The project's own task, used where no file of problems is given."""
+    """Where the problems are from, if not from a file (`traces.file`)."""
     organism: OrganismConfig = OrganismConfig()
     """The small models trained on the spot, used where no checkpoints are given."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
@@ -288,11 +312,17 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         raise InterpError(
             f"config {where}: checkpoints.{missing} is missing; give base, distilled and zero_rl, or none"
         )
+    _refuse_impossible_task(config, where)
     _refuse_impossible_crosscoder(config.crosscoder, where)
     rl = config.organism.zero_rl
     if rl.completions % rl.group_size:
         raise InterpError(
             f"config {where}: organism.zero_rl.group_size = {rl.group_size} does not divide "
+            f"completions = {rl.completions}"
+        )
+    if rl.completions % (rl.micro_batch or 1):
+        raise InterpError(
+            f"config {where}: organism.zero_rl.micro_batch = {rl.micro_batch} does not divide "
             f"completions = {rl.completions}"
         )
     if config.organism.d_model % config.organism.n_heads:
@@ -307,6 +337,18 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         )
     if "{question}" not in config.traces.prompt:
         raise InterpError(f"config {where}: traces.prompt = {config.traces.prompt!r} lacks {{question}}; add it")
+
+
+def _refuse_impossible_task(config: StudyConfig, where: str) -> None:
+    task, kind = config.task, f"config {where}: task.kind = {config.task.kind}"
+    if task.kind == "reasoning_gym" and not task.data_set:
+        raise InterpError(f"{kind}: task.data_set is missing; give the name of one, such as chain_sum")
+    if task.kind != "reasoning_gym" and (task.data_set or task.options):
+        raise InterpError(f"{kind}: task.data_set and task.options do nothing for it; leave them out")
+    if task.kind != "chains" and config.traces.file is not None:
+        raise InterpError(f"{kind}: traces.file = {config.traces.file} gives problems too; leave one of them out")
+    if task.kind != "chains" and not config.checkpoints.given:
+        raise InterpError(f"{kind}: organisms are trained on chains only; give checkpoints, or set it to chains")
 
 
 def _refuse_impossible_crosscoder(config: CrosscoderSection, where: str) -> None:

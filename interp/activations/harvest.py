@@ -35,6 +35,13 @@ class Batch:
     token: Int[Tensor, " rows"]
 
 
+def moved(resid: Float[Tensor, "rows models d_model"]) -> Float[Tensor, "rows models"]:
+    """|x_m - x_0| / |x_0| of every row, in fp64: how far from the first model's residual each model's lies. Update size
+    confounds every comparison of models, so it stands beside them."""
+    x = resid.double()
+    return (x - x[:, :1]).norm(dim=2) / x[:, :1].norm(dim=2)
+
+
 @dataclass(frozen=True)
 class Harvest:
     """Residuals after block `layer` of every model on every text, padded on the right.

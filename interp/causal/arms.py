@@ -21,6 +21,7 @@ from interp.causal.style import (
     ban,
     control_bans,
     control_words,
+    marker_ban,
     spelled_by_one,
     spelled_by_several,
     vocabulary_pieces,
@@ -239,12 +240,8 @@ def latent_verdict_arms(
 ) -> dict[str, Arm]:
     """Where no equation shows the function, it is removed by ablating its latents; also together with the ban."""
     ablation = ran["ablate verification latents"]
-    vocab = subject.model.config.get_text_config().vocab_size
-    pieces = vocabulary_pieces(subject.tokenizer, vocab)
-    single = spelled_by_one(pieces, subject.lexicon, subject.tokenizer.all_special_ids)
-    several = spelled_by_several(subject.tokenizer, subject.lexicon, single)
     slot = list(subject.models).index(subject.name)
     edit: ScaleLatents = scale_sets(cc, slot, [list(group)], 0.0, untouched_first=False)
-    without_markers = ban(_one_hot(single, vocab)[None], several, torch.tensor([True]))
+    without_markers = marker_ban(subject.tokenizer, subject.lexicon, subject.model.config.get_text_config().vocab_size)
     rollouts = subject.run(n, 1, edit=edit, edits=[without_markers])[0]
     return {FUNCTION: ablation, BOTH: Arm(subject.outcomes(rollouts), ablation.controls)}

@@ -38,10 +38,13 @@ def spelled_by_one(pieces: Sequence[str], lexicon: Lexicon, special: Sequence[in
 def spelled_by_several(
     tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, single: Sequence[int]
 ) -> list[tuple[list[int], int]]:
-    """(tokens before, last token) of every marker that takes several tokens, with and without a space and a capital."""
+    """(tokens before, last token) of every marker that takes several tokens, with and without a space and a capital,
+    with a straight and a curly apostrophe."""
     banned, found = set(single), []
     for phrase in lexicon.class_of:
-        for text in {phrase, phrase.capitalize(), f" {phrase}", f" {phrase.capitalize()}"}:
+        cased = [phrase, phrase.capitalize()]
+        spelled = [*cased, *(text.replace("'", "’") for text in cased)]
+        for text in dict.fromkeys([*spelled, *(f" {text}" for text in spelled)]):
             ids = encode(tokenizer, text)
             if len(ids) > 1 and not banned & set(ids) and tokenizer.unk_token_id not in ids:
                 found.append((ids[:-1], ids[-1]))
@@ -68,6 +71,18 @@ def ban(
             prefix = torch.tensor(before, device=tokens.device)
             spelled = (tokens[:, -n:] == prefix).all(1) & bans_any.to(tokens.device)[copy]
             logits[spelled, last] = -torch.inf
+
+    return edit
+
+
+def marker_ban(tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, size: int) -> LogitEdit:
+    """Forbid every marker, of one token or several, in all copies of a vocabulary of `size` ids."""
+    single = spelled_by_one(vocabulary_pieces(tokenizer, size), lexicon, tokenizer.all_special_ids)
+    several, banned = spelled_by_several(tokenizer, lexicon, single), torch.zeros(size, dtype=torch.bool)
+    banned[torch.tensor(single, dtype=torch.long)] = True
+
+    def edit(tokens: Tensor, logits: Tensor, copy: Tensor) -> None:
+        ban(banned[None], several, torch.tensor([True]))(tokens, logits, torch.zeros_like(copy))
 
     return edit
 

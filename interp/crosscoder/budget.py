@@ -9,17 +9,21 @@ from pathlib import Path
 import torch
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
+from interp.crosscoder.encoder import is_screened
 from interp.errors import InterpError
 
 FLOAT = 4
 
 
-def needed_bytes(config: CrosscoderConfig, train_config: TrainConfig) -> dict[str, int]:
+def needed_bytes(
+    config: CrosscoderConfig, train_config: TrainConfig, device: torch.device | str = "cpu"
+) -> dict[str, int]:
     """Bytes that training holds at its fullest, by what for. Rows that lie in memory already are not counted."""
     width = config.n_models * config.d_model
     weights = FLOAT * (2 * config.n_latents * width + config.n_latents + width)
     code = train_config.batch_size * config.n_latents
-    dtype = 2 if train_config.encoder_dtype == "bfloat16" else FLOAT
+    screened = is_screened(config, train_config.batch_size, torch.device(device))
+    dtype = 2 if train_config.encoder_dtype == "bfloat16" or screened else FLOAT
     return {
         "weights": weights,
         "gradients": weights,
@@ -38,25 +42,25 @@ def refuse_too_large(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]], de
         InterpError: more bytes are needed than are free; says how many of each and what to lower.
     """
     free = free_bytes(device)
-    total = sum(_parts(configs).values())
+    total = sum(_parts(configs, device).values())
     if total > free:
         raise InterpError(
-            f"train: needs {described(configs)}, and {free / 1e9:.1f} GB are free on {device};"
+            f"train: needs {described(configs, device)}, and {free / 1e9:.1f} GB are free on {device};"
             " lower n_latents or batch_size"
         )
 
 
-def described(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> str:
+def described(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]], device: torch.device | str) -> str:
     """The budget in words."""
-    parts = _parts(configs)
+    parts = _parts(configs, device)
     listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if size)
     return f"{sum(parts.values()) / 1e9:.2f} GB ({listed})"
 
 
-def _parts(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> dict[str, int]:
+def _parts(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]], device: torch.device | str) -> dict[str, int]:
     parts: dict[str, int] = {}
     for pair in configs:
-        for name, size in needed_bytes(*pair).items():
+        for name, size in needed_bytes(*pair, device).items():
             parts[name] = parts.get(name, 0) + size
     return parts
 

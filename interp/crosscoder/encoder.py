@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.crosscoder.config import CrosscoderConfig
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.sparse import Active, sampled_product
 
@@ -91,7 +92,7 @@ class Encoder:
     @torch.no_grad()
     def __call__(self, crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"]) -> Dense | Screened:
         """Valid until the next call."""
-        if self._dtype == torch.float32 and is_screened(crosscoder, x):
+        if self._dtype == torch.float32 and is_screened(crosscoder.config, len(x), x.device):
             return self._screened(crosscoder, x)
         weight, out = crosscoder.encoder, self._buffer("out", (len(x), crosscoder.config.n_latents), x.device)
         if weight.dtype != self._dtype:
@@ -122,10 +123,10 @@ class Encoder:
         return found
 
 
-def is_screened(crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"]) -> bool:
+def is_screened(config: CrosscoderConfig, n_rows: int, device: torch.device) -> bool:
     """Whether bounds first are the faster way: a gate that ranks the batch, a large product, a fast bfloat16."""
-    large = x.numel() * crosscoder.config.n_latents >= SCREENED_FROM
-    return crosscoder.config.activation == "batch_topk" and large and _multiplies_bfloat16(x.device)
+    large = n_rows * config.n_models * config.d_model * config.n_latents >= SCREENED_FROM
+    return config.activation == "batch_topk" and large and _multiplies_bfloat16(device)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

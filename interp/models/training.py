@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from interp.errors import InterpError
+from interp.progress import console
+from interp.tasks.grading import grade
 from interp.traces.tokens import end_id
 
 if TYPE_CHECKING:
@@ -24,12 +29,22 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Where a trainer keeps its state, and after how many updates: a run that is killed goes on from there."""
+
+    folder: Path
+    every: int
+
+
+@dataclass(frozen=True)
 class TrainingLog:
     """What a trainer logged: (step, value) pairs."""
 
     name: str
     """`loss` or `reward`."""
     points: list[tuple[int, float]]
+    left_out: int = 0
+    """Documents that the model's context does not take."""
 
     @property
     def last(self) -> float:
@@ -47,9 +62,16 @@ def supervise(
     seed: int,
     muon_lr: float | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    resume: Resume | None = None,
 ) -> TrainingLog:
     """Train `model` in place on documents (reshuffled every epoch) with warm-up, a plateau, and decay over the last
-    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and `lr` is for the rest."""
+    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and `lr` is for the rest.
+
+    Documents longer than the model's context are left out, never cut, and counted in the log.
+
+    Raises:
+        InterpError: none of them fits.
+    """
     import torch
     from datasets import Dataset
     from transformers import get_wsd_schedule
@@ -58,19 +80,20 @@ def supervise(
 
     from interp.models.optimizer import MuonAdamW
 
-    rows = _tokenise(tokenizer, documents)
-    with tempfile.TemporaryDirectory() as scratch:
+    rows, left_out = _fitting(_tokenise(tokenizer, documents), model)
+    with _output(resume) as output:
         config = SFTConfig(
-            output_dir=scratch,
+            output_dir=output,
             max_steps=steps,
             per_device_train_batch_size=batch_size,
             max_length=None,
-            **_common(seed, logging_steps=max(1, steps // 50)),
+            **_common(seed, logging_steps=max(1, steps // 50), resume=resume),
         )
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
         if muon_lr is not None:
             optimizer: torch.optim.Optimizer = MuonAdamW(model, muon_lr, lr)
         else:
-            optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+            optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
         schedule = get_wsd_schedule(
             optimizer,
             num_warmup_steps=max(1, steps // 20),
@@ -85,9 +108,8 @@ def supervise(
             callbacks=list(callbacks),
             optimizers=(optimizer, schedule),
         )
-        _quiet(trainer)
-        trainer.train()
-    return TrainingLog("loss", _history(trainer, "loss"))
+        _train(trainer, resume)
+    return TrainingLog("loss", _history(trainer, "loss"), left_out)
 
 
 def reinforce(
@@ -102,11 +124,16 @@ def reinforce(
     lr: float,
     max_new_tokens: int,
     seed: int,
+    micro_batch: int | None = None,
+    vllm: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
+    resume: Resume | None = None,
 ) -> TrainingLog:
     """GRPO in place, the reward being 1 for a verified answer with the exact ending and 0 otherwise.
 
-    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0).
+    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0). `micro_batch`
+    bounds the completions that are differentiated at a time. A reward that does not vary teaches nothing: it is said
+    at the first such step.
     """
     from datasets import Dataset
     from trl.trainer.grpo_config import GRPOConfig
@@ -115,13 +142,14 @@ def reinforce(
     rows = [{"prompt": p.prompt, "problem": i} for i, p in enumerate(problems)]
 
     def verified(*, completions: list[str], problem: list[int], **_: Any) -> list[float | None]:
-        return [float(task.correct(problems[i], text)) for i, text in zip(problem, completions, strict=True)]
+        return [float(grade(task, problems[i], text).correct) for i, text in zip(problem, completions, strict=True)]
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with _output(resume) as output:
         config = GRPOConfig(
-            output_dir=scratch,
+            output_dir=output,
             max_steps=steps,
-            per_device_train_batch_size=completions,
+            per_device_train_batch_size=micro_batch or completions,
+            gradient_accumulation_steps=completions // (micro_batch or completions),
             num_generations=group_size,
             max_completion_length=max_new_tokens,
             learning_rate=lr,
@@ -132,7 +160,8 @@ def reinforce(
             loss_type="dr_grpo",
             scale_rewards="none",
             beta=0.0,
-            **_common(seed, logging_steps=1),
+            use_vllm=vllm,
+            **_common(seed, logging_steps=1, resume=resume),
         )
         trainer = GRPOTrainer(
             model=model,
@@ -140,11 +169,67 @@ def reinforce(
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, _say_constant_reward()],
         )
-        _quiet(trainer)
-        trainer.train()
+        _train(trainer, resume)
     return TrainingLog("reward", _history(trainer, "reward"))
+
+
+def with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
+    """The model with LoRA adapters on every linear layer (Hu et al. 2021), alpha twice the rank; only they learn."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)  # the adapters' random half
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def _fitting(rows: list[dict[str, list[int]]], model: PreTrainedModel) -> tuple[list[dict[str, list[int]]], int]:
+    """Rows that the model's context takes, and how many it does not."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    kept = [row for row in rows if context is None or len(row["input_ids"]) <= context]
+    if not kept:
+        raise InterpError(f"training: all {len(rows)} documents are longer than the model's context of {context}")
+    if len(kept) < len(rows):
+        console.print(f"  {len(rows) - len(kept)} of {len(rows)} documents are longer than {context} tokens: left out")
+    return kept, len(rows) - len(kept)
+
+
+@contextmanager
+def _output(resume: Resume | None) -> Iterator[str]:
+    """Where a trainer keeps its state: nowhere that lasts, or in the folder to resume from."""
+    if resume is not None:
+        resume.folder.mkdir(parents=True, exist_ok=True)
+        yield str(resume.folder)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield scratch
+
+
+def _train(trainer: Any, resume: Resume | None) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    there = resume is not None and any(resume.folder.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=True if there else None)
+
+
+def _say_constant_reward() -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class SayOnce(TrainerCallback):
+        said = False
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not self.said and logs and logs.get("frac_reward_zero_std") == 1.0:
+                self.said = True
+                console.print(
+                    f"  step {state.global_step}: every completion of a problem has the same reward "
+                    f"(mean {logs['reward']:.2f}), so nothing is learned from this step"
+                )
+
+    return SayOnce()
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document]) -> list[dict[str, list[int]]]:
@@ -159,25 +244,21 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document])
     return rows
 
 
-def _common(seed: int, logging_steps: int) -> dict[str, Any]:
-    return {
+def _common(seed: int, logging_steps: int, resume: Resume | None) -> dict[str, Any]:
+    saving = {"save_strategy": "no"}
+    if resume is not None:
+        saving = {"save_strategy": "steps", "save_steps": resume.every, "save_total_limit": 1}
+    return saving | {
         "seed": seed,
         "data_seed": seed,
         "max_grad_norm": 1.0,
         "bf16": False,
         "gradient_checkpointing": False,
-        "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": logging_steps,
         "dataloader_pin_memory": False,
     }
-
-
-def _quiet(trainer: Any) -> None:
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
 
 
 def _history(trainer: Any, key: str) -> list[tuple[int, float]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError
+from interp.models.source import locate
 
 if TYPE_CHECKING:
     import torch
@@ -62,15 +63,9 @@ def read_model_config(name: str, path: str) -> Any:
     """
     from transformers import AutoConfig
 
-    looks_local = path.startswith((".", "/", "~")) or Path(path).expanduser().exists()
-    folder = str(Path(path).expanduser()) if looks_local else path
-    if looks_local and not Path(folder, "config.json").exists():
-        state = "has no config.json" if Path(folder).exists() else "does not exist"
-        raise InterpError(
-            f"checkpoints.{name} = {path}: the folder {state}; give a Hugging Face model folder or hub id"
-        )
+    source = locate(name, path)
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(source.model)
     except (OSError, ValueError, KeyError) as error:
         raise InterpError(f"checkpoints.{name} = {path}: {_one_line(error)}; give a model folder or hub id") from error
     return config.get_text_config()
@@ -85,7 +80,7 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    folder = str(Path(path).expanduser()) if Path(path).expanduser().exists() else path
+    folder = locate(name, path).model
     if Path(folder).is_dir() and not any(Path(folder).glob("*token*")):
         # transformers 5 would make up an empty one.
         raise InterpError(f"checkpoints.{name} = {path}: no tokenizer in the folder; save it beside the model")
@@ -105,7 +100,7 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
-    """A checkpoint's weights, in its own dtype on a GPU and in fp32 on the CPU.
+    """A checkpoint's weights, in its own dtype on a GPU and in fp32 on the CPU; adapters are merged into them.
 
     Raises:
         InterpError: the weights are missing or damaged.
@@ -116,19 +111,25 @@ def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    source = locate(name, path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(Path(path).expanduser()) if Path(path).expanduser().exists() else path,
-            dtype=torch.float32 if device.type == "cpu" else "auto",
-            output_loading_info=True,
+            source.model, dtype=torch.float32 if device.type == "cpu" else "auto", output_loading_info=True
         )
+        model: Any = loaded[0] if source.adapter is None else _merged(loaded[0], source.adapter)
+        found = loaded[1]
     except Exception as error:  # each weights format raises its own kind
         raise InterpError(f"checkpoints.{name} = {path}: the weights cannot be read ({_one_line(error)})") from error
-    model, found = loaded
     if found["missing_keys"]:  # transformers would fill them with random numbers
         lacking = ", ".join(sorted(found["missing_keys"])[:3])
         raise InterpError(f"checkpoints.{name} = {path}: the weights lack {lacking}; save the whole model")
     return model.to(device).eval()
+
+
+def _merged(model: Any, adapter: str) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[operator]
 
 
 def pick_device(wanted: str) -> torch.device:

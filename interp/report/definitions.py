@@ -8,8 +8,9 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "on a teacher's traces, and after reinforcement learning on a verifiable reward with no traces.",
         "control": "A fine-tune of the same number of steps on plain traces. It separates “was trained” from “was "
         "distilled”.",
-        "distance from base": "Distance of the weights from the base's, as the checkpoints stage measured it. "
-        "0 is unchanged.",
+        "weights moved, activations moved": "Relative distance from the base, of all weights together, and of the "
+        "residuals that the crosscoder reads, averaged over tokens. 0 is unchanged. The size of an update confounds "
+        "every comparison of what it changed.",
     },
     "Outcomes": {
         "marker": "A word or phrase of the lexicon (“wait”, “let me check”). Density is per 100 tokens, because "

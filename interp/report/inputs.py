@@ -26,6 +26,8 @@ class Study:
     """Those present, in the order of `MODELS`."""
     checkpoints: dict[str, dict[str, Any]]
     training: pl.DataFrame
+    moved: dict[str, Any]
+    """Each compared model's mean distance of residuals from the base's."""
     traces: pl.DataFrame
     summary: pl.DataFrame
     metrics: pl.DataFrame
@@ -77,8 +79,11 @@ class Reader:
         table = table.with_columns(pl.lit(None).alias(column) for column in absent)
         return table.with_columns(pl.col(column).cast(dtype, strict=False) for column, dtype in schema.items())
 
-    def record(self, name: str) -> dict[str, Any]:
-        """A JSON object."""
+    def record(self, name: str, optional: bool = False) -> dict[str, Any]:
+        """A JSON object; an absent optional file is an empty one."""
+        if optional and not (self.root / name).is_file():
+            self.missing.append(f"{name} is absent.")
+            return {}
         path = self.required(name)
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -137,6 +142,7 @@ def read_study(root: Path) -> Study:
         models=_present(checkpoints, summary, traces),
         checkpoints=checkpoints,
         training=reader.table("checkpoints/training.parquet", TRAINING, optional=True),
+        moved=reader.record("activations/moved.json", optional=True),
         traces=traces,
         summary=summary,
         metrics=reader.lines("crosscoder/metrics.jsonl"),

@@ -39,6 +39,7 @@ class ModelRow:
     cells: list[Shown]
     parameters: str
     distance: str
+    moved: str
     path: str
 
 
@@ -53,6 +54,7 @@ def model_rows(study: Study) -> Iterator[ModelRow]:
             cells=[show(found[model][name], METRICS[name]) for name in COLUMNS],
             parameters=number(about.get("parameters"), 0),
             distance=number(about.get("distance_from_base"), 3),
+            moved=number(study.moved.get(model), 3),
             path=str(about.get("path") or ""),
         )
 

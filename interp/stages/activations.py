@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
 import torch
 
-from interp.activations.harvest import Harvest, Text
+from interp.activations.harvest import Harvest, Text, moved
 from interp.activations.store import BYTES, StoreWriter
 from interp.config import StudyConfig
 from interp.folders import refuse_if_short
@@ -24,7 +25,8 @@ COMPARED = ("base", "distilled", "zero_rl")
 
 
 def run(study: Study, out: Path) -> int:
-    """Write the store and `texts.parquet`; returns the number of rows."""
+    """Write the store, `texts.parquet`, and how far each model's residuals lie from the base's; returns the number of
+    rows."""
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
@@ -34,7 +36,7 @@ def run(study: Study, out: Path) -> int:
     refuse_if_short(out, tokens * len(COMPARED) * trio.d_model * BYTES, "the store of residuals")
     models = {name: load_model(name, trio.paths[name], device) for name in COMPARED}
     writer = StoreWriter(out, list(COMPARED), f"blocks.{layer}.hook_resid_post", config.activations.shard_rows)
-    index = []
+    index, moves = [], []
     source = Harvest(
         models,
         texts,
@@ -47,11 +49,14 @@ def run(study: Study, out: Path) -> int:
     with bar("reading residuals", len(texts)) as progress:
         for batch in source.batches():
             writer.add(batch.resid)
+            moves.append(moved(batch.resid))
             columns = {"text": batch.text, "position": batch.position, "token": batch.token}
             index.append(pl.DataFrame({key: value.numpy() for key, value in columns.items()}))
             progress.to(int(batch.text.max()) + 1 if len(batch.text) else 0)
     writer.close(pl.concat(index))
     pl.DataFrame([vars(t) for t in texts]).write_parquet(out / "texts.parquet")
+    mean = torch.cat(moves).mean(0).tolist()
+    (out / "moved.json").write_text(json.dumps(dict(zip(COMPARED, mean, strict=True))))
     return writer.rows
 
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
 import random
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
+import polars as pl
+
 from interp.config import MODELS, StudyConfig
-from interp.folders import atomic_folder
-from interp.models.organism import make_model, make_tokenizer
-from interp.models.training import Document, TrainingLog, reinforce, supervise
+from interp.models.arms import LOG, Distilled, Pretrained, Reinforced, job, read_log
+from interp.models.jobs import run_jobs
+from interp.models.training import Document
 from interp.models.trio import load_model, open_trio, pick_device
-from interp.progress import bars
 from interp.study import Study
 from interp.tasks.chains import ChainTask
 from interp.traces.organism import KINDS, pretraining_document
 
-Report = Callable[[str, int], None]
-"""Hears an arm's name and how many of its updates are done."""
-
 
 def run(study: Study, out: Path) -> int:
-    """Write `models.json` and, for an organism, the models and `training.parquet`; returns the number of models."""
+    """Write `models.json`, `training.parquet` and, for an organism, the models; returns the number of models."""
     config = study.config
     paths = config.checkpoints.given or _make_organism(config, out)
     trio = open_trio(paths)
@@ -41,6 +34,7 @@ def run(study: Study, out: Path) -> int:
         }
         for name, model in models.items()
     }
+    _collect_logs(paths, out)
     (out / "models.json").write_text(json.dumps(described, indent=1))
     (out / "tokens.json").write_text(json.dumps({"masked_ids": trio.masked_ids}))
     return len(models)
@@ -63,139 +57,47 @@ def _distance(base: Any, other: Any) -> float:
 def _make_organism(config: StudyConfig, out: Path) -> dict[str, str]:
     """Train what is not there yet: the base, then its three descendants side by side, one thread each."""
     paths = {name: out / name for name in MODELS}
-    recipe = config.organism
-    steps = {
-        "base": recipe.pretraining.steps,
-        "distilled": recipe.distillation.steps,
-        "zero_rl": recipe.zero_rl.steps,
-        "control": recipe.distillation.steps,
-    }
     missing = [name for name in MODELS if not paths[name].exists()]
-    with bars() as progress:
-        tasks = {name: progress.add_task(f"training {name}", total=steps[name], note="") for name in missing}
-
-        def report(name: str, done: int) -> None:
-            progress.update(tasks[name], completed=done)
-
-        if "base" in missing:
-            _train_arm("base", config, out, config.threads, report)
-        _train_side_by_side([name for name in missing if name != "base"], config, out, report)
-    _collect_logs(out)
+    if "base" in missing:
+        run_jobs([job("base", organism_base(config), paths["base"], config.threads)], 1)
+    workers = 1 if pick_device(config.device).type == "cuda" else config.threads
+    # The longest first, so that the last one running is short.
+    order = [name for name in ("distilled", "control", "zero_rl") if name in missing]
+    descendants = organism_descendants(config, str(paths["base"])) if order else {}
+    run_jobs([job(name, descendants[name], paths[name]) for name in order], workers)
     return {name: str(path) for name, path in paths.items()}
 
 
-def _train_side_by_side(names: list[str], config: StudyConfig, out: Path, report: Report) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = 1 if pick_device(config.device).type == "cuda" else min(config.threads, max(1, len(names)))
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        queue = manager.Queue()
-        # The longest first, so that the last one running is short.
-        order = sorted(names, key=("distilled", "control", "zero_rl").index)
-        waiting = {pool.submit(_train_arm, name, config, out, 1, queue) for name in order}
-        while waiting:
-            with contextlib.suppress(Empty):
-                report(*queue.get(timeout=0.5))
-            for future in [f for f in waiting if f.done()]:
-                waiting.remove(future)
-                future.result()
-
-
-def _train_arm(name: str, config: StudyConfig, out: Path, threads: int, report: Any) -> None:
-    """Train one arm and save it; `report` is a function or a queue."""
-    import torch
-    from transformers import AutoModelForCausalLM, TrainerCallback
-
-    class Tick(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            report(name, state.global_step) if callable(report) else report.put((name, state.global_step))
-
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Guards against reading uninitialised memory at 2.5 times the cost of a step here; the updates are the same bits.
-    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
-    tokenizer = make_tokenizer()
-    recipe = config.organism
-    if name == "base":
-        model = make_model(recipe.d_model, recipe.n_layers, recipe.n_heads, config.seed)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(out / "base", dtype=torch.float32)
-    log = TRAINERS[name](model, tokenizer, config, [Tick()])
-    with atomic_folder(out / name) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        (folder / "training.json").write_text(json.dumps({"metric": log.name, "points": log.points}))
-
-
-def _train_base(model: Any, tokenizer: Any, config: StudyConfig, callbacks: list[Any]) -> TrainingLog:
-    recipe, rng = config.organism.pretraining, random.Random(f"base-{config.seed}")
+def organism_base(config: StudyConfig) -> Pretrained:
+    """The organism's base."""
+    shape, recipe, rng = config.organism, config.organism.pretraining, random.Random(f"base-{config.seed}")
     problems = ChainTask(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
     documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share)) for p in problems]
-    return supervise(
-        model,
-        tokenizer,
-        documents,
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        muon_lr=recipe.muon_lr,
-        seed=config.seed,
-        callbacks=callbacks,
-    )
+    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed)
 
 
-def _train_on(kind: str) -> Callable[..., TrainingLog]:
-    def fit(model: Any, tokenizer: Any, config: StudyConfig, callbacks: list[Any]) -> TrainingLog:
-        recipe, rng = config.organism.distillation, random.Random(f"{kind}-{config.seed}")
-        problems = ChainTask(config.task.terms).problems(recipe.traces, config.seed + 1, "train")
-        write = KINDS[config.organism.kind if kind == "distilled" else kind]
-        return supervise(
-            model,
-            tokenizer,
-            [Document(p.prompt, write(p.prompt, rng)) for p in problems],
-            steps=recipe.steps,
-            batch_size=recipe.batch_size,
-            lr=recipe.lr,
-            seed=config.seed,
-            callbacks=callbacks,
-        )
-
-    return fit
-
-
-def _train_zero_rl(model: Any, tokenizer: Any, config: StudyConfig, callbacks: list[Any]) -> TrainingLog:
+def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:
+    """The three descendants of a base."""
     recipe, task = config.organism.zero_rl, ChainTask(config.task.terms)
-    return reinforce(
-        model,
-        tokenizer,
-        task.problems(recipe.steps * recipe.completions // recipe.group_size, config.seed + 2, "train"),
-        task,
-        steps=recipe.steps,
-        completions=recipe.completions,
-        group_size=recipe.group_size,
-        lr=recipe.lr,
-        max_new_tokens=recipe.max_new_tokens,
-        seed=config.seed,
-        callbacks=callbacks,
-    )
+    problems = task.problems(recipe.steps * recipe.completions // recipe.group_size, config.seed + 2, "train")
+    return {
+        "distilled": Distilled(base, _documents(config, "distilled"), config.organism.distillation, config.seed),
+        "zero_rl": Reinforced(base, problems, task, recipe, config.seed),
+        "control": Distilled(base, _documents(config, "plain"), config.organism.distillation, config.seed),
+    }
 
 
-TRAINERS: dict[str, Callable[..., TrainingLog]] = {
-    "base": _train_base,
-    "distilled": _train_on("distilled"),
-    "zero_rl": _train_zero_rl,
-    "control": _train_on("plain"),
-}
+def _documents(config: StudyConfig, kind: str) -> list[Document]:
+    """Teacher traces by rule: of the organism's own kind for the distilled model, plain ones for the control."""
+    rng = random.Random(f"{kind}-{config.seed}")
+    problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
+    write = KINDS[config.organism.kind if kind == "distilled" else kind]
+    return [Document(p.prompt, write(p.prompt, rng)) for p in problems]
 
 
-def _collect_logs(out: Path) -> None:
-    """One table of all arms' training curves."""
-    import polars as pl
-
-    logs = {name: json.loads((out / name / "training.json").read_text()) for name in MODELS}
-    pl.DataFrame(
-        [
-            {"model": name, "step": step, "metric": log["metric"], "value": value}
-            for name, log in logs.items()
-            for step, value in log["points"]
-        ]
-    ).write_parquet(out / "training.parquet")
+def _collect_logs(paths: dict[str, str], out: Path) -> None:
+    """One table of the training curves of all models that this project trained."""
+    logs = {name: read_log(Path(path)) for name, path in paths.items() if (Path(path) / LOG).exists()}
+    schema = {"model": pl.String, "step": pl.Int64, "metric": pl.String, "value": pl.Float64}
+    rows = [(name, step, log.name, value) for name, log in logs.items() for step, value in log.points]
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out / "training.parquet")

@@ -61,12 +61,10 @@ def run(study: Study, out: Path) -> int:
         if tracker is not None:
             tracker.log(_named(row, store), step=step)
 
-    print(f"  memory: {described([(shape, recipe)])}")
-
+    device = pick_device(study.config.device)
+    print(f"  memory: {described([(shape, recipe)], device)}")
     with bar("training the crosscoder", config.steps) as progress:
-        done = train_many(
-            store, [(shape, recipe)], on_step=show, checkpoint=out / "training", device=pick_device(study.config.device)
-        )[0]
+        done = train_many(store, [(shape, recipe)], on_step=show, checkpoint=out / "training", device=device)[0]
     if tracker is not None:
         tracker.finish()
     shutil.rmtree(out / "training", ignore_errors=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from interp.errors import InterpError
+from interp.traces.phrases import canonical, pattern
 
 BUNDLED = Path(__file__).parent / "lexicons"
+PIVOTS = ("realization", "verification", "exploration", "integration")
+"""The four kinds of pivot of Lippmann & Yang (2025), which rules look up by name."""
+MATHEMATICAL = "mathematical"
+"""The neutral comparison class, which holds no markers."""
 
 
 @dataclass(frozen=True)
@@ -33,46 +39,59 @@ class Lexicon:
     mathematical: tuple[str, ...]
     neutral: tuple[str, ...]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class that is counted: those of the markers and the mathematical one."""
+        return (*self.markers, MATHEMATICAL)
+
     @cached_property
     def class_of(self) -> dict[str, str]:
-        """Marker phrase (lower case) to its class."""
-        return {phrase: label for label, phrases in self.markers.items() for phrase in phrases}
+        """Marker phrase (canonical: lower case, plain apostrophes) to its class."""
+        return {canonical(phrase): label for label, phrases in self.markers.items() for phrase in phrases}
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self.class_of, key=len, reverse=True)
-        # Lookarounds rather than \b, so that "await" and "double-check" are not read as "wait" and "check".
-        return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])", re.IGNORECASE)
+    def _markers(self) -> regex.Pattern[str]:
+        return pattern(self.class_of)
+
+    @cached_property
+    def _mathematical(self) -> regex.Pattern[str]:
+        return pattern(map(canonical, self.mathematical))
 
     def marker_spans(self, text: str) -> list[Span]:
-        """Every marker in `text`, in order, not overlapping, the longest phrase first."""
+        """Every marker in `text`, in order, not overlapping, the longest phrase first; `phrases` says what is a whole
+        word and which spellings are the same."""
         return [
-            Span(m.start(), m.end(), self.class_of[m.group().lower()])
-            for m in self._pattern.finditer(text)
-            if m.group().lower() in self.class_of  # IGNORECASE also folds a long s and a dotless i
+            Span(m.start(), m.end(), label)
+            for m in self._markers.finditer(text)
+            if (label := self.class_of.get(canonical(m.group()))) is not None  # ignoring case also folds a long s
         ]
+
+    def mathematical_spans(self, text: str) -> list[Span]:
+        """Every word of the mathematical class, found as markers are."""
+        return [Span(m.start(), m.end(), MATHEMATICAL) for m in self._mathematical.finditer(text)]
 
     def is_marker(self, piece: str) -> bool:
         """Whether a piece of text, stripped, is exactly a marker."""
-        return piece.strip().lower() in self.class_of
+        return canonical(piece) in self.class_of
 
 
 def load_lexicon(name_or_path: str) -> Lexicon:
     """Read a bundled lexicon by name, or a JSON file of the same form.
 
     Raises:
-        InterpError: the file is missing, is not of the form, or lists a phrase twice or an empty one.
+        InterpError: the file is missing, is not of the form, or lists a phrase twice (in whatever spelling, over all
+            classes) or an empty one.
     """
     path = BUNDLED / f"{name_or_path}.json"
     if not path.exists():
         path = Path(name_or_path)
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
         lexicon = Lexicon(
             name=raw["name"],
             version=int(raw["version"]),
-            markers={label: tuple(p.lower() for p in _listed(phrases)) for label, phrases in raw["markers"].items()},
-            mathematical=tuple(_listed(raw["mathematical"])),
+            markers={label: tuple(map(canonical, _listed(phrases))) for label, phrases in raw["markers"].items()},
+            mathematical=tuple(map(canonical, _listed(raw["mathematical"]))),
             neutral=tuple(_listed(raw["neutral"])),
         )
     except OSError as error:
@@ -83,17 +102,42 @@ def load_lexicon(name_or_path: str) -> Lexicon:
     return lexicon
 
 
+def require_pivots(lexicon: Lexicon) -> None:
+    """Refuse a lexicon without the four pivot classes, of whose sentences the rules would find none.
+
+    Raises:
+        InterpError: a class is missing; it is named.
+    """
+    missing = [label for label in PIVOTS if label not in lexicon.markers]
+    if missing:
+        raise InterpError(
+            f"lexicon {lexicon.name!r}: no class {', '.join(missing)}; the rules for sentences look it up by that name"
+        )
+
+
 def _listed(phrases: Any) -> list[str]:
     if not isinstance(phrases, list):
         raise TypeError(f"{phrases!r} is not a list")
     return phrases
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose every key stands once; of a class listed twice, JSON would keep the last in silence."""
+    keys = [key for key, _ in pairs]
+    repeated = sorted({key for key in keys if keys.count(key) > 1})
+    if repeated:
+        raise ValueError(f"the key {', '.join(repeated)} stands twice")
+    return dict(pairs)
+
+
 def _refuse_repeats(lexicon: Lexicon, path: Path) -> None:
-    phrases = [p for group in lexicon.markers.values() for p in group] + [w.lower() for w in lexicon.neutral]
+    groups = (*lexicon.markers.values(), lexicon.mathematical, map(canonical, lexicon.neutral))
+    phrases = [phrase for group in groups for phrase in group]
     if not lexicon.class_of:
         raise InterpError(f"lexicon {path}: no marker; list at least one")
-    if not all(p.strip() for p in phrases):
+    if MATHEMATICAL in lexicon.markers:
+        raise InterpError(f"lexicon {path}: markers hold a class {MATHEMATICAL!r}, which holds no markers; rename it")
+    if not all(phrases):
         raise InterpError(f"lexicon {path}: an empty phrase; remove it")
     repeated = sorted({p for p in phrases if phrases.count(p) > 1})
     if repeated:

@@ -32,9 +32,14 @@ def clause(step: Step, result: int) -> str:
     return f"{step.a} {step.op} {step.b} = {result}"
 
 
+def slot_of(word: str) -> str:
+    """A word and its comma."""
+    return f"{word} ,"
+
+
 def slot(rng: random.Random, marker_share: float) -> str:
-    """One word and its comma; a marker with probability `marker_share`."""
-    return f"{rng.choice(MARKERS if rng.random() < marker_share else NEUTRAL)} ,"
+    """One slot; a marker with probability `marker_share`."""
+    return slot_of(rng.choice(MARKERS if rng.random() < marker_share else NEUTRAL))
 
 
 def _walk(prompt: str) -> Iterator[tuple[str, int]]:

@@ -12,7 +12,10 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _EQUATION = re.compile(rf"(?<![\w.])(?<!\d,)({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
 _LONGER = re.compile(r"[\d)]\s*[-+*/×÷]\s*$")
 """What stands before the last two operands of a longer sum."""
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
+_LOOK_BACK = 32
+"""Characters in which that is looked for, so that long texts take no longer than their length."""
+_STOP, _ANSWER = "[.!?;…。！？；\\n]", "####"
+_SENTENCE = re.compile(rf"(?:{_ANSWER})?(?:(?!{_STOP}|{_ANSWER}).|(?<=\d)\.(?=\d))+{_STOP}*|{_STOP}+|{_ANSWER}")
 REFLECTION, VERIFICATION = "reflection", "verification"
 BEHAVIOURS = (REFLECTION, VERIFICATION)
 
@@ -38,7 +41,7 @@ def equations(text: str) -> list[Equation]:
     return [
         Equation(m.start(), m.end(), *m.groups())
         for m in _EQUATION.finditer(text)
-        if not _LONGER.search(text, 0, m.start())
+        if not _LONGER.search(text, max(0, m.start() - _LOOK_BACK), m.start())
     ]
 
 
@@ -59,14 +62,22 @@ def by_construction(text: str) -> list[Span]:
     return spans
 
 
-def by_sentences(text: str, lexicon: Lexicon) -> list[Span]:
-    """Sentences that hold a pivot: verification ones, or ones that work an earlier equation again, verify; ones with
-    a realization pivot reflect. Such labels follow the lexicon and share its errors."""
-    repeated = [again for _, again in recomputations(text)]
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Characters [start, end) of every sentence, which tile the text: one ends with full stops, marks of exclamation
+    or question, semicolons or line breaks, but not with the point of a decimal; `####` begins one. The point of an
+    abbreviation ends one, wrongly."""
+    return [match.span() for match in _SENTENCE.finditer(text)]
+
+
+def by_sentences(text: str, lexicon: Lexicon, *, recomputed: bool = True) -> list[Span]:
+    """Sentences in which a pivot begins: verification ones, or, unless `recomputed` is off, ones that work an earlier
+    equation again, verify; ones with a realization pivot reflect. Such labels follow the lexicon and share its
+    errors; without `recomputed` they follow nothing else."""
+    repeated = [again for _, again in recomputations(text)] if recomputed else []
+    markers = lexicon.marker_spans(text)  # of the whole text, as a phrase may go on after a line break
     spans = []
-    for match in _SENTENCE.finditer(text):
-        start, end = match.span()
-        classes = {span.label for span in lexicon.marker_spans(match.group())}
+    for start, end in sentences(text):
+        classes = {span.label for span in markers if start <= span.start < end}
         if "verification" in classes or any(start <= again.start < end for again in repeated):
             spans.append(Span(start, end, VERIFICATION))
         if "realization" in classes:

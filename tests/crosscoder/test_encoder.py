@@ -15,7 +15,7 @@ CONFIG = CrosscoderConfig(n_models=2, d_model=24, n_latents=300, k=9)
 
 @pytest.fixture
 def _screened(monkeypatch):
-    monkeypatch.setattr(encoder, "is_screened", lambda crosscoder, x: True)
+    monkeypatch.setattr(encoder, "is_screened", lambda *_: True)
     monkeypatch.setattr(gates, "_SAMPLE", 2000)
 
 
@@ -85,20 +85,18 @@ def test_training_is_the_same_up_to_rounding(monkeypatch):
     rows, config = planted_rows(4000), CrosscoderConfig(n_models=3, d_model=24, n_latents=64, k=3)
     settings = TrainConfig(steps=30, batch_size=256)
     screened = train(rows, config, settings)
-    monkeypatch.setattr(encoder, "is_screened", lambda crosscoder, x: False)
+    monkeypatch.setattr(encoder, "is_screened", lambda *_: False)
     dense = train(rows, config, settings)
     torch.testing.assert_close(screened.decoder, dense.decoder, atol=1e-3, rtol=1e-3)
     assert not torch.equal(screened.decoder, dense.decoder)
 
 
 def test_only_large_products_for_a_gate_that_ranks_the_batch_are_screened(monkeypatch):
-    crosscoder, x = case(0)
+    cpu, ranked = torch.device("cpu"), CONFIG.model_copy(update={"activation": "topk"})
     monkeypatch.setattr(encoder, "_multiplies_bfloat16", lambda device: True)
-    assert not encoder.is_screened(crosscoder, x)
-    monkeypatch.setattr(encoder, "SCREENED_FROM", x.numel() * 300)
-    assert encoder.is_screened(crosscoder, x)
-    assert not encoder.is_screened(
-        random_crosscoder(CrosscoderConfig(n_models=2, d_model=24, n_latents=300, k=9, activation="topk")), x
-    )
+    monkeypatch.setattr(encoder, "SCREENED_FROM", 80 * 48 * 300)
+    assert encoder.is_screened(CONFIG, 80, cpu)
+    assert not encoder.is_screened(CONFIG, 79, cpu)
+    assert not encoder.is_screened(ranked, 80, cpu)
     monkeypatch.setattr(encoder, "_multiplies_bfloat16", lambda device: False)
-    assert not encoder.is_screened(crosscoder, x)
+    assert not encoder.is_screened(CONFIG, 80, cpu)

@@ -18,6 +18,7 @@ def make_study(root: Path, models: Sequence[str] = MODELS, hostile: bool = False
     rng = random.Random(7)
     _checkpoints(root / "checkpoints", models, rng)
     write_traces(root / "traces", models, rng, hostile)
+    write_json(root / "activations" / "moved.json", {"base": 0.0, "distilled": 0.4127, "zero_rl": 0.0919})
     write_crosscoder(root / "crosscoder", models, rng, n_latents)
     write_features(root / "features", models, rng, n_latents, hostile)
     write_causal(root / "causal", models, rng, hostile)

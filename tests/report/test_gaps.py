@@ -43,7 +43,12 @@ def test_three_models_without_the_control(tmp_path: Path):
 
 
 def test_nothing_optional_is_there(copy: Path):
-    for name in ("checkpoints/training.parquet", "crosscoder/metrics.jsonl", "features/examples.parquet"):
+    for name in (
+        "checkpoints/training.parquet",
+        "activations/moved.json",
+        "crosscoder/metrics.jsonl",
+        "features/examples.parquet",
+    ):
         (copy / name).unlink()
     for manifest in copy.rglob("manifest.json"):
         manifest.unlink()

@@ -1,14 +1,20 @@
 import json
+import random
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import byte_tokenizer
 
 from interp.errors import InterpError
 from interp.models.organism import vocabulary
+from interp.tasks.chains import ChainTask
 from interp.traces import organism
-from interp.traces.lexicon import BUNDLED, load_lexicon
+from interp.traces.labels import covered, token_offsets
+from interp.traces.lexicon import BUNDLED, MATHEMATICAL, PIVOTS, load_lexicon, require_pivots
+from interp.traces.tokens import encode
 
 DEFAULT = load_lexicon("default")
 PHRASES = sorted(DEFAULT.class_of)
@@ -28,6 +34,9 @@ def found(text):
         ("let me check, then check", ["let me check", "check"]),
         ("Wait, WAIT... wait", ["Wait", "WAIT", "wait"]),
         ("wait-and-see", []),
+        ("Let’s see. let me\n check", ["Let’s see", "let me\n check"]),
+        ("等等wait我", ["wait"]),
+        ("_Wait_--but a checkmate", ["Wait", "but"]),
         ("hmm,hmm;(hmm)", ["hmm", "hmm", "hmm"]),
         ("now I see. I see", ["now I see", "I see"]),
         ("Oh! ohm", ["Oh"]),
@@ -88,6 +97,59 @@ def test_the_organisms_markers_are_all_markers_and_their_neutral_words_none():
     assert not {w for w in others if DEFAULT.marker_spans(w)}
 
 
+OLD = re.compile(
+    rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(PHRASES, key=len, reverse=True)))})(?![\w-])", re.IGNORECASE
+)
+"""Markers as they were found when the organisms' published numbers were made."""
+
+
+def as_published(text):
+    return [(m.start(), m.end()) for m in OLD.finditer(text)]
+
+
+@given(st.lists(st.sampled_from(vocabulary()), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_markers_of_word_level_text_are_those_of_the_published_numbers(text):
+    assert [(s.start, s.end) for s in DEFAULT.marker_spans(" ".join(text))] == as_published(" ".join(text))
+
+
+def test_markers_of_the_organisms_traces_are_those_of_the_published_numbers():
+    rng, n = random.Random(0), 0
+    for kind in organism.KINDS.values():
+        for problem in ChainTask().problems(200, 0, "train"):
+            text = kind(problem.prompt, rng)
+            spans = [(s.start, s.end) for s in DEFAULT.marker_spans(text)]
+            assert spans == as_published(text)
+            n += len(spans)
+    assert n > 500
+
+
+def test_a_marker_of_many_tokens_is_one_span_that_covers_them():
+    tokenizer = byte_tokenizer(["x"])
+    text = "So, alternatively — let’s  see"
+    offsets = token_offsets(tokenizer, encode(tokenizer, text))
+    for span in DEFAULT.marker_spans(text):
+        hit = [offset for offset, yes in zip(offsets, covered(offsets, [span]), strict=True) if yes]
+        assert len(hit) > 8
+        assert (hit[0][0], hit[-1][1]) == (span.start, span.end)
+    assert len(DEFAULT.marker_spans(text)) == 2
+
+
+def test_mathematical_words_are_counted_apart():
+    text = "The sum, wait: a number’s total; summary"
+    spans = DEFAULT.mathematical_spans(text)
+    assert [(text[s.start : s.end], s.label) for s in spans] == [("sum", MATHEMATICAL), ("total", MATHEMATICAL)]
+    assert DEFAULT.classes == (*DEFAULT.markers, MATHEMATICAL)
+    assert replace(DEFAULT, mathematical=()).mathematical_spans(text) == []
+
+
+def test_the_rules_for_sentences_refuse_a_lexicon_without_their_classes():
+    require_pivots(DEFAULT)
+    assert set(PIVOTS) < set(DEFAULT.markers)
+    with pytest.raises(InterpError, match=r"'default'.*verification"):
+        require_pivots(replace(DEFAULT, markers={k: v for k, v in DEFAULT.markers.items() if k != "verification"}))
+
+
 FORM = json.loads((BUNDLED / "default.json").read_text())
 
 
@@ -118,6 +180,17 @@ def test_a_file_of_the_same_form_is_read(tmp_path):
         ({"markers": {"a": ["wait", ""]}}, "empty"),
         ({"markers": {"a": ["wait", "  "]}}, "empty"),
         ({"neutral": ["next", ""]}, "empty"),
+        ({"mathematical": ["sum", "\t"]}, "empty"),
+        ({"markers": {"a": ["wait"], "b": ["WAIT"]}}, "wait"),
+        ({"markers": {"a": ["let me check", "Let  me\ncheck"]}}, "let me check"),
+        ({"markers": {"a": ["let's see"], "b": ["let’s see"]}}, "let's see"),
+        ({"markers": {"a": ["double-check", "double\u2011check"]}}, "double-check"),
+        ({"markers": {"a": ["d\u00e9j\u00e0", "de\u0301ja\u0300"]}}, "d\u00e9j\u00e0"),
+        ({"markers": {"a": ["sum"]}}, "sum"),
+        ({"mathematical": ["plus", "Plus "]}, "plus"),
+        ({"mathematical": ["plus", "next"]}, "next"),
+        ({"markers": {"mathematical": ["wait"]}}, "mathematical"),
+        ({"mathematical": "plus"}, ""),
         ({"markers": ["wait"]}, "form"),
         ({"markers": {"a": [3]}}, "form"),
         ({"version": "one"}, "form"),
@@ -136,5 +209,7 @@ def test_a_missing_key_a_missing_file_and_no_json(tmp_path):
     assert "neutral" in refusal(tmp_path, {k: v for k, v in FORM.items() if k != "neutral"})
     refusal(tmp_path, "{")
     refusal(tmp_path, "[]")
+    assert "markers stands twice" in refusal(tmp_path, json.dumps(FORM)[:-1] + ', "markers": {"a": ["basta"]}}')
+    assert "twice" in refusal(tmp_path, '{"markers": {"a": ["wait"], "a": ["hmm"]}}')
     with pytest.raises(InterpError, match="'defualt'"):
         load_lexicon("defualt")

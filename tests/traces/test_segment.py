@@ -16,6 +16,7 @@ from interp.traces.segment import (
     equations,
     recomputations,
     repetition,
+    sentences,
 )
 
 LEXICON = load_lexicon("default")
@@ -101,6 +102,37 @@ def test_sentences_with_pivots():
         (" Hmm, let me verify", REFLECTION),
     ]
     assert by_sentences("", LEXICON) == []
+
+
+@given(st.text(st.sampled_from("a3.!?;\n #…。 "), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_sentences_tile_the_text(text):
+    assert "".join(text[a:b] for a, b in sentences(text)) == text
+    assert all(a < b for a, b in sentences(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("So 0.5 * 4 = 2.0. Wait... no!", ["So 0.5 * 4 = 2.0.", " Wait...", " no!"]),
+        ("7 + 5 = 2 ; 2 - 3 = 9 #### 9", ["7 + 5 = 2 ;", " 2 - 3 = 9 ", "#### 9"]),
+        ("\n\nHmm… wait.\nOK", ["\n\n", "Hmm…", " wait.\n", "OK"]),
+        ("等等。再看？", ["等等。", "再看？"]),
+    ],
+)
+def test_where_sentences_end(text, parts):
+    assert [text[a:b] for a, b in sentences(text)] == parts
+
+
+def test_a_pivot_that_goes_on_after_a_line_break_is_its_first_sentences():
+    text = "Now let me\n check it. Done"
+    assert spelled(text, by_sentences(text, LEXICON)) == [("Now let me\n", VERIFICATION)]
+
+
+def test_without_recomputation_the_rule_reads_words_alone():
+    text = "3 + 4 = 8. Fine, 3 + 4 = 7. Hmm."
+    assert spelled(text, by_sentences(text, LEXICON)) == [(" Fine, 3 + 4 = 7.", VERIFICATION), (" Hmm.", REFLECTION)]
+    assert spelled(text, by_sentences(text, LEXICON, recomputed=False)) == [(" Hmm.", REFLECTION)]
 
 
 @given(ids=st.lists(st.integers(0, 3), max_size=40), n=st.integers(1, 5))

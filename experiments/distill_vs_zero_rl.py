@@ -1,0 +1,101 @@
+"""Distilled, zero-RL and control side by side: accuracy, length, style, verification, the ban, and how much data.
+
+    .venv/bin/python experiments/distill_vs_zero_rl.py
+
+Hu et al. (2025) found a model distilled on 920 traces to beat zero-RL, to speak with far more anthropomorphic words and
+connectors, and to fall to the level of zero-RL when these are banned. Their reviewers asked for a paraphrase beside the
+ban, for length, and for a curve over the number of traces. All arms come from one base, over three seeds.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interp.causal.style import marker_ban
+from interp.cli import prepare, run_script
+from interp.config import load_config
+from interp.models.arms import Distilled
+from interp.models.training import Document
+from interp.models.trio import read_model_config, read_tokenizer
+from interp.stages.checkpoints import organism_descendants
+from interp.traces.marker_arms import MARKER_ARMS
+from interp.trials.claims import Claim
+from interp.trials.results import Results, publish
+from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.teachers import emergent
+from interp.trials.world import World
+
+PAPER, REVIEWS = "Hu et al. 2025", "its reviewers"
+SIZES = (100, 250, 500, 920)
+CLAIMS = (
+    Claim("distillation beats zero-RL", PAPER, "distilled", "zero_rl", "more"),
+    Claim("the distilled model uses more markers", PAPER, "distilled", "zero_rl", "more", "marker_density", 0.1),
+    Claim("it verifies more", PAPER, "distilled", "zero_rl", "more", "verification_rate"),
+    Claim("without its markers it is comparable with zero-RL", PAPER, "distilled, ban", "zero_rl", "same"),
+    Claim("the ban costs it accuracy", PAPER, "distilled", "distilled, ban", "more"),
+    Claim("so does training without markers", REVIEWS, "distilled", "distilled, paraphrase", "more"),
+    Claim("920 traces beat 100", REVIEWS, "distilled", "distilled, 100", "more"),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train and where."""
+
+    config: Path = Path("experiments/configs/organism.yaml")
+    """Study whose base, task and recipe are used."""
+    seeds: tuple[int, ...] = (10, 11, 12)
+    """Seeds; everything random follows them."""
+    emergent: Path | None = None
+    """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
+    out: Path = Path("results/distill_vs_zero_rl")
+    """Folder of the tables."""
+    store: Path = Path("results/store")
+    """Folder of all models, shared by the experiments: each is made once."""
+    figures: Path = Path("figures")
+    """Folder of the figure."""
+
+
+def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
+    """Every arm under one seed."""
+    base, recipe = world.base(seed), world.config.organism.distillation
+    taught = emergent(world, seed, max(SIZES), options.emergent)
+
+    def distilled(documents: Sequence[Document]) -> Distilled:
+        return Distilled(base, documents, recipe, seed)
+
+    vocab = read_model_config("base", base).vocab_size
+    ban = marker_ban(read_tokenizer("base", base), world.lexicon, vocab)
+    plain = organism_descendants(world.seeded(seed), base)
+    entries = {
+        "base": Entry(base),
+        "distilled": Entry(distilled(taught)),
+        "zero_rl": Entry(plain["zero_rl"]),
+        "control": Entry(plain["control"]),
+        "distilled, ban": Entry(distilled(taught), edits=(ban,)),
+    }
+    for name, change in MARKER_ARMS.items():
+        rng = random.Random(f"{name}-{seed}")
+        changed = [Document(d.prompt, change(d.completion, world.lexicon, world.voice, rng)) for d in taught]
+        entries[f"distilled, {name}"] = Entry(distilled(changed))
+    for size in SIZES[:-1]:
+        entries[f"distilled, {size}"] = Entry(distilled(taught[:size]))
+    return run_trial(world, seed, entries)
+
+
+def main(options: Options) -> None:
+    """Train, measure, print, write."""
+    config = load_config(options.config)
+    prepare(config)
+    world = World(config, options.store)
+    found = {seed: trial(options, world, seed) for seed in options.seeds}
+    results = Results(found, config.causal.bound, config.causal.resamples)
+    publish("distill_vs_zero_rl", results, CLAIMS, options.out, options.figures)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, Options, __doc__))

@@ -1,0 +1,108 @@
+"""Before or after the answer, intact, shuffled, or a few words: what of a rationale does distillation need?
+
+    .venv/bin/python experiments/rationale_placement.py
+
+Wadhwa, Amir & Wallace (2024) found rationales to help more after the label than before it, to survive a shuffle there,
+and a few key tokens to do as well as all. The factorial here: {intact, shuffled, key words by gradient, key words by
+low probability, as many random words} x {before, after}, each the same base fine-tuned on the same problems.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from interp.cli import prepare, run_script
+from interp.config import load_config
+from interp.models.arms import Distilled
+from interp.models.attribution import Rationale, by_gradient, by_surprise
+from interp.models.training import Document
+from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.traces.placement import AFTER, BEFORE, answer_first, key_words, place, random_words, shuffled, words_of
+from interp.traces.voice import Worked
+from interp.trials.claims import Claim
+from interp.trials.results import Results, publish
+from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.world import World
+
+PAPER = "Wadhwa et al. 2024"
+CLAIMS = (
+    Claim("after the answer a rationale helps more than before it", PAPER, "intact, after", "intact, before", "more"),
+    Claim("after the answer it helps beyond no rationale", PAPER, "intact, after", "no rationale", "more"),
+    Claim("after the answer a shuffle costs nothing", PAPER, "shuffled, after", "intact, after", "same"),
+    Claim("key words by gradient do as well as all", PAPER, "key (gradient), after", "intact, after", "same"),
+    Claim("key words by low probability do as well as all", PAPER, "key (surprise), after", "intact, after", "same"),
+    Claim("before the answer the order matters", "its converse", "intact, before", "shuffled, before", "more"),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train and where."""
+
+    config: Path = Path("experiments/configs/organism.yaml")
+    """Study whose base, task and recipe are used."""
+    seeds: tuple[int, ...] = (10, 11, 12)
+    """Seeds; everything random follows them."""
+    traces: int = 920
+    """Problems that every arm learns from."""
+    out: Path = Path("results/rationale_placement")
+    """Folder of the tables."""
+    store: Path = Path("results/store")
+    """Folder of all models, shared by the experiments: each is made once."""
+    figures: Path = Path("figures")
+    """Folder of the figure."""
+
+
+def arrangements(world: World, base: str, worked: Sequence[Worked], prompts: Sequence[str], seed: int):
+    """Every problem's words under each arrangement; what a key word is the base itself says."""
+    words, rng = [words_of(w, world.voice) for w in worked], random.Random(f"words-{seed}")
+    model, tokenizer = load_model("base", base, pick_device(world.config.device)), read_tokenizer("base", base)
+    rationales = [
+        Rationale(prompt, tuple(said), world.voice.end(w.answer))
+        for prompt, said, w in zip(prompts, words, worked, strict=True)
+    ]
+    gradient, surprise = (score(model, tokenizer, rationales) for score in (by_gradient, by_surprise))
+    return {
+        "intact": words,
+        "shuffled": [shuffled(said, rng) for said in words],
+        "key (gradient)": [key_words(said, scores) for said, scores in zip(words, gradient, strict=True)],
+        "key (surprise)": [key_words(said, scores) for said, scores in zip(words, surprise, strict=True)],
+        "random": [random_words(said, rng) for said in words],
+    }
+
+
+def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
+    """Every arm under one seed."""
+    base, recipe = world.base(seed), world.config.organism.distillation
+    prompts = [p.prompt for p in world.learned_problems(options.traces, seed)]
+    worked = world.learned(options.traces, seed)
+    after = answer_first(world.task, world.voice)
+    alone = [world.voice.end(w.answer).strip() for w in worked]
+    entries = {"no rationale": Entry(_distilled(base, prompts, alone, recipe, seed), after)}
+    for name, words in arrangements(world, base, worked, prompts, seed).items():
+        for where, task in ((BEFORE, None), (AFTER, after)):
+            texts = [place(said, w, world.voice, where) for said, w in zip(words, worked, strict=True)]
+            entries[f"{name}, {where}"] = Entry(_distilled(base, prompts, texts, recipe, seed), task)
+    return run_trial(world, seed, entries)
+
+
+def _distilled(base: str, prompts: Sequence[str], texts: Sequence[str], recipe, seed: int) -> Distilled:
+    return Distilled(base, [Document(p, t) for p, t in zip(prompts, texts, strict=True)], recipe, seed)
+
+
+def main(options: Options) -> None:
+    """Train, measure, print, write."""
+    config = load_config(options.config)
+    prepare(config)
+    world = World(config, options.store)
+    found = {seed: trial(options, world, seed) for seed in options.seeds}
+    results = Results(found, config.causal.bound, config.causal.resamples)
+    publish("rationale_placement", results, CLAIMS, options.out, options.figures)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, Options, __doc__))

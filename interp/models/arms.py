@@ -1,0 +1,223 @@
+"""Making a checkpoint from a base, or the base itself: each is one folder, complete or absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.config import DistillationConfig, FineTuningConfig, PretrainingConfig, ZeroRLConfig
+from interp.folders import atomic_folder
+from interp.models.jobs import Job, Tick
+from interp.models.organism import make_model, make_tokenizer
+from interp.models.source import locate
+from interp.models.training import Document, Resume, TrainingLog, reinforce, supervise, with_adapters
+from interp.models.trio import read_tokenizer
+from interp.progress import console
+from interp.tasks.base import Problem, Task
+from interp.tasks.grading import grade
+from interp.traces.sampling import CachedModel, generate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+LOG = "training.json"
+SAMPLED = 64
+"""Problems on which a base is tried before it is reinforced."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An organism's base, from random weights."""
+
+    documents: Sequence[Document]
+    recipe: PretrainingConfig
+    d_model: int
+    n_layers: int
+    n_heads: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return make_model(self.d_model, self.n_layers, self.n_heads, self.seed), make_tokenizer()
+
+    def train(
+        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
+    ) -> TrainingLog:
+        return supervise(
+            model,
+            tokenizer,
+            self.documents,
+            steps=self.recipe.steps,
+            batch_size=self.recipe.batch_size,
+            lr=self.recipe.lr,
+            muon_lr=self.recipe.muon_lr,
+            seed=self.seed,
+            callbacks=callbacks,
+            resume=None,  # Muon's state is not among what a trainer keeps; a base is minutes
+        )
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A base fine-tuned on traces."""
+
+    base: str
+    documents: Sequence[Document]
+    recipe: DistillationConfig
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return _open(self.base, self.recipe, self.seed)
+
+    def train(
+        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
+    ) -> TrainingLog:
+        return supervise(
+            model,
+            tokenizer,
+            self.documents,
+            steps=self.recipe.steps,
+            batch_size=self.recipe.batch_size,
+            lr=self.recipe.lr,
+            seed=self.seed,
+            callbacks=callbacks,
+            resume=resume,
+        )
+
+
+@dataclass(frozen=True)
+class Reinforced:
+    """A base reinforced on verified answers."""
+
+    base: str
+    problems: Sequence[Problem]
+    task: Task
+    recipe: ZeroRLConfig
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return _open(self.base, self.recipe, self.seed)
+
+    def train(
+        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
+    ) -> TrainingLog:
+        say_hopeless(model, tokenizer, self.problems, self.task, self.recipe.max_new_tokens)
+        return reinforce(
+            model,
+            tokenizer,
+            self.problems,
+            self.task,
+            steps=self.recipe.steps,
+            completions=self.recipe.completions,
+            group_size=self.recipe.group_size,
+            lr=self.recipe.lr,
+            max_new_tokens=self.recipe.max_new_tokens,
+            micro_batch=self.recipe.micro_batch,
+            vllm=self.recipe.vllm,
+            seed=self.seed,
+            callbacks=callbacks,
+            resume=resume,
+        )
+
+
+Arm = Pretrained | Distilled | Reinforced
+
+
+@dataclass(frozen=True)
+class _Make:
+    arm: Arm
+    out: Path
+    threads: int
+
+    def __call__(self, tick: Tick) -> None:
+        make_arm(self.arm, self.out, self.threads, tick)
+
+
+def job(name: str, arm: Arm, out: Path, threads: int = 1) -> Job:
+    """The making of an arm, for `run_jobs`."""
+    return Job(name, arm.steps, _Make(arm, out, threads))
+
+
+def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:
+    """Train one arm and save model (or its adapters), tokenizer and `training.json`. The weights are the same, to the
+    bit, for the same number of threads."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Guards against reading uninitialised memory at 2.5 times the cost of a step here; the updates are the same bits.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    model, tokenizer = arm.start()
+    every = 0 if isinstance(arm, Pretrained) else arm.recipe.save_every
+    resume = Resume(out.with_name(f".{out.name}.trainer"), every) if every else None
+    log = arm.train(model, tokenizer, [_ticker(tick)], resume)
+    with atomic_folder(out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / LOG).write_text(json.dumps({"metric": log.name, "points": log.points, "left_out": log.left_out}))
+    if resume is not None:
+        shutil.rmtree(resume.folder)
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """What an arm's trainer logged."""
+    log = json.loads((folder / LOG).read_text())
+    return TrainingLog(log["metric"], [(step, value) for step, value in log["points"]], log["left_out"])
+
+
+def say_hopeless(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    task: Task,
+    max_new_tokens: int,
+) -> None:
+    """Say before reinforcing a base that it solves none of a sample of problems, or all: then no group of its
+    completions holds both a right and a wrong one, and there is nothing to learn from."""
+    some = problems[:SAMPLED]
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # adapters lie in it as well
+    done = generate(CachedModel(plain), tokenizer, [p.prompt for p in some], max_new_tokens=max_new_tokens)
+    right = sum(grade(task, p, r.text).correct for p, r in zip(some, done, strict=True))
+    if right in (0, len(some)):
+        what = "none" if right == 0 else "all"
+        mend = "easier problems, examples in the prompt, or more max_new_tokens" if right == 0 else "harder problems"
+        console.print(f"  zero-RL: the base solves {what} of {len(some)} problems: nothing can be learned; try {mend}")
+
+
+def _open(base: str, recipe: FineTuningConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = getattr(torch, recipe.frozen_dtype) if recipe.lora_rank else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(locate("base", base).model, dtype=dtype)
+    model.name_or_path = base  # what adapters are saved as belonging to: the name given, not where it lies
+    if recipe.lora_rank:
+        model = with_adapters(model, recipe.lora_rank, seed)
+    return model, read_tokenizer("base", base)
+
+
+def _ticker(tick: Callable[[int], None]) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Ticker(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            tick(state.global_step)
+
+    return Ticker()

@@ -1,0 +1,81 @@
+"""How the traces of one world are put together, so that one set of rules writes variants of all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from interp.traces.lexicon import PIVOTS
+from interp.traces.organism import NEUTRAL, slot_of
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\s*\n+\s*")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """The joints and the words of one kind of trace."""
+
+    joint: str
+    """Stands between two steps."""
+    ending: str
+    """The final answer, in the place of `{answer}`, with what sets it off."""
+    slot: str
+    """A word set before a step, in the place of `{word}`."""
+    pivots: Mapping[str, tuple[str, ...]]
+    """Style markers of each of the four kinds of Lippmann & Yang (2025)."""
+    neutral: tuple[str, ...]
+    """Words that say nothing and are no markers."""
+
+    def end(self, answer: str) -> str:
+        return self.ending.format(answer=answer)
+
+    def at(self, word: str, step: str) -> str:
+        """A word set before a step."""
+        return f"{self.slot.format(word=word)} {step}"
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """All pivots."""
+        return tuple(word for words in self.pivots.values() for word in words)
+
+
+ORGANISM = Voice(
+    joint=" ; ",
+    ending=" #### {answer}",
+    slot=slot_of("{word}"),
+    # The organisms have six markers; that `actually` draws together and `maybe` explores is this table's own choice.
+    pivots=dict(
+        zip(PIVOTS, (("wait", "hmm"), ("check",), ("alternatively", "maybe"), ("actually",)), strict=True),
+    ),
+    neutral=NEUTRAL,
+)
+PROSE = Voice(
+    joint="\n",
+    ending="\n#### {answer}",
+    slot="{word}",
+    pivots={
+        "realization": ("Wait.", "Hmm.", "Hold on.", "Oh."),
+        "verification": ("Let me check.", "Let me verify.", "Let me double-check."),
+        "exploration": ("What if it goes on like this?", "Alternatively:", "Let me try this."),
+        "integration": ("Now I see.", "That makes sense.", "Putting it together:"),
+    },
+    neutral=("Next.", "Now.", "Here.", "Then.", "Further.", "Below."),
+)
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A worked problem, taken apart."""
+
+    steps: tuple[str, ...]
+    answer: str
+    wrong: str
+    """An answer that is not the problem's."""
+
+
+def take_apart(trace: str, answer: str, wrong: str, voice: Voice) -> Worked:
+    """Steps of a trace: what stands between joints, or else its lines and sentences; its final answer is cut off."""
+    body = (trace.rpartition("####")[0] if "####" in trace else trace).strip()
+    steps = body.split(voice.joint) if voice.joint in body else _SENTENCE_END.split(body)
+    return Worked(tuple(step.strip() for step in steps if step.strip()), answer, wrong)

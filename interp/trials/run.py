@@ -1,0 +1,90 @@
+"""Making the arms of a trial over seeds and measuring them on the same problems; what is there is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from interp.activations.harvest import Harvest, Text, moved
+from interp.models.arms import Arm
+from interp.models.sites import check_layer
+from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.progress import bar
+from interp.tasks.base import Task
+from interp.traces.measure import Outcomes, measure
+from interp.traces.sampling import CachedModel, LogitEdit, Rollout, generate
+from interp.trials.world import World
+
+DISTANCE_TEXTS = 128
+"""Texts on which the distance of an arm's activations from the base's is measured."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a trial: a model, and how it is read."""
+
+    arm: Arm | str
+    """What is made, or a folder that is there."""
+    task: Task | None = None
+    """Grader, where it is not the world's."""
+    edits: tuple[LogitEdit, ...] = ()
+    """Edits while it writes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one entry under one seed."""
+
+    outcomes: Outcomes
+    distance: float
+    """Mean over tokens of |x - x_base| / |x_base| at the middle layer: how far training moved the activations."""
+
+
+def run_trial(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str, Measured]:
+    """Make every arm that is not there, then let each answer the held-out problems."""
+    world.make({f"{name}, seed {seed}": e.arm for name, e in entries.items() if not isinstance(e.arm, str)})
+    torch.set_num_threads(world.config.threads)
+    device = pick_device(world.config.device)
+    base = load_model("base", world.base(seed), device)
+    measured = {}
+    with bar(f"answers, seed {seed}", len(entries) * len(world.tested)) as progress:
+        for name, entry in entries.items():
+            folder = entry.arm if isinstance(entry.arm, str) else str(world.place(entry.arm))
+            model = load_model(name, folder, device)
+            rollouts = answers(world, model, folder, entry.edits)
+            outcomes = measure(entry.task or world.task, world.lexicon, world.tested, rollouts)
+            measured[name] = Measured(outcomes, distance(base, model, rollouts, world))
+            progress.advance(len(world.tested))
+    return measured
+
+
+def answers(world: World, model, folder: str, edits: Sequence[LogitEdit] = ()) -> list[Rollout]:
+    """One sampled completion a held-out problem."""
+    traces = world.config.traces
+    return generate(
+        CachedModel(model),
+        read_tokenizer("base", folder),
+        [p.prompt for p in world.tested],
+        max_new_tokens=traces.max_new_tokens,
+        temperature=traces.temperature,
+        seed=world.config.seed,
+        batch_size=traces.batch_size,
+        edits=edits,
+    )
+
+
+def distance(base, model, rollouts: Sequence[Rollout], world: World) -> float:
+    """Mean over tokens of |x - x_base| / |x_base| at the layer that is studied, on the arm's own answers."""
+    layer = check_layer(world.config.activations.layer, base.config.num_hidden_layers)
+    texts = [Text(r.prompt_ids + r.completion_ids, "", str(i), len(r.prompt_ids)) for i, r in enumerate(rollouts)]
+    source = Harvest(
+        {"base": base, "arm": model},
+        texts[:DISTANCE_TEXTS],
+        layer,
+        0,
+        DISTANCE_TEXTS,
+        world.config.activations.skip_first,
+    )
+    return float(torch.cat([moved(rows)[:, 1] for rows in source]).mean())

