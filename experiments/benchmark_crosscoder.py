@@ -170,28 +170,31 @@ def run(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
-def summary(table: pl.DataFrame, options: Options) -> pl.DataFrame:
-    """One row a contestant: median milliseconds an update over turns (the first left out), and what came of them.
-
-    `fve at equal time` is the FVE that each had reached when the first of them had done all its updates.
-    """
-    trainers = ~pl.col("name").str.starts_with("encoder")
-    per = table.with_columns(
-        (pl.col("seconds") * 1e3 / pl.col("step").diff().over("name").fill_null(options.turn)).alias("ms"),
-        pl.col("seconds").cum_sum().over("name").alias("elapsed"),
+def timed(table: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Every turn with its contestant's milliseconds an update (`ms`: the median over turns, the first left out) and the
+    time that all its updates so far take at that pace: what else the machine did in one turn counts in no other."""
+    turn = pl.col("seconds") * 1e3 / pl.col("step").diff().over("name").fill_null(options.turn)
+    later = turn.filter(pl.col("step") > options.turn) if options.steps > options.turn else turn
+    return table.with_columns(later.median().over("name").alias("ms"), turn.alias("turn")).with_columns(
+        (pl.col("step") * pl.col("ms") / 1e3).alias("elapsed")
     )
-    totals = per.filter(trainers).group_by("name").agg(pl.col("elapsed").max())
+
+
+def summary(table: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """One row a contestant. `fve at equal time` is what each had reached when the first had done all its updates."""
+    per = timed(table, options)
+    trainers = per.filter(~pl.col("name").str.starts_with("encoder"))
+    quickest = trainers.group_by("name").agg(pl.col("elapsed").max())["elapsed"].min()
     in_time = (
-        per.filter(pl.col("elapsed") <= totals["elapsed"].min())
+        trainers.filter(pl.col("elapsed") <= quickest)
         .group_by("name")
         .agg(pl.col("fve").last().alias("fve at equal time"))
     )
-    later = per.filter(pl.col("step") > options.turn) if options.steps > options.turn else per
     return (
-        later.group_by("name", maintain_order=True)
+        per.group_by("name", maintain_order=True)
         .agg(
-            pl.col("ms").median(),
-            pl.col("ms").min().alias("ms, fastest turn"),
+            pl.col("ms").last(),
+            pl.col("turn").min().alias("ms, fastest turn"),
             (pl.col("peak").last() / 1e9).alias("peak GB"),
             (pl.col("own").last() / 1e9).alias("of it for training"),
             pl.col("fve").last(),
@@ -210,14 +213,19 @@ def sweep(options: Options, names: list[str], rows: Path) -> pl.DataFrame:
     return pl.concat([run(replace(few, **changes), names, rows) for changes in settings])
 
 
-def draw(table: pl.DataFrame) -> Drawing:
+def draw(table: pl.DataFrame, options: Options) -> Drawing:
     """FVE against seconds of training."""
     figure, (axes,) = sheet(1, 1, 7, 4)
+    per = timed(table, options)
     for name, (colour, shape) in looks(table).items():
         if not name.startswith("encoder"):
-            own = table.filter(pl.col("name") == name)
-            axes.plot(own["seconds"].cum_sum(), own["fve"], color=colour, marker=shape, ms=4, label=name)
-    axes.set(xlabel="seconds of training", ylabel="FVE on held-out rows (1 is perfect)", xscale="log")
+            own = per.filter(pl.col("name") == name)
+            axes.plot(own["elapsed"], own["fve"], color=colour, marker=shape, ms=4, label=name)
+    axes.set(
+        xlabel="seconds of training (updates times their median)",
+        ylabel="FVE on held-out rows (1 is perfect)",
+        xscale="log",
+    )
     axes.legend(fontsize=8)
     return Drawing("benchmark", figure, "FVE against seconds of training", "A mark is a turn of a few updates.")
 
@@ -232,6 +240,9 @@ def draw_sweep(swept: pl.DataFrame, options: Options) -> Drawing:
             own, dashed = own.sort(column), "--" if name.startswith("encoder") else "-"
             axes.plot(own[column], own["fastest"] * 1e3, dashed, color=colour, marker=shape, ms=4, label=name)
         axes.set(xlabel=title, xscale="log", yscale="log")
+        sizes = sorted(swept.filter(*others)[column].unique())
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xticks([], minor=True)
     panels[0].set_ylabel("milliseconds an update")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=9)
@@ -267,7 +278,7 @@ def main(options: Options) -> None:
         found.write_parquet(options.out / "summary.parquet")
         with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=40, float_precision=4):
             print(found)
-        drawing = partial(draw, table)
+        drawing = partial(draw, table, options)
     rows.unlink()
     with house_style():
         save(drawing(), options.figures)

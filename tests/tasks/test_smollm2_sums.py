@@ -1,0 +1,84 @@
+"""The sums that SmolLM2's trio is made on: `experiments/smollm2/make.py`."""
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from interp.tasks.base import Problem
+from interp.traces.lexicon import load_lexicon
+from interp.traces.measure import verification
+from interp.traces.segment import equations
+
+LEXICON = load_lexicon("default")
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = Path(__file__).parents[2] / "experiments" / "smollm2" / "make.py"
+    spec = importlib.util.spec_from_file_location("smollm2_make", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["smollm2_make"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def drawn(script):
+    return script.sums(300, False, 0)
+
+
+def test_sums_keep_their_range_and_their_side(script, drawn):
+    held_out = script.sums(300, True, 0)
+    assert len({s.text for s in drawn}) == 300
+    assert not {s.text for s in drawn} & {s.text for s in held_out}
+    for s in [*drawn, *held_out]:
+        assert all(0 <= value <= script.LARGEST for _, value in s.steps())
+        assert len([*s.steps()]) == script.TERMS - 1
+
+
+def test_functional_traces_mend_every_wrong_step_mostly_after_a_marker(script, drawn):
+    rng, wrong, marked = random.Random(0), 0, 0
+    task = script.Strict(Path())
+    for s in drawn:
+        text = script.functional(s, rng)
+        repaired, errors = verification(task, text)
+        assert repaired == errors
+        wrong += errors
+        marked += bool(LEXICON.marker_spans(text))
+        *_, (_, value) = s.steps()
+        assert task.correct(Problem("", "", str(value)), text)
+    assert 0.12 < wrong / (2 * len(drawn)) < 0.28
+    assert 0.4 * wrong < marked < 0.9 * wrong
+
+
+def test_plain_traces_carry_their_errors_on_and_mend_none(script, drawn):
+    rng = random.Random(0)
+    for s in drawn:
+        text = script.plain(s, rng)
+        first, last = equations(text)
+        assert last.a == first.result
+        assert text.endswith(f"#### {last.result}")
+        assert not LEXICON.marker_spans(text)
+        assert verification(script.Strict(Path()), text)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("3 + 4 = 7\n#### 7", True),
+        ("#### 7\n", True),
+        ("#### 7\nand more", False),
+        ("7", False),
+        ("#### 7 #### 7", False),
+    ],
+)
+def test_only_the_exact_ending_is_rewarded(script, text, right):
+    assert script.Strict(Path()).correct(Problem("", "", "7"), text) is right
+
+
+def test_neutral_words_are_no_markers(script):
+    assert not any(LEXICON.marker_spans(word) for word in script.NEUTRAL)
+    assert all(LEXICON.marker_spans(word) for word in script.MARKED)
