@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.causal.style import marker_ban
-from interp.cli import prepare, run_script
-from interp.config import load_config
+from interp.cli import run_script
 from interp.models.arms import Distilled
 from interp.models.training import Document
 from interp.models.trio import read_model_config, read_tokenizer
 from interp.stages.checkpoints import organism_descendants
 from interp.traces.marker_arms import MARKER_ARMS
 from interp.trials.claims import Claim
-from interp.trials.results import Results, publish
 from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent
 from interp.trials.world import World
 
@@ -43,21 +42,11 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrialOptions):
     """What to train and where."""
 
-    config: Path = Path("experiments/configs/organism.yaml")
-    """Study whose base, task and recipe are used."""
-    seeds: tuple[int, ...] = (10, 11, 12)
-    """Seeds; everything random follows them."""
     emergent: Path | None = None
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
-    out: Path = Path("results/distill_vs_zero_rl")
-    """Folder of the tables."""
-    store: Path = Path("results/store")
-    """Folder of all models, shared by the experiments: each is made once."""
-    figures: Path = Path("figures")
-    """Folder of the figure."""
 
 
 def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
@@ -89,12 +78,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
 
 def main(options: Options) -> None:
     """Train, measure, print, write."""
-    config = load_config(options.config)
-    prepare(config)
-    world = World(config, options.store)
-    found = {seed: trial(options, world, seed) for seed in options.seeds}
-    results = Results(found, config.causal.bound, config.causal.resamples)
-    publish("distill_vs_zero_rl", results, CLAIMS, options.out, options.figures)
+    conduct("distill_vs_zero_rl", options, trial, CLAIMS)
 
 
 if __name__ == "__main__":

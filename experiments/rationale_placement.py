@@ -13,10 +13,8 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from interp.cli import prepare, run_script
-from interp.config import load_config
+from interp.cli import run_script
 from interp.models.arms import Distilled
 from interp.models.attribution import Rationale, by_gradient, by_surprise
 from interp.models.training import Document
@@ -24,8 +22,8 @@ from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.traces.placement import AFTER, BEFORE, answer_first, key_words, place, random_words, shuffled, words_of
 from interp.traces.voice import Worked
 from interp.trials.claims import Claim
-from interp.trials.results import Results, publish
 from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.script import TrialOptions, conduct
 from interp.trials.world import World
 
 PAPER = "Wadhwa et al. 2024"
@@ -40,21 +38,11 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrialOptions):
     """What to train and where."""
 
-    config: Path = Path("experiments/configs/organism.yaml")
-    """Study whose base, task and recipe are used."""
-    seeds: tuple[int, ...] = (10, 11, 12)
-    """Seeds; everything random follows them."""
     traces: int = 920
     """Problems that every arm learns from."""
-    out: Path = Path("results/rationale_placement")
-    """Folder of the tables."""
-    store: Path = Path("results/store")
-    """Folder of all models, shared by the experiments: each is made once."""
-    figures: Path = Path("figures")
-    """Folder of the figure."""
 
 
 def arrangements(world: World, base: str, worked: Sequence[Worked], prompts: Sequence[str], seed: int):
@@ -96,12 +84,7 @@ def _distilled(base: str, prompts: Sequence[str], texts: Sequence[str], recipe, 
 
 def main(options: Options) -> None:
     """Train, measure, print, write."""
-    config = load_config(options.config)
-    prepare(config)
-    world = World(config, options.store)
-    found = {seed: trial(options, world, seed) for seed in options.seeds}
-    results = Results(found, config.causal.bound, config.causal.resamples)
-    publish("rationale_placement", results, CLAIMS, options.out, options.figures)
+    conduct("rationale_placement", options, trial, CLAIMS)
 
 
 if __name__ == "__main__":

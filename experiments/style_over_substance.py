@@ -14,15 +14,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp.cli import prepare, run_script
-from interp.config import load_config
+from interp.cli import run_script
 from interp.models.arms import Distilled
 from interp.models.training import Document
 from interp.traces.placement import last_step
 from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
-from interp.trials.results import Results, publish
 from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent
 from interp.trials.world import World
 
@@ -39,23 +38,13 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrialOptions):
     """What to train and where."""
 
-    config: Path = Path("experiments/configs/organism.yaml")
-    """Study whose base, task and recipe are used."""
-    seeds: tuple[int, ...] = (10, 11, 12)
-    """Seeds; everything random follows them."""
     traces: int = 920
     """Problems that every arm learns from."""
     emergent: Path | None = None
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
-    out: Path = Path("results/style_over_substance")
-    """Folder of the tables."""
-    store: Path = Path("results/store")
-    """Folder of all models, shared by the experiments: each is made once."""
-    figures: Path = Path("figures")
-    """Folder of the figure."""
 
 
 def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
@@ -77,12 +66,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
 
 def main(options: Options) -> None:
     """Train, measure, print, write."""
-    config = load_config(options.config)
-    prepare(config)
-    world = World(config, options.store)
-    found = {seed: trial(options, world, seed) for seed in options.seeds}
-    results = Results(found, config.causal.bound, config.causal.resamples)
-    publish("style_over_substance", results, CLAIMS, options.out, options.figures)
+    conduct("style_over_substance", options, trial, CLAIMS)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,10 @@ class Pretrained:
             model,
             tokenizer,
             self.documents,
-            steps=self.recipe.steps,
-            batch_size=self.recipe.batch_size,
-            lr=self.recipe.lr,
-            muon_lr=self.recipe.muon_lr,
-            seed=self.seed,
+            self.recipe,
+            self.seed,
             callbacks=callbacks,
-            resume=None,  # Muon's state is not among what a trainer keeps; a base is minutes
+            muon_lr=self.recipe.muon_lr,
         )
 
 
@@ -83,17 +80,7 @@ class Distilled:
     def train(
         self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
     ) -> TrainingLog:
-        return supervise(
-            model,
-            tokenizer,
-            self.documents,
-            steps=self.recipe.steps,
-            batch_size=self.recipe.batch_size,
-            lr=self.recipe.lr,
-            seed=self.seed,
-            callbacks=callbacks,
-            resume=resume,
-        )
+        return supervise(model, tokenizer, self.documents, self.recipe, self.seed, callbacks=callbacks, resume=resume)
 
 
 @dataclass(frozen=True)
@@ -118,20 +105,7 @@ class Reinforced:
     ) -> TrainingLog:
         say_hopeless(model, tokenizer, self.problems, self.task, self.recipe.max_new_tokens)
         return reinforce(
-            model,
-            tokenizer,
-            self.problems,
-            self.task,
-            steps=self.recipe.steps,
-            completions=self.recipe.completions,
-            group_size=self.recipe.group_size,
-            lr=self.recipe.lr,
-            max_new_tokens=self.recipe.max_new_tokens,
-            micro_batch=self.recipe.micro_batch,
-            vllm=self.recipe.vllm,
-            seed=self.seed,
-            callbacks=callbacks,
-            resume=resume,
+            model, tokenizer, self.problems, self.task, self.recipe, self.seed, callbacks=callbacks, resume=resume
         )
 
 
@@ -165,6 +139,7 @@ def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:
     # Guards against reading uninitialised memory at 2.5 times the cost of a step here; the updates are the same bits.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     model, tokenizer = arm.start()
+    # Muon's state is not among what a trainer keeps; but a base takes minutes.
     every = 0 if isinstance(arm, Pretrained) else arm.recipe.save_every
     resume = Resume(out.with_name(f".{out.name}.trainer"), every) if every else None
     log = arm.train(model, tokenizer, [_ticker(tick)], resume)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from interp.config import DistillationConfig, PretrainingConfig, ZeroRLConfig
 from interp.errors import InterpError
 from interp.progress import console
 from interp.tasks.grading import grade
@@ -55,17 +56,15 @@ def supervise(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     documents: Sequence[Document],
-    *,
-    steps: int,
-    batch_size: int,
-    lr: float,
+    recipe: PretrainingConfig | DistillationConfig,
     seed: int,
+    *,
     muon_lr: float | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     resume: Resume | None = None,
 ) -> TrainingLog:
     """Train `model` in place on documents (reshuffled every epoch) with warm-up, a plateau, and decay over the last
-    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and `lr` is for the rest.
+    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and the recipe's is for the rest.
 
     Documents longer than the model's context are left out, never cut, and counted in the log.
 
@@ -84,21 +83,21 @@ def supervise(
     with _output(resume) as output:
         config = SFTConfig(
             output_dir=output,
-            max_steps=steps,
-            per_device_train_batch_size=batch_size,
+            max_steps=recipe.steps,
+            per_device_train_batch_size=recipe.batch_size,
             max_length=None,
-            **_common(seed, logging_steps=max(1, steps // 50), resume=resume),
+            **_common(seed, logging_steps=max(1, recipe.steps // 50), resume=resume),
         )
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         if muon_lr is not None:
-            optimizer: torch.optim.Optimizer = MuonAdamW(model, muon_lr, lr)
+            optimizer: torch.optim.Optimizer = MuonAdamW(model, muon_lr, recipe.lr)
         else:
-            optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+            optimizer = torch.optim.AdamW(trained, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.0)
         schedule = get_wsd_schedule(
             optimizer,
-            num_warmup_steps=max(1, steps // 20),
-            num_decay_steps=steps // 3,
-            num_training_steps=steps,
+            num_warmup_steps=max(1, recipe.steps // 20),
+            num_decay_steps=recipe.steps // 3,
+            num_training_steps=recipe.steps,
         )
         trainer = SFTTrainer(
             model=model,
@@ -117,29 +116,23 @@ def reinforce(
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[Problem],
     task: Task,
-    *,
-    steps: int,
-    completions: int,
-    group_size: int,
-    lr: float,
-    max_new_tokens: int,
+    recipe: ZeroRLConfig,
     seed: int,
-    micro_batch: int | None = None,
-    vllm: bool = False,
+    *,
     callbacks: Sequence[TrainerCallback] = (),
     resume: Resume | None = None,
 ) -> TrainingLog:
     """GRPO in place, the reward being 1 for a verified answer with the exact ending and 0 otherwise.
 
-    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0). `micro_batch`
-    bounds the completions that are differentiated at a time. A reward that does not vary teaches nothing: it is said
-    at the first such step.
+    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0). A reward that
+    does not vary teaches nothing: it is said at the first such step.
     """
     from datasets import Dataset
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     rows = [{"prompt": p.prompt, "problem": i} for i, p in enumerate(problems)]
+    at_once = recipe.micro_batch or recipe.completions
 
     def verified(*, completions: list[str], problem: list[int], **_: Any) -> list[float | None]:
         return [float(grade(task, problems[i], text).correct) for i, text in zip(problem, completions, strict=True)]
@@ -147,20 +140,20 @@ def reinforce(
     with _output(resume) as output:
         config = GRPOConfig(
             output_dir=output,
-            max_steps=steps,
-            per_device_train_batch_size=micro_batch or completions,
-            gradient_accumulation_steps=completions // (micro_batch or completions),
-            num_generations=group_size,
-            max_completion_length=max_new_tokens,
-            learning_rate=lr,
+            max_steps=recipe.steps,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=recipe.completions // at_once,
+            num_generations=recipe.group_size,
+            max_completion_length=recipe.max_new_tokens,
+            learning_rate=recipe.lr,
             lr_scheduler_type="constant_with_warmup",
             adam_beta2=0.98,
-            warmup_steps=max(1, steps // 10),
+            warmup_steps=max(1, recipe.steps // 10),
             temperature=1.0,
             loss_type="dr_grpo",
             scale_rewards="none",
             beta=0.0,
-            use_vllm=vllm,
+            use_vllm=recipe.vllm,
             **_common(seed, logging_steps=1, resume=resume),
         )
         trainer = GRPOTrainer(

@@ -39,7 +39,7 @@ def _organism_teacher(world: World, seed: int) -> str:
     config = world.seeded(seed)
     functional = config.organism.model_copy(update={"kind": "functional"})
     arms = organism_descendants(config.model_copy(update={"organism": functional}), world.base(seed))
-    world.make({f"teacher, seed {seed}": arms["distilled"]})
+    world.make({f"teacher, seed {seed}": arms["distilled"]}, world.config.threads)
     return str(world.place(arms["distilled"]))
 
 

@@ -77,11 +77,12 @@ class World:
             decides["base"] = Path(base).name  # wherever the store is
         return self.store / f"{arm.seed}-{digest(decides)[:16]}"
 
-    def make(self, arms: Mapping[str, Arm]) -> None:
-        """Train the arms that are not in the store, as many at a time as there are threads."""
-        jobs = {self.place(arm): job(name, arm, self.place(arm)) for name, arm in arms.items()}
+    def make(self, arms: Mapping[str, Arm], threads: int = 1) -> None:
+        """Train the arms that are not in the store, each on `threads` threads, and as many at a time as there are."""
+        jobs = {self.place(arm): job(name, arm, self.place(arm), threads) for name, arm in arms.items()}
         missing = [job for place, job in jobs.items() if not place.exists()]
-        run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
+        alone = pick_device(self.config.device).type == "cuda"
+        run_jobs(missing, 1 if alone else max(1, self.config.threads // threads))
 
     @cached_property
     def tested(self) -> list[Problem]:

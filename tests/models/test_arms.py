@@ -101,8 +101,8 @@ def test_a_base_that_has_nothing_to_learn_from_is_named_before_training(answers,
 def test_documents_beyond_the_context_are_counted_and_left_out(tokenizer, capfd):
     model = small_model(0).requires_grad_(True)
     long = Document("Q 1 + 1 A", "7 " * 300)
-    log = supervise(model, tokenizer, [*DOCUMENTS, long], steps=1, batch_size=4, lr=1e-3, seed=0)
+    log = supervise(model, tokenizer, [*DOCUMENTS, long], DistillationConfig(steps=1, batch_size=4), 0)
     assert log.left_out == 1
     assert "1 of 25 documents are longer than 256 tokens" in " ".join(capfd.readouterr().err.split())
     with pytest.raises(InterpError, match="all 1 documents are longer than the model's context of 256"):
-        supervise(model, tokenizer, [long], steps=1, batch_size=4, lr=1e-3, seed=0)
+        supervise(model, tokenizer, [long], DistillationConfig(steps=1, batch_size=4), 0)

@@ -1,0 +1,47 @@
+"""What the scripts of experiments share: their options, and the way from a config to a published table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from interp.cli import prepare
+from interp.config import load_config
+from interp.trials.claims import Claim
+from interp.trials.results import Results, publish
+from interp.trials.run import Measured
+from interp.trials.world import World
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """What to train and where."""
+
+    config: Path = Path("experiments/configs/organism.yaml")
+    """Study whose base, task and recipes are used."""
+    seeds: tuple[int, ...] = (10, 11, 12)
+    """Seeds; everything random follows them."""
+    results: Path = Path("results")
+    """Folder of results: tables go to the experiment's own in it, models to `store`, which experiments share."""
+    figures: Path = Path("figures")
+    """Folder of the figure."""
+
+
+Chosen = TypeVar("Chosen", bound=TrialOptions)
+
+
+def conduct(
+    name: str,
+    options: Chosen,
+    trial: Callable[[Chosen, World, int], Mapping[str, Measured]],
+    claims: Sequence[Claim],
+) -> None:
+    """Run a trial under every seed and publish what came of it beside the claims."""
+    config = load_config(options.config)
+    prepare(config)
+    world = World(config, options.results / "store")
+    found = {seed: trial(options, world, seed) for seed in options.seeds}
+    results = Results(found, config.causal.bound, config.causal.resamples)
+    publish(name, results, claims, options.results / name, options.figures)
