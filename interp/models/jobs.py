@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,17 +28,6 @@ class Job:
     work: Callable[[Tick], None]
 
 
-@dataclass(frozen=True)
-class _Post:
-    """Sends a job's ticks to the process that shows them."""
-
-    queue: Any
-    name: str
-
-    def __call__(self, done: int) -> None:
-        self.queue.put((self.name, done))
-
-
 def run_jobs(jobs: Sequence[Job], workers: int) -> None:
     """Run jobs in their order, `workers` at a time; a single worker is this process."""
     with bars() as progress:
@@ -54,12 +45,33 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
 
 def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], None]) -> None:
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        queue = manager.Queue()
-        waiting = {pool.submit(job.work, _Post(queue, job.name)) for job in jobs}
+    queue = context.Queue()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(queue,)) as pool:
+        waiting = {pool.submit(_work, job) for job in jobs}
         while waiting:
             with contextlib.suppress(Empty):
                 show(*queue.get(timeout=0.5))
             for future in [f for f in waiting if f.done()]:
                 waiting.remove(future)
                 future.result()
+
+
+def _begin(queue: Any) -> None:
+    """Set a worker up: where its ticks go, and that it does not outlive the process it works for."""
+    _ticks.append(queue)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # no clean-up: whoever was to be told is gone
+
+
+def _work(job: Job) -> None:
+    job.work(lambda done: _ticks[-1].put((job.name, done)))
+
+
+_ticks: list[Any] = []
+"""In a worker, the queue of its ticks."""

@@ -1,0 +1,80 @@
+"""Jobs side by side: ticks arrive, failures are raised, and no worker outlives a parent that was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from interp.models.jobs import Job, run_jobs
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from functools import partial
+from pathlib import Path
+from interp.models.jobs import Job, run_jobs
+from tests.models.test_jobs import linger
+if __name__ == "__main__":
+    run_jobs([Job(str(i), 1, partial(linger, Path({out!r}) / str(i))) for i in range(2)], 2)
+"""
+
+
+def write(path, tick):
+    for done in (1, 2, 3):
+        tick(done)
+    path.write_text(f"{os.getpid()}")
+
+
+def fail(tick):
+    raise ValueError("in the job")
+
+
+def linger(path, tick):
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_job_is_done_in_this_process_or_in_others(workers, tmp_path):
+    paths = [tmp_path / str(i) for i in range(3)]
+    run_jobs([Job(path.name, 3, partial(write, path)) for path in paths], workers)
+    assert all((int(path.read_text()) == os.getpid()) == (workers == 1) for path in paths)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_is_raised(workers):
+    with pytest.raises(ValueError, match="in the job"):
+        run_jobs([Job("fails", 1, fail)], workers)
+
+
+def test_nothing_to_do_is_nothing():
+    run_jobs([], 2)
+
+
+def alive(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who lives")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    root = str(Path.cwd())
+    script = tmp_path / "parent.py"
+    script.write_text(SCRIPT.format(root=root, out=str(tmp_path)))
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=root)
+    files, until = [tmp_path / "0", tmp_path / "1"], time.time() + 60
+    while not all(f.exists() and f.read_text() for f in files) and time.time() < until:
+        time.sleep(0.1)
+    pids = [int(f.read_text()) for f in files]
+    assert all(map(alive, pids))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(timeout=10)
+    until = time.time() + 20
+    while any(map(alive, pids)) and time.time() < until:
+        time.sleep(0.1)
+    assert not any(map(alive, pids))
