@@ -25,16 +25,27 @@ class Claim:
     """In the outcome's unit; None is the study's equivalence bound."""
 
 
-def read(claim: Claim, effect: Interval, n: int, bound: float) -> str:
-    """`holds`, `does not hold`, or `cannot tell (needs about N problems)`; `effect` is first minus second."""
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
+
+
+def read(claim: Claim, effect: Interval, within: Interval, n: int, bound: float) -> str:
+    """`holds`, `does not hold`, or `cannot tell` with what would decide it. `effect` is first minus second with its
+    interval over problems and seeds, `within` the same for these seeds alone, over problems."""
     bound = bound if claim.bound is None else claim.bound
-    if claim.relation == "more":
-        holds, fails, nearest = effect.low > bound, effect.high < bound, bound
+    decided = _decided(claim.relation, effect, bound)
+    if decided is not None:
+        return decided
+    if _decided(claim.relation, within, bound) is not None:
+        return f"{OPEN} (the seeds differ: needs more of them)"
+    nearest = bound if claim.relation == "more" or effect.estimate > 0 else -bound
+    needed = problems_needed(effect, n, nearest)
+    return f"{OPEN} (needs about {needed:,} problems)" if needed else f"{OPEN} (the effect is the bound)"
+
+
+def _decided(relation: Relation, effect: Interval, bound: float) -> str | None:
+    if relation == "more":
+        holds, fails = effect.low > bound, effect.high < bound
     else:
         holds = effect.low > -bound and effect.high < bound
         fails = effect.low > bound or effect.high < -bound
-        nearest = bound if effect.estimate > 0 else -bound
-    if holds or fails:
-        return "holds" if holds else "does not hold"
-    needed = problems_needed(effect, n, nearest)
-    return f"cannot tell (needs about {needed:,} problems)" if needed else "cannot tell (the effect is the bound)"
+    return HOLDS if holds else FAILS if fails else None

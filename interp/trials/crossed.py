@@ -29,6 +29,10 @@ class Crossed:
         counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples).astype(np.float32)
         return cls(counts, Bootstrap(n_problems, resamples, seed + 1).counts)
 
+    def of_these_seeds(self) -> Crossed:
+        """The same resamples of problems, every seed counted once."""
+        return Crossed(np.ones_like(self.seeds), self.problems)
+
     def value(self, parts: Parts) -> Interval | Refused:
         """The ratio of sums over all seeds and problems."""
         return self._interval(_ratio(parts), self._draws(parts))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from interp.report.palette import INK, MODEL_COLOURS, Drawing, house_style, save, sheet, whiskers
 from interp.statistics import Refused
-from interp.trials.claims import Claim, read
+from interp.trials.claims import FAILS, HOLDS, OPEN, Claim, read
 from interp.trials.crossed import Crossed, Parts
 from interp.trials.run import Measured
 
@@ -73,12 +73,12 @@ class Results:
         crossed = self.crossed()
         rows = []
         for claim in claims:
-            effect = crossed.difference(self.parts(claim.first, claim.outcome), self.parts(claim.second, claim.outcome))
-            reading = (
-                f"refused: {effect.refused}"
-                if isinstance(effect, Refused)
-                else read(claim, effect, self.n_problems, self.bound)
-            )
+            both = self.parts(claim.first, claim.outcome), self.parts(claim.second, claim.outcome)
+            effect, within = crossed.difference(*both), crossed.of_these_seeds().difference(*both)
+            if isinstance(effect, Refused) or isinstance(within, Refused):
+                reading = "cannot tell (the event never occurred)"
+            else:
+                reading = read(claim, effect, within, self.n_problems, self.bound)
             by_seed = [
                 seed[claim.first].outcomes.value(claim.outcome) - seed[claim.second].outcomes.value(claim.outcome)
                 for seed in self.found.values()
@@ -111,12 +111,9 @@ def publish(name: str, results: Results, claims: Sequence[Claim], out: Path, fig
 
 def one_line(name: str, readings: pl.DataFrame) -> str:
     """The reading in a line: which claims hold here."""
-    by_reading: dict[str, int] = {}
-    for reading in readings["reading"]:
-        key = reading.partition(" (")[0].partition(":")[0]
-        by_reading[key] = by_reading.get(key, 0) + 1
-    counted = ", ".join(f"{n} {reading}" for reading, n in by_reading.items())
-    return f"{name}: of {len(readings)} claims {counted}"
+    said = readings["reading"].str.split(" (").list.first().to_list()
+    counts = [said.count(reading) for reading in (HOLDS, FAILS, OPEN)]
+    return "{}: of {} claims {} hold here, {} do not, {} cannot be told".format(name, len(said), *counts)
 
 
 def draw(name: str, summary: pl.DataFrame) -> Drawing:

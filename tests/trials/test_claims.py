@@ -25,11 +25,18 @@ def claim(relation, bound=None):
 )
 def test_readings(relation, interval, reading):
     n = 250
-    assert read(claim(relation), Interval(*interval), n, 0.05) == reading
+    effect = Interval(*interval)
+    assert read(claim(relation), effect, effect, n, 0.05) == reading
+
+
+def test_where_only_the_seeds_leave_it_open_more_problems_are_not_asked_for():
+    wide, narrow = Interval(0.1, 0.0, 0.2), Interval(0.1, 0.08, 0.12)
+    assert read(claim("more"), wide, narrow, 250, 0.05) == "cannot tell (the seeds differ: needs more of them)"
 
 
 def test_a_claims_own_bound_goes_before_the_studys():
-    assert read(claim("more", bound=0.5), Interval(0.2, 0.1, 0.3), 100, 0.05) == "does not hold"
+    effect = Interval(0.2, 0.1, 0.3)
+    assert read(claim("more", bound=0.5), effect, effect, 100, 0.05) == "does not hold"
 
 
 def test_with_one_seed_the_interval_is_over_problems_alone():
@@ -49,6 +56,9 @@ def test_seeds_that_differ_widen_the_interval():
     crossed = Crossed.of(3, 400, 4000)
     narrow, wide = crossed.value((alike, ones)), crossed.value((apart, ones))
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    fixed = crossed.of_these_seeds().value((apart, ones))
+    assert fixed.estimate == wide.estimate
+    assert fixed.high - fixed.low < wide.high - wide.low
 
 
 def test_differences_are_paired():
