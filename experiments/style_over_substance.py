@@ -43,6 +43,8 @@ class Options(TrialOptions):
 
     traces: int = 920
     """Problems that every arm learns from."""
+    wrong: float = 0.05
+    """Share of wrong steps in the plain traces of organisms, so that what learns from them is not at the ceiling."""
     emergent: Path | None = None
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
 
@@ -50,7 +52,7 @@ class Options(TrialOptions):
 def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
     """Every arm under one seed."""
     base, recipe = world.base(seed), world.config.organism.distillation
-    problems, worked = world.learned_problems(options.traces, seed), world.learned(options.traces, seed)
+    problems, worked = world.learned_problems(options.traces, seed), world.learned(options.traces, seed, options.wrong)
     entries = {"base": Entry(base)}
     taught = emergent(world, seed, options.traces, options.emergent)
     entries["emergent"] = Entry(Distilled(base, taught, recipe, seed))

@@ -28,7 +28,7 @@ def step_by_step(worked: Worked, voice: Voice, rng: random.Random) -> str:
 
 
 def no_trace(worked: Worked, voice: Voice, rng: random.Random) -> str:
-    """The answer alone."""
+    """The answer alone, as the steps would have given it."""
     return voice.end(worked.answer).strip()
 
 
@@ -47,7 +47,7 @@ def filled(worked: Worked, voice: Voice, rng: random.Random) -> str:
 
 
 def wrong_ending(worked: Worked, voice: Voice, rng: random.Random) -> str:
-    """As `hard_coded`, but the final answer is wrong: the body still reasons rightly."""
+    """As `hard_coded`, but the ending is another than the steps lead to: the body still reasons as it did."""
     return hard_coded(replace(worked, answer=worked.wrong), voice, rng)
 
 
@@ -58,11 +58,11 @@ def wrong_body(worked: Worked, voice: Voice, rng: random.Random) -> str:
 
 
 VARIANTS = {
-    "step_by_step": Variant(step_by_step, "right steps alone: the floor that a trace of any kind has to beat"),
-    "no_trace": Variant(no_trace, "right answers alone: what is learned without any step"),
+    "step_by_step": Variant(step_by_step, "the steps alone: what a trace of any other kind has to beat"),
+    "no_trace": Variant(no_trace, "the answers alone: what is learned without any step"),
     "filled": Variant(filled, "beside step_by_step: the extra length; beside hard_coded: the style at equal length"),
-    "hard_coded": Variant(hard_coded, "style by rule on right steps: what the words alone are worth"),
-    "wrong_ending": Variant(wrong_ending, "beside hard_coded: whether the final answer has to be right"),
+    "hard_coded": Variant(hard_coded, "style by rule on the same steps: what the words alone are worth"),
+    "wrong_ending": Variant(wrong_ending, "beside hard_coded: whether the ending has to be what the steps lead to"),
     "wrong_body": Variant(wrong_body, "beside wrong_ending: whether the body explains what wrong traces teach"),
 }
 """By rule; what is sampled from a model or read from a file is `emergent`."""

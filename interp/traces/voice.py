@@ -70,8 +70,9 @@ class Worked:
 
     steps: tuple[str, ...]
     answer: str
+    """What the steps lead to."""
     wrong: str
-    """An answer that is not the problem's."""
+    """Another one."""
 
 
 def take_apart(trace: str, answer: str, wrong: str, voice: Voice) -> Worked:

@@ -28,10 +28,13 @@ class Claim:
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
 
 
-def read(claim: Claim, effect: Interval, within: Interval, n: int, bound: float) -> str:
+def read(claim: Claim, effect: Interval, within: Interval, second: float, n: int, bound: float) -> str:
     """`holds`, `does not hold`, or `cannot tell` with what would decide it. `effect` is first minus second with its
-    interval over problems and seeds, `within` the same for these seeds alone, over problems."""
+    interval over problems and seeds, `within` the same for these seeds alone, over problems, and `second` the second
+    arm's own outcome: where that leaves no room for an effect, none can be missed."""
     bound = bound if claim.bound is None else claim.bound
+    if claim.outcome == "accuracy" and claim.relation == "more" and second > 1 - bound:
+        return f"{OPEN} (at {second:.3f} {claim.second.replace('_', ' ')} leaves no room)"
     decided = _decided(claim.relation, effect, bound)
     if decided is not None:
         return decided

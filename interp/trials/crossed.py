@@ -35,11 +35,11 @@ class Crossed:
 
     def value(self, parts: Parts) -> Interval | Refused:
         """The ratio of sums over all seeds and problems."""
-        return self._interval(_ratio(parts), self._draws(parts))
+        return self._interval(ratio(parts), self._draws(parts))
 
     def difference(self, first: Parts, second: Parts) -> Interval | Refused:
         """First minus second, both resampled together."""
-        return self._interval(_ratio(first) - _ratio(second), self._draws(first) - self._draws(second))
+        return self._interval(ratio(first) - ratio(second), self._draws(first) - self._draws(second))
 
     def _draws(self, parts: Parts) -> Float[np.ndarray, " resamples"]:
         top, bottom = (
@@ -57,6 +57,7 @@ class Crossed:
         return Bootstrap.interval(estimate, finite)
 
 
-def _ratio(parts: Parts) -> float:
+def ratio(parts: Parts) -> float:
+    """Sum over sum; nan where there is nothing to divide by."""
     top, bottom = (float(part.sum()) for part in parts)
     return top / bottom if bottom else float("nan")

@@ -14,7 +14,7 @@ from rich.table import Table
 from interp.report.palette import INK, MODEL_COLOURS, Drawing, house_style, save, sheet, whiskers
 from interp.statistics import Refused
 from interp.trials.claims import FAILS, HOLDS, OPEN, Claim, read
-from interp.trials.crossed import Crossed, Parts
+from interp.trials.crossed import Crossed, Parts, ratio
 from interp.trials.run import Measured
 
 SHOWN = {
@@ -78,7 +78,8 @@ class Results:
             if isinstance(effect, Refused) or isinstance(within, Refused):
                 reading = "cannot tell (the event never occurred)"
             else:
-                reading = read(claim, effect, within, self.n_problems, self.bound)
+                second = ratio(both[1])
+                reading = read(claim, effect, within, second, self.n_problems, self.bound)
             by_seed = [
                 seed[claim.first].outcomes.value(claim.outcome) - seed[claim.second].outcomes.value(claim.outcome)
                 for seed in self.found.values()

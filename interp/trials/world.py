@@ -90,14 +90,15 @@ class World:
         n = self.config.traces.problems
         return self._asked(self.task.problems(n, 0, "test") if self.is_organism else self._given(held_out=True)[:n])
 
-    def learned(self, n: int, seed: int) -> list[Worked]:
-        """`n` worked problems that are not among those tested, their steps right.
+    def learned(self, n: int, seed: int, wrong: float = 0.0) -> list[Worked]:
+        """`n` worked problems that are not among those tested; in the organisms' a share `wrong` of the steps is, its
+        result carried on to the answer.
 
         Raises:
             InterpError: the user's file has fewer with a `trace`.
         """
         rng = random.Random(f"worked-{seed}")
-        return [self._worked(p, rng) for p in self.learned_problems(n, seed)]
+        return [self._worked(p, rng, wrong) for p in self.learned_problems(n, seed)]
 
     def learned_problems(self, n: int, seed: int) -> list[Problem]:
         """The problems behind `learned`."""
@@ -123,9 +124,10 @@ class World:
         everything = self.task.problems(10**9, 0, "test")
         return [p for p in everything if (bucket(p.prompt, TEST_SHARE) == 0) == held_out]
 
-    def _worked(self, problem: Problem, rng: random.Random) -> Worked:
-        trace = problem.trace or plain(problem.prompt, rng, wrong=0.0)
-        return take_apart(trace, problem.answer, _wrong(problem.answer, rng), self.voice)
+    def _worked(self, problem: Problem, rng: random.Random, wrong: float) -> Worked:
+        trace = problem.trace or plain(problem.prompt, rng, wrong)
+        answer = problem.answer if problem.trace else self.task.answer_of(trace) or problem.answer
+        return take_apart(trace, answer, _wrong(answer, rng), self.voice)
 
 
 def _plain(value: Any) -> Any:

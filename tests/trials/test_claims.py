@@ -26,17 +26,23 @@ def claim(relation, bound=None):
 def test_readings(relation, interval, reading):
     n = 250
     effect = Interval(*interval)
-    assert read(claim(relation), effect, effect, n, 0.05) == reading
+    assert read(claim(relation), effect, effect, 0.5, n, 0.05) == reading
 
 
 def test_where_only_the_seeds_leave_it_open_more_problems_are_not_asked_for():
     wide, narrow = Interval(0.1, 0.0, 0.2), Interval(0.1, 0.08, 0.12)
-    assert read(claim("more"), wide, narrow, 250, 0.05) == "cannot tell (the seeds differ: needs more of them)"
+    assert read(claim("more"), wide, narrow, 0.5, 250, 0.05) == "cannot tell (the seeds differ: needs more of them)"
 
 
 def test_a_claims_own_bound_goes_before_the_studys():
     effect = Interval(0.2, 0.1, 0.3)
-    assert read(claim("more", bound=0.5), effect, effect, 100, 0.05) == "does not hold"
+    assert read(claim("more", bound=0.5), effect, effect, 0.5, 100, 0.05) == "does not hold"
+
+
+def test_where_there_is_no_room_nothing_fails():
+    effect = Interval(0.0, -0.01, 0.01)
+    assert read(claim("more"), effect, effect, 0.97, 100, 0.05) == "cannot tell (at 0.970 b leaves no room)"
+    assert read(claim("same"), effect, effect, 0.97, 100, 0.05) == "holds"
 
 
 def test_with_one_seed_the_interval_is_over_problems_alone():

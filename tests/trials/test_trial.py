@@ -89,6 +89,13 @@ def test_learned_and_tested_problems_do_not_meet(world):
     assert set(steps) == {3}
 
 
+def test_wrong_steps_are_carried_on_to_the_answer(world):
+    problems, worked = world.learned_problems(200, 0), world.learned(200, 0, wrong=0.3)
+    right = [w.answer == p.answer for w, p in zip(worked, problems, strict=True)]
+    assert 0.2 < np.mean(right) < 0.6
+    assert all(w.steps[-1].endswith(f"= {w.answer}") and w.answer != w.wrong for w in worked)
+
+
 def test_the_base_has_moved_nowhere_and_an_arm_somewhere(found):
     for arms in found.values():
         assert arms["base"].distance == 0
