@@ -27,12 +27,19 @@ from interp.trials.script import TrialOptions, conduct
 from interp.trials.world import World
 
 PAPER = "Wadhwa et al. 2024"
+HELPS = ("intact, after", "no rationale")
 CLAIMS = (
     Claim("after the answer a rationale helps more than before it", PAPER, "intact, after", "intact, before", "more"),
     Claim("after the answer it helps beyond no rationale", PAPER, "intact, after", "no rationale", "more"),
-    Claim("after the answer a shuffle costs nothing", PAPER, "shuffled, after", "intact, after", "same"),
-    Claim("key words by gradient do as well as all", PAPER, "key (gradient), after", "intact, after", "same"),
-    Claim("key words by low probability do as well as all", PAPER, "key (surprise), after", "intact, after", "same"),
+    *(
+        Claim(f"after the answer {says}", PAPER, f"{arm}, after", "intact, after", "same", presumes=HELPS)
+        for says, arm in (
+            ("a shuffle costs nothing", "shuffled"),
+            ("key words by gradient do as well as all", "key (gradient)"),
+            ("key words by low probability do as well as all", "key (surprise)"),
+        )
+    ),
+    Claim("before it key words do as well as all", "its converse", "key (gradient), before", "intact, before", "same"),
     Claim("before the answer the order matters", "its converse", "intact, before", "shuffled, before", "more"),
 )
 

@@ -23,6 +23,9 @@ class Claim:
     outcome: str = "accuracy"
     bound: float | None = None
     """In the outcome's unit; None is the study's equivalence bound."""
+    presumes: tuple[str, str] | None = None
+    """Arms of which the first must be more accurate than the second by more than the bound: otherwise there is nothing
+    that the claim could be about."""
 
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"

@@ -68,25 +68,36 @@ class Results:
             )
         return pl.DataFrame(rows, infer_schema_length=None)
 
+    def both(self, first: str, second: str, outcome: str) -> tuple[Parts, Parts]:
+        """The parts of two arms."""
+        return self.parts(first, outcome), self.parts(second, outcome)
+
+    def reading(self, claim: Claim, crossed: Crossed) -> str:
+        """What the measurements say of a claim; see `claims.read`."""
+        if claim.presumes is not None:
+            presumed = crossed.difference(*self.both(*claim.presumes, "accuracy"))
+            if isinstance(presumed, Refused) or presumed.low <= self.bound:
+                return f"{OPEN} (not clear that {claim.presumes[0]} beats {claim.presumes[1]})".replace("_", " ")
+        both = self.both(claim.first, claim.second, claim.outcome)
+        effect, within = crossed.difference(*both), crossed.of_these_seeds().difference(*both)
+        if isinstance(effect, Refused) or isinstance(within, Refused):
+            return f"{OPEN} (the event never occurred)"
+        return read(claim, effect, within, ratio(both[1]), self.n_problems, self.bound)
+
     def readings(self, claims: Sequence[Claim]) -> pl.DataFrame:
         """One row a claim: the figure that decides and what it says."""
         crossed = self.crossed()
         rows = []
         for claim in claims:
-            both = self.parts(claim.first, claim.outcome), self.parts(claim.second, claim.outcome)
-            effect, within = crossed.difference(*both), crossed.of_these_seeds().difference(*both)
-            if isinstance(effect, Refused) or isinstance(within, Refused):
-                reading = "cannot tell (the event never occurred)"
-            else:
-                second = ratio(both[1])
-                reading = read(claim, effect, within, second, self.n_problems, self.bound)
+            effect = crossed.difference(*self.both(claim.first, claim.second, claim.outcome))
             by_seed = [
                 seed[claim.first].outcomes.value(claim.outcome) - seed[claim.second].outcomes.value(claim.outcome)
                 for seed in self.found.values()
             ]
             empty = {"estimate": None, "low": None, "high": None, "refused": None}
             rows.append(
-                {"claim": claim.says, "source": claim.source, "figure": _figure(claim), "reading": reading}
+                {"claim": claim.says, "source": claim.source, "figure": _figure(claim)}
+                | {"reading": self.reading(claim, crossed)}
                 | empty
                 | effect.as_dict()
                 | {"by_seed": by_seed}

@@ -116,6 +116,12 @@ def test_what_is_published(found, tmp_path, capsys):
     assert (tmp_path / "some_trial.svg").stat().st_size > 1000
 
 
+def test_a_claim_whose_presumption_fails_says_nothing(found):
+    results = Results(found, bound=0.05, resamples=300)
+    claim = Claim("as good", "someone", "taught", "taught", "same", presumes=("base", "base"))
+    assert results.readings([claim])["reading"][0] == "cannot tell (not clear that base beats base)"
+
+
 def test_emergent_traces_come_from_a_file_where_one_is_given(world, tmp_path):
     file = tmp_path / "traces.jsonl"
     file.write_text('{"question": "Q 1 + 1 A", "answer": "2", "trace": "1 + 1 = 2 #### 2"}\n')
