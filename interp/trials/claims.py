@@ -36,7 +36,7 @@ def read(claim: Claim, effect: Interval, within: Interval, second: float, n: int
     interval over problems and seeds, `within` the same for these seeds alone, over problems, and `second` the second
     arm's own outcome: where that leaves no room for an effect, none can be missed."""
     bound = bound if claim.bound is None else claim.bound
-    if claim.outcome == "accuracy" and claim.relation == "more" and second > 1 - bound:
+    if claim.outcome == "accuracy" and claim.relation == "more" and second > 1 - bound and effect.high >= 0:
         return f"{OPEN} (at {second:.3f} {claim.second.replace('_', ' ')} leaves no room)"
     decided = _decided(claim.relation, effect, bound)
     if decided is not None:

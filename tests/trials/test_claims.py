@@ -43,6 +43,8 @@ def test_where_there_is_no_room_nothing_fails():
     effect = Interval(0.0, -0.01, 0.01)
     assert read(claim("more"), effect, effect, 0.97, 100, 0.05) == "cannot tell (at 0.970 b leaves no room)"
     assert read(claim("same"), effect, effect, 0.97, 100, 0.05) == "holds"
+    worse = Interval(-0.06, -0.11, -0.02)
+    assert read(claim("more"), worse, worse, 0.97, 100, 0.05) == "does not hold"
 
 
 def test_with_one_seed_the_interval_is_over_problems_alone():
