@@ -35,6 +35,8 @@ class Options:
     """Updates, of 256 rows each."""
     rows: int = 1 << 17
     """Rows to train on."""
+    only: tuple[str, ...] = ()
+    """Trainers whose names begin with one of these; all unless given."""
     out: Path = Path("results/planted")
     """Folder of the table."""
 
@@ -59,7 +61,7 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     table = []
     for name in CONTESTANTS:
-        if name.startswith("encoder") or "bf16" in name:
+        if name.startswith("encoder") or "bf16" in name or (options.only and not name.startswith(options.only)):
             continue
         tuned = {lr: sum(recall(name, lr, seed, options) for seed in TUNING) / len(TUNING) for lr in LRS}
         lr = max(tuned, key=lambda lr: tuned[lr])
