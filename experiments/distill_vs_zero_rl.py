@@ -17,11 +17,12 @@ from pathlib import Path
 
 from interp.causal.style import marker_ban
 from interp.cli import run_script
-from interp.models.arms import Distilled
+from interp.models.arms import Arm, Distilled
 from interp.models.training import Document
 from interp.models.trio import read_model_config, read_tokenizer
 from interp.stages.checkpoints import organism_descendants
 from interp.traces.marker_arms import MARKER_ARMS
+from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
 from interp.trials.run import Entry, Measured, run_trial
 from interp.trials.script import TrialOptions, conduct
@@ -29,7 +30,6 @@ from interp.trials.teachers import emergent
 from interp.trials.world import World
 
 PAPER, REVIEWS = "Hu et al. 2025", "its reviewers"
-SIZES = (100, 250, 500, 920)
 CLAIMS = (
     Claim("distillation beats zero-RL", PAPER, "distilled", "zero_rl", "more"),
     Claim("the distilled model uses more markers", PAPER, "distilled", "zero_rl", "more", "marker_density", 0.1),
@@ -37,7 +37,6 @@ CLAIMS = (
     Claim("without its markers it is comparable with zero-RL", PAPER, "distilled, ban", "zero_rl", "same"),
     Claim("the ban costs it accuracy", PAPER, "distilled", "distilled, ban", "more"),
     Claim("so does training without markers", REVIEWS, "distilled", "distilled, paraphrase", "more"),
-    Claim("920 traces beat 100", REVIEWS, "distilled", "distilled, 100", "more"),
 )
 
 
@@ -45,6 +44,8 @@ CLAIMS = (
 class Options(TrialOptions):
     """What to train and where."""
 
+    sizes: tuple[int, ...] = (100, 250, 500, 920)
+    """Numbers of traces, rising; all arms but those of the smaller sizes learn from the last."""
     emergent: Path | None = None
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
 
@@ -52,33 +53,47 @@ class Options(TrialOptions):
 def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
     """Every arm under one seed."""
     base, recipe = world.base(seed), world.config.organism.distillation
-    taught = emergent(world, seed, max(SIZES), options.emergent)
+    taught = emergent(world, seed, options.sizes[-1], options.emergent)
 
     def distilled(documents: Sequence[Document]) -> Distilled:
         return Distilled(base, documents, recipe, seed)
 
     vocab = read_model_config("base", base).vocab_size
     ban = marker_ban(read_tokenizer("base", base), world.lexicon, vocab)
-    plain = organism_descendants(world.seeded(seed), base)
     entries = {
         "base": Entry(base),
         "distilled": Entry(distilled(taught)),
-        "zero_rl": Entry(plain["zero_rl"]),
-        "control": Entry(plain["control"]),
+        **{name: Entry(arm) for name, arm in others(options, world, seed, base).items()},
         "distilled, ban": Entry(distilled(taught), edits=(ban,)),
     }
     for name, change in MARKER_ARMS.items():
         rng = random.Random(f"{name}-{seed}")
         changed = [Document(d.prompt, change(d.completion, world.lexicon, world.voice, rng)) for d in taught]
         entries[f"distilled, {name}"] = Entry(distilled(changed))
-    for size in SIZES[:-1]:
+    for size in options.sizes[:-1]:
         entries[f"distilled, {size}"] = Entry(distilled(taught[:size]))
     return run_trial(world, seed, entries)
 
 
+def others(options: Options, world: World, seed: int, base: str) -> dict[str, Arm | str]:
+    """Zero-RL and control: the organism's are made here, one's own are read as they are, and where there is no control
+    the base is taught the plain traces."""
+    if world.is_organism:
+        made = organism_descendants(world.seeded(seed), base)
+        return {"zero_rl": made["zero_rl"], "control": made["control"]}
+    given, n = world.config.checkpoints.given, options.sizes[-1]
+    asked, worked = world.learned_problems(n, seed), world.learned(n, seed)
+    texts = [VARIANTS["step_by_step"].write(w, world.voice, random.Random(0)) for w in worked]
+    documents = [Document(p.prompt, text) for p, text in zip(asked, texts, strict=True)]
+    plain = Distilled(base, documents, world.config.organism.distillation, seed)
+    return {"zero_rl": given["zero_rl"], "control": given.get("control", plain)}
+
+
 def main(options: Options) -> None:
     """Train, measure, print, write."""
-    conduct("distill_vs_zero_rl", options, trial, CLAIMS)
+    few, many = options.sizes[0], options.sizes[-1]
+    size = Claim(f"{many} traces beat {few}", REVIEWS, "distilled", f"distilled, {few}", "more")
+    conduct("distill_vs_zero_rl", options, trial, (*CLAIMS, size))
 
 
 if __name__ == "__main__":

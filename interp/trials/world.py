@@ -22,7 +22,7 @@ from interp.stages.problems import task_of
 from interp.stages.traces import templated
 from interp.tasks.base import Problem, Task
 from interp.tasks.chains import TEST_SHARE
-from interp.tasks.splits import bucket
+from interp.tasks.splits import fingerprint
 from interp.traces.lexicon import Lexicon, load_lexicon
 from interp.traces.organism import plain
 from interp.traces.voice import ORGANISM, PROSE, Voice, Worked, take_apart
@@ -120,9 +120,20 @@ class World:
         return [replace(p, prompt=templated(tokenizer, p.prompt, chat=True)) for p in problems]
 
     def _given(self, held_out: bool) -> list[Problem]:
-        """The user's problems on one side of a checksum of their text."""
+        """The user's problems on one side of a checksum of their text (another than tasks make their splits by, one
+        side of which a file may hold).
+
+        Raises:
+            InterpError: the side is empty.
+        """
         everything = self.task.problems(10**9, 0, "test")
-        return [p for p in everything if (bucket(p.prompt, TEST_SHARE) == 0) == held_out]
+        found = [p for p in everything if (int(fingerprint(p.prompt), 16) % TEST_SHARE == 0) == held_out]
+        if not found:
+            raise InterpError(
+                f"{self.config.traces.file}: of {len(everything)} problems one in {TEST_SHARE} is held out, and "
+                f"{'none' if held_out else 'every one'} is; give more"
+            )
+        return found
 
     def _worked(self, problem: Problem, rng: random.Random, wrong: float) -> Worked:
         trace = problem.trace or plain(problem.prompt, rng, wrong)

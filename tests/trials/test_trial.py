@@ -1,15 +1,18 @@
 """A trial on organisms too small to mean anything: what is made once is not made again; what is shown is measured."""
 
+import json
+import random
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from interp.config import load_config
+from interp.config import check_config, load_config
 from interp.errors import InterpError
 from interp.models.arms import Distilled
 from interp.models.training import Document
+from interp.tasks.chains import ChainTask
 from interp.traces.organism import plain
 from interp.traces.placement import last_step
 from interp.trials.claims import Claim
@@ -19,6 +22,7 @@ from interp.trials.teachers import emergent
 from interp.trials.world import World
 
 TINY = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
+MANY = ChainTask(4).problems(300, 77, "train")
 CLAIM = Claim("taught is better", "someone", "taught", "base", "more")
 
 
@@ -42,8 +46,6 @@ def world(tmp_path_factory):
 def entries(world, seed):
     base = world.base(seed)
     problems = world.learned_problems(32, seed)
-    import random
-
     documents = [Document(p.prompt, plain(p.prompt, random.Random(p.prompt), 0.0)) for p in problems]
     arm = Distilled(base, documents, world.config.organism.distillation, seed)
     body = last_step(world.task, world.voice)
@@ -128,3 +130,34 @@ def test_emergent_traces_come_from_a_file_where_one_is_given(world, tmp_path):
     assert emergent(world, 0, 1, file) == [Document("Q 1 + 1 A", "1 + 1 = 2 #### 2")]
     with pytest.raises(InterpError, match=r"traces\.jsonl: 1 rows have a trace and 2 are wanted"):
         emergent(world, 0, 2, file)
+
+
+def test_a_users_own_trio_and_file(world, tmp_path):
+    base, file = world.base(0), tmp_path / "problems.jsonl"
+    rows = [{"question": p.prompt, "answer": p.answer, "trace": plain(p.prompt, random.Random(1), 0.0)} for p in MANY]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = config().model_dump(mode="json")
+    raw["checkpoints"] = {"base": base, "distilled": base, "zero_rl": base}
+    raw["traces"] |= {"file": str(file), "modulus": 10, "labels": "construction", "problems": 16}
+    own = World(check_config(raw, "own"), tmp_path / "store")
+    assert own.base(5) == base and not own.is_organism
+    asked, learned = {p.id for p in own.tested}, {p.id for p in own.learned_problems(100, 0)}
+    assert len(asked) == 16 and len(learned) == 100 and not asked & learned
+    assert [len(w.steps) for w in own.learned(3, 0)] == [3, 3, 3]
+    documents = [Document(p.prompt, p.trace) for p in own.learned_problems(32, 0)]
+    arm = Distilled(base, documents, own.config.organism.distillation, 0)
+    measured = run_trial(own, 0, {"base": Entry(base), "taught": Entry(arm)})
+    assert measured["taught"].distance > measured["base"].distance == 0
+    with pytest.raises(InterpError, match="and 1000 are wanted"):
+        own.learned_problems(1000, 0)
+
+
+def test_a_file_too_small_to_hold_any_out_is_refused(world, tmp_path):
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"question": "Q 1 + 1 A", "answer": "2"}\n')
+    raw = config().model_dump(mode="json")
+    raw["checkpoints"] = dict.fromkeys(("base", "distilled", "zero_rl"), world.base(0))
+    raw["traces"]["file"] = str(file)
+    own = World(check_config(raw, "own"), tmp_path / "store")
+    with pytest.raises(InterpError, match=r"one\.jsonl: of 1 problems one in 8 is held out, and (none|every one) is"):
+        _ = own.tested, own.learned_problems(1, 0)
