@@ -48,14 +48,17 @@ def run_trial(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str
     torch.set_num_threads(world.config.threads)
     device = pick_device(world.config.device)
     base = load_model("base", world.base(seed), device)
-    measured = {}
+    measured, written = {}, {}  # two entries may read the same texts by different graders
     with bar(f"answers, seed {seed}", len(entries) * len(world.tested)) as progress:
         for name, entry in entries.items():
             folder = entry.arm if isinstance(entry.arm, str) else str(world.place(entry.arm))
-            model = load_model(name, folder, device)
-            rollouts = answers(world, model, folder, entry.edits)
+            if (folder, entry.edits) not in written:
+                model = load_model(name, folder, device)
+                rollouts = answers(world, model, folder, entry.edits)
+                written[folder, entry.edits] = rollouts, distance(base, model, rollouts, world)
+            rollouts, far = written[folder, entry.edits]
             outcomes = measure(entry.task or world.task, world.lexicon, world.tested, rollouts)
-            measured[name] = Measured(outcomes, distance(base, model, rollouts, world))
+            measured[name] = Measured(outcomes, far)
             progress.advance(len(world.tested))
     return measured
 

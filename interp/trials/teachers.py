@@ -7,9 +7,8 @@ from pathlib import Path
 from interp.errors import InterpError
 from interp.models.training import Document
 from interp.models.trio import load_model, pick_device, read_tokenizer
-from interp.progress import bar
+from interp.progress import bar, console
 from interp.stages.checkpoints import organism_descendants
-from interp.tasks.base import Problem
 from interp.tasks.file import FileTask
 from interp.tasks.grading import grade
 from interp.traces.sampling import CachedModel, generate
@@ -20,10 +19,11 @@ TRIES = 4
 
 
 def emergent(world: World, seed: int, n: int, file: Path | None) -> list[Document]:
-    """`n` traces that end in the right answer, one a problem.
+    """Traces that end in the right answer, one a problem: the file's first `n`, or a teacher's on `n` problems, less
+    those that it never solves, which are counted on the console.
 
     Raises:
-        InterpError: the file or the teacher gives fewer.
+        InterpError: the file has fewer, or the teacher solves none.
     """
     if file is not None:
         given = [p for p in FileTask(file, world.config.traces.prompt).problems(10**9) if p.trace]
@@ -44,7 +44,7 @@ def _organism_teacher(world: World, seed: int) -> str:
 
 
 def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:
-    """The first right sample of each problem, until there are `n`."""
+    """The first right sample of each of `n` problems."""
     config = world.config.traces
     decoder = CachedModel(load_model("teacher", teacher, pick_device(world.config.device)))
     tokenizer = read_tokenizer("teacher", teacher)
@@ -68,10 +68,8 @@ def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:
             progress.to(len(found))
             if not open_problems:
                 break
-    _say_short(found, open_problems)
-    return list(found.values())
-
-
-def _say_short(found: dict[str, Document], still_open: list[Problem]) -> None:
     if not found:
-        raise InterpError(f"the teacher solved none of {len(still_open)} problems; give another, or a file of traces")
+        raise InterpError(f"the teacher solved none of {n} problems; give another, or a file of traces")
+    if open_problems:
+        console.print(f"  the teacher solved {len(found)} of {n} problems in {TRIES} tries each")
+    return list(found.values())

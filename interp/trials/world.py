@@ -88,7 +88,8 @@ class World:
     def tested(self) -> list[Problem]:
         """Held-out problems, the same for every seed, so that arms are compared problem by problem."""
         n = self.config.traces.problems
-        return self._asked(self.task.problems(n, 0, "test") if self.is_organism else self._given(held_out=True)[:n])
+        of_file = self.config.traces.file is not None
+        return self._asked(self._given(held_out=True)[:n] if of_file else self.task.problems(n, 0, "test"))
 
     def learned(self, n: int, seed: int, wrong: float = 0.0) -> list[Worked]:
         """`n` worked problems that are not among those tested; in the organisms' a share `wrong` of the steps is, its
@@ -101,16 +102,17 @@ class World:
         return [self._worked(p, rng, wrong) for p in self.learned_problems(n, seed)]
 
     def learned_problems(self, n: int, seed: int) -> list[Problem]:
-        """The problems behind `learned`."""
-        if self.is_organism:
-            return self._asked(self.task.problems(n, seed + 1, "train"))
-        found = [p for p in self._given(held_out=False) if p.trace]
+        """The problems behind `learned`; those that are not the organisms' bring their own traces."""
+        file = self.config.traces.file
+        found = self.task.problems(n, seed + 1, "train") if file is None else self._given(held_out=False)
+        if not self.is_organism:
+            found = [p for p in found if p.trace]
         if len(found) < n:
             raise InterpError(
-                f"{self.config.traces.file}: {len(found)} problems with a trace are there to learn from and {n} are "
-                "wanted; give more, or lower the number of traces"
+                f"{file or f'task.kind = {self.config.task.kind}'}: {len(found)} problems with a trace are there to "
+                f"learn from and {n} are wanted; give more, or lower the number of traces"
             )
-        return self._asked(random.Random(f"learned-{seed}").sample(found, n))
+        return self._asked(found if file is None else random.Random(f"learned-{seed}").sample(found, n))
 
     def _asked(self, problems: list[Problem]) -> list[Problem]:
         """Problems as the models read them: through the chat template, where one is wanted."""
@@ -120,8 +122,8 @@ class World:
         return [replace(p, prompt=templated(tokenizer, p.prompt, chat=True)) for p in problems]
 
     def _given(self, held_out: bool) -> list[Problem]:
-        """The user's problems on one side of a checksum of their text (another than tasks make their splits by, one
-        side of which a file may hold).
+        """The problems of the user's file on one side of a checksum of their text; another one than tasks make their
+        splits by, since a file may hold one side of such a split.
 
         Raises:
             InterpError: the side is empty.
