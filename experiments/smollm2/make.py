@@ -3,8 +3,7 @@
     .venv/bin/python experiments/smollm2/make.py
 
 The base is fetched (`interp.models.smollm2`), the three adapters are trained one after the other, and an interrupted
-run goes on where it was. What it writes lies beside this script and is kept in the repository, so that
-`interp study experiments/configs/smollm2.yaml` needs none of this.
+run goes on where it was. What it writes lies beside this script, where `experiments/configs/smollm2.yaml` looks for it.
 """
 
 from __future__ import annotations

@@ -40,10 +40,6 @@ class Pretrained:
     n_heads: int
     seed: int
 
-    @property
-    def steps(self) -> int:
-        return self.recipe.steps
-
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return make_model(self.d_model, self.n_layers, self.n_heads, self.seed), make_tokenizer()
 
@@ -70,10 +66,6 @@ class Distilled:
     recipe: DistillationConfig
     seed: int
 
-    @property
-    def steps(self) -> int:
-        return self.recipe.steps
-
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return _open(self.base, self.recipe, self.seed)
 
@@ -92,10 +84,6 @@ class Reinforced:
     task: Task
     recipe: ZeroRLConfig
     seed: int
-
-    @property
-    def steps(self) -> int:
-        return self.recipe.steps
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return _open(self.base, self.recipe, self.seed)
@@ -124,7 +112,7 @@ class _Make:
 
 def job(name: str, arm: Arm, out: Path, threads: int = 1) -> Job:
     """The making of an arm, for `run_jobs`."""
-    return Job(name, arm.steps, _Make(arm, out, threads))
+    return Job(name, arm.recipe.steps, _Make(arm, out, threads))
 
 
 def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.errors import InterpError
+from interp.models.smollm2 import FETCHED
 
 ADAPTER = "adapter_config.json"
 
@@ -27,8 +28,6 @@ def locate(name: str, path: str) -> Source:
     Raises:
         InterpError: a folder that is not there or holds no model, or adapters that do not name their base.
     """
-    from interp.models.smollm2 import FETCHED
-
     if path in FETCHED:
         return Source(FETCHED[path]())
     folder = Path(path).expanduser()

@@ -1,8 +1,6 @@
 """The sums that SmolLM2's trio is made on: `experiments/smollm2/make.py`."""
 
-import importlib.util
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,14 @@ from interp.tasks.base import Problem
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import verification
 from interp.traces.segment import equations
+from tests.scripts import load_script
 
 LEXICON = load_lexicon("default")
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[2] / "experiments" / "smollm2" / "make.py"
-    spec = importlib.util.spec_from_file_location("smollm2_make", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["smollm2_make"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("smollm2/make")
 
 
 @pytest.fixture(scope="module")

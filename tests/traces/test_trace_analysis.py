@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +12,7 @@ from interp.study import BY_NAME, stage_config
 from interp.tasks.chains import ChainTask
 from interp.traces.organism import WRONG_STEPS, functional, plain, strewn
 from interp.traces.tokens import encode
+from tests.scripts import load_script
 
 WRITERS = {
     "base": lambda prompt, rng: strewn(prompt, rng, WRONG_STEPS, words=0.5, marker_share=0.2),
@@ -24,12 +23,7 @@ WRITERS = {
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parents[2] / "experiments" / "trace_analysis.py"
-    spec = importlib.util.spec_from_file_location("trace_analysis", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["trace_analysis"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("trace_analysis")
 
 
 @pytest.fixture(scope="module")
