@@ -56,6 +56,10 @@ class EditedDecoder:
         for part in (self._main, *self._companions.values()):
             part.start()
 
+    def spread(self, times: int) -> None:
+        for part in (self._main, *self._companions.values()):
+            part.spread(times)
+
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         for part in (self._main, *self._companions.values()):
             part.keep(rows)

@@ -22,6 +22,8 @@ LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], I
 """Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
 NOISE_BLOCK = 64
 """Prompts that share one noise generator; batches are made of whole blocks."""
+SHARED = 32
+"""Tokens from which a beginning that a batch's prompts share (worked examples, a system message) is read once."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Decoder(Protocol):
     ) -> Float[Tensor, "batch vocab"]:
         """Read `ids`, the last of `mask`'s positions, and return the logits after the last; `copy` says which copy of
         its prompt each row is."""
+        ...
+
+    def spread(self, times: int) -> None:
+        """Go on with every row of the present batch `times` times over, side by side."""
         ...
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
@@ -83,6 +89,9 @@ class CachedModel:
         self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch vocab"]:
         return self.model(**self.inputs(ids, mask), logits_to_keep=1).logits[:, -1].float()
+
+    def spread(self, times: int) -> None:
+        self._cache.batch_repeat_interleave(times)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         self._cache.batch_select_indices(rows)
@@ -130,18 +139,21 @@ def generate_copies(
 ) -> list[list[Rollout]]:
     """Continue every prompt `copies` times with the same noise, [copy][prompt]; edits tell the copies apart.
 
-    `batch_size` bounds the rows of a batch, down to one block of noise with all its copies.
+    `batch_size` bounds the rows of a batch, down to one block of noise.
     """
     rollouts: list[list[Rollout]] = [[] for _ in range(copies)]
-    width = max(1, batch_size // copies // NOISE_BLOCK) * NOISE_BLOCK
+    together = max(1, min(copies, batch_size // NOISE_BLOCK))
+    width = max(1, batch_size // together // NOISE_BLOCK) * NOISE_BLOCK
     for start in range(0, len(prompts), width):
         batch = list(prompts[start : start + width])
-        blocks = [
-            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, len(batch), NOISE_BLOCK)
-        ]
-        done = _generate_batch(decoder, tokenizer, batch, copies, blocks, max_new_tokens, temperature, edits)
-        for copy in range(copies):
-            rollouts[copy] += done[copy * len(batch) : (copy + 1) * len(batch)]
+        for first in range(0, copies, together):
+            some = range(first, min(first + together, copies))
+            blocks = [
+                torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, len(batch), NOISE_BLOCK)
+            ]
+            done = _generate_batch(decoder, tokenizer, batch, some, blocks, max_new_tokens, temperature, edits)
+            for i, copy in enumerate(some):
+                rollouts[copy] += done[i * len(batch) : (i + 1) * len(batch)]
         on_batch(len(batch))
     return rollouts
 
@@ -151,23 +163,28 @@ def _generate_batch(
     decoder: Decoder,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
-    copies: int,
+    copies: range,
     blocks: list[torch.Generator],
     max_new_tokens: int,
     temperature: float,
     edits: Sequence[LogitEdit],
 ) -> list[Rollout]:
-    prompt_ids, prompt_mask = left_padded(tokenizer, prompts, decoder.device)
-    ids, mask = prompt_ids.repeat(copies, 1), prompt_mask.repeat(copies, 1)
+    encoded = [encode(tokenizer, prompt) for prompt in prompts]
+    ids = left_padded(encoded, pad_id(tokenizer), decoder.device)[0].repeat(len(copies), 1)
     prompt_length, eos = ids.shape[1], end_id(tokenizer)
     out = torch.full((len(ids), prompt_length + max_new_tokens), eos, dtype=torch.long, device=decoder.device)
     out[:, :prompt_length] = ids
     active = torch.arange(len(ids), device=decoder.device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=decoder.device)
     decoder.start()
-    new = ids
+    shared = _read_shared(decoder, encoded, copies)
+    new, mask = (
+        part.repeat(len(copies), 1)
+        for part in left_padded([prompt[shared:] for prompt in encoded], pad_id(tokenizer), decoder.device)
+    )
+    mask = torch.cat([mask.new_ones(len(mask), shared), mask], dim=1)
     for t in range(prompt_length, prompt_length + max_new_tokens):
-        copy = active // len(prompts)
+        copy = copies.start + active // len(prompts)
         logits = decoder.step(new, mask, copy)
         for edit in edits:
             edit(out[active, :t], logits, copy)
@@ -183,10 +200,22 @@ def _generate_batch(
             active, token, mask, done = active[kept], token[kept], mask[kept], done[kept]
         new = token[:, None]
         mask = torch.cat([mask, torch.ones_like(new)], dim=1)
-    return [
-        _rollout(tokenizer, ids[i][-int(mask_row.sum()) :].tolist(), out[i, prompt_length:].tolist())
-        for i, mask_row in enumerate(prompt_mask.repeat(copies, 1))
-    ]
+    tails = out[:, prompt_length:].tolist()
+    return [_rollout(tokenizer, prompt, tail) for prompt, tail in zip(encoded * len(copies), tails, strict=True)]
+
+
+def _read_shared(decoder: Decoder, prompts: Sequence[list[int]], copies: range) -> int:
+    """Let the decoder read, once a copy, what all prompts begin with; returns its tokens, 0 where they are few."""
+    # In order, the first and the last prompt differ soonest; the last token of each is left to read.
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    shared = next((i for i in range(most) if first[i] != last[i]), most)
+    if shared < SHARED:
+        return 0
+    head = torch.tensor([first[:shared]] * len(copies), device=decoder.device)
+    decoder.step(head, torch.ones_like(head), torch.tensor(copies, device=decoder.device))
+    decoder.spread(len(prompts))
+    return shared
 
 
 def _rollout(tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int]) -> Rollout:
@@ -213,12 +242,10 @@ def pick(
 
 
 def left_padded(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], device: torch.device
+    rows: Sequence[list[int]], fill: int, device: torch.device
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-    """Token ids and attention mask, padded on the left, with no special token added."""
-    encoded = [encode(tokenizer, text) for text in texts]
-    width = max(map(len, encoded))
-    fill = pad_id(tokenizer)
-    ids = torch.tensor([[fill] * (width - len(e)) + e for e in encoded], device=device)
-    mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
+    """Token ids and attention mask, padded on the left with `fill`."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[fill] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask

@@ -8,6 +8,7 @@ from interp.causal.decoding import EditedDecoder
 from interp.causal.edits import AddDirection, scale_sets
 from interp.models.sites import editing, read_residual
 from interp.traces.sampling import CachedModel, generate, generate_copies, left_padded
+from interp.traces.tokens import encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "Q 1 * 2 A", "Q 3 - 3 + 4 * 9 A", "A", "Q 8 + 8 A wait ,"]
 LAYER = 1
@@ -30,7 +31,7 @@ def test_identity_edits_generate_what_the_plain_model_generates(models, tokenize
 
 
 def test_identity_edits_leave_the_logits_to_the_bit(models, tokenizer):
-    ids, mask = left_padded(tokenizer, PROMPTS, torch.device("cpu"))
+    ids, mask = left_padded([encode(tokenizer, p) for p in PROMPTS], 0, torch.device("cpu"))
     copy = torch.zeros(len(PROMPTS), dtype=torch.long)
     identity = scale_sets(small_crosscoder(), 1, [[1, 4, 9]], 1.0, untouched_first=False)
     plain, edited = CachedModel(models["distilled"]), EditedDecoder(models, "distilled", LAYER, identity)
@@ -76,7 +77,7 @@ def test_prefill_and_decoding_edit_the_positions_that_a_full_reading_edits(model
     touches the padding or the skipped positions would show."""
     edit, _ = make(0)
     decoder = EditedDecoder(models, "distilled", LAYER, edit, read_along=make is ablation, skip_first=skip_first)
-    ids, mask = left_padded(tokenizer, PROMPTS * 2, torch.device("cpu"))
+    ids, mask = left_padded([encode(tokenizer, p) for p in PROMPTS * 2], 0, torch.device("cpu"))
     copy = torch.arange(len(ids)) // len(PROMPTS)
     rows = [tokenizer.encode(p, add_special_tokens=False) for p in PROMPTS * 2]
     for step in range(6):
@@ -118,6 +119,21 @@ def test_rows_that_finish_early_do_not_disturb_the_others(models, tokenizer):
     for i, prompt in enumerate(PROMPTS):
         for copy, alone in enumerate(run([prompt])):
             assert alone[0] == together[copy][i]
+
+
+def test_a_shared_beginning_is_edited_as_each_copy_asks(models, tokenizer, monkeypatch):
+    """It is read once a copy instead of once a prompt; alone, a prompt has no beginning to share."""
+    prompts = ["Q 1 + 2 - 3 A 1 + 2 = 3 , 3 - 3 = 0 " * 3 + p for p in PROMPTS]
+    edit = scale_sets(small_crosscoder(), 1, SETS, 0.0)
+
+    def run():
+        decoder = EditedDecoder(models, "distilled", LAYER, edit, skip_first=1)
+        return generate_copies(decoder, tokenizer, prompts, 3, max_new_tokens=30, temperature=0.0)
+
+    shared = run()
+    monkeypatch.setattr("interp.traces.sampling.SHARED", 10**9)
+    assert shared == run()
+    assert shared[0] != shared[1] != shared[2]
 
 
 def test_copy_0_of_an_edited_run_is_the_untouched_run(models, tokenizer):

@@ -8,6 +8,7 @@ from small import byte_tokenizer, small_model
 from interp.models.organism import vocabulary
 from interp.traces.sampling import (
     NOISE_BLOCK,
+    SHARED,
     CachedModel,
     generate,
     generate_copies,
@@ -56,6 +57,42 @@ def test_company_and_its_padding_change_nothing(model, tokenizer, temperature):
     assert alone == together
 
 
+class Counting(CachedModel):
+    """Counts the positions that it reads."""
+
+    def start(self):
+        super().start()
+        self.read = 0
+
+    def step(self, ids, mask, copy):
+        self.read += ids.numel()
+        return super().step(ids, mask, copy)
+
+
+SHOTS = "Q 1 + 2 - 3 A 1 + 2 = 3 , 3 - 3 = 0 " * 3
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_what_all_prompts_begin_with_is_read_once_a_copy(model, tokenizer, copies):
+    prompts = [SHOTS + p for p in PROMPTS]
+    decoder = Counting(model)
+    together = generate_copies(decoder, tokenizer, prompts, copies, max_new_tokens=30, temperature=0.0)
+    beginning = len(encode(tokenizer, SHOTS))
+    widest = max(len(encode(tokenizer, p)) for p in PROMPTS)
+    most = copies * (beginning + len(prompts) * (widest + 29))
+    assert beginning >= SHARED and decoder.read <= most < copies * len(prompts) * beginning + most
+    for rollouts in together:
+        for prompt, r in zip(prompts, rollouts, strict=True):
+            assert (r.completion_ids, r.finished) == without_cache(model, tokenizer, prompt, 30)
+            assert r.prompt_ids == encode(tokenizer, prompt)
+
+
+def test_the_same_prompt_several_times_still_leaves_a_token_to_read(model, tokenizer):
+    prompts = [SHOTS + "Q 1 A"] * 3
+    rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=30, temperature=0.0)
+    assert [(r.completion_ids, r.finished) for r in rollouts] == [without_cache(model, tokenizer, prompts[0], 30)] * 3
+
+
 def test_the_size_of_a_batch_changes_nothing(model, tokenizer):
     def run(size):
         heard = []
@@ -91,14 +128,17 @@ def test_seeds_and_places_have_noise_of_their_own(model, tokenizer):
     assert texts[:64] != texts[64:128], "blocks of noise differ"
 
 
-def test_an_edit_of_one_copy_leaves_the_others_and_their_noise(model, tokenizer):
+@pytest.mark.parametrize("size", [64, 128, 512])
+def test_an_edit_of_one_copy_leaves_the_others_and_their_noise(model, tokenizer, size):
     def only_nine(tokens, logits, copy):
         keep = torch.zeros(logits.shape[1], dtype=torch.bool)
         keep[vocabulary().index("9")] = True
         logits[(copy == 1)[:, None] & ~keep] = -torch.inf
 
     alone = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=8)
-    copies = generate_copies(CachedModel(model), tokenizer, MANY, 3, max_new_tokens=8, edits=[only_nine])
+    copies = generate_copies(
+        CachedModel(model), tokenizer, MANY, 3, max_new_tokens=8, edits=[only_nine], batch_size=size
+    )
     assert copies[0] == copies[2] == alone
     assert {r.text for r in copies[1]} == {" ".join("9" * 8)}
 
@@ -186,7 +226,8 @@ def test_an_end_token_of_id_0_ends():
     prompts = ["a b", "a b c", "d"]
     edit = force(0, 4, 5)
     rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=9, edits=[edit])
-    ids, mask = left_padded(tokenizer, prompts, torch.device("cpu"))
+    encoded = [encode(tokenizer, p) for p in prompts]
+    ids, mask = left_padded(encoded, 0, torch.device("cpu"))
     at = 4 + 5 - ids.shape[1]
     assert [len(r.completion_ids) for r in rollouts] == [at] * 3
     assert all(r.finished for r in rollouts)
@@ -195,9 +236,10 @@ def test_an_end_token_of_id_0_ends():
 
 
 def test_prompts_are_padded_on_the_left_with_nothing_added(tokenizer):
-    ids, mask = left_padded(tokenizer, PROMPTS, torch.device("cpu"))
-    for row, kept, prompt in zip(ids, mask.bool(), PROMPTS, strict=True):
-        assert row[kept].tolist() == encode(tokenizer, prompt)
+    encoded = [encode(tokenizer, p) for p in PROMPTS]
+    ids, mask = left_padded(encoded, 0, torch.device("cpu"))
+    for row, kept, prompt in zip(ids, mask.bool(), encoded, strict=True):
+        assert row[kept].tolist() == prompt
         assert kept.tolist() == sorted(kept.tolist())
 
 
