@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -207,6 +207,8 @@ class CausalConfig(Section):
     """Problems of the latent and steering arms, and of every control draw."""
     pairs: int = Field(default=128, ge=8)
     """Counterfactual pairs of the patching arms."""
+    patch_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Blocks that are patched, each at three sites beside every draw of controls; null patches all, `[]` none."""
     max_latents: int = Field(default=12, ge=1)
     """Confirmed latents of each behaviour that are edited, the best first."""
     amplify: float = Field(default=3.0, gt=1)

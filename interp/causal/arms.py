@@ -182,7 +182,7 @@ def steering_family(
 def patching_family(
     bridge: Any,
     pairs: Sequence[Pair],
-    layers: int,
+    layers: Sequence[int],
     model: str,
     n_controls: int,
     resamples: int,
@@ -198,7 +198,7 @@ def patching_family(
     gap = clean.metric - corrupt.metric
     rows: Rows = []
     for arm, into, source, toward in (("noising", clean, corrupt, -1.0), ("denoising", corrupt, clean, 1.0)):
-        for layer in range(layers):
+        for layer in layers:
             for site in SITES:
                 names = [hook_name(layer, site)]
                 change = patch(bridge, into, source, names, at_marker, pairs) - into.metric

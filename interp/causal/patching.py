@@ -7,7 +7,7 @@ does not say what the model does when it is free to write something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -60,10 +60,10 @@ def open_bridge(path: str, model: Any, tokenizer: Any) -> Any:
     return bridge
 
 
-def run_side(bridge: Any, pairs: Sequence[Pair], corrupt: bool, sites: Sequence[str], layers: int) -> Side:
+def run_side(bridge: Any, pairs: Sequence[Pair], corrupt: bool, sites: Sequence[str], layers: Iterable[int]) -> Side:
     """Run all clean or all corrupt sequences and keep the sites' activations."""
     ids = stacked(pairs, corrupt).to(bridge.cfg.device)
-    names = {hook_name(layer, site) for layer in range(layers) for site in sites}
+    names = {hook_name(layer, site) for layer in layers for site in sites}
     with torch.inference_mode():
         logits, cache = bridge.run_with_cache(ids, return_type="logits", names_filter=lambda name: name in names)
     return Side(ids, {name: cache[name].clone() for name in names}, log_probability(logits, pairs))

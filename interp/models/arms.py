@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from interp.config import DistillationConfig, FineTuningConfig, PretrainingConfig, ZeroRLConfig
 from interp.folders import atomic_folder
 from interp.models.jobs import Job, Tick
 from interp.models.organism import make_model, make_tokenizer
-from interp.models.source import locate
+from interp.models.source import ADAPTER, locate
 from interp.models.training import Document, Resume, TrainingLog, reinforce, supervise, with_adapters
 from interp.models.trio import read_tokenizer
 from interp.progress import console
@@ -133,7 +135,10 @@ def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:
     log = arm.train(model, tokenizer, [_ticker(tick)], resume)
     with atomic_folder(out) as folder:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        if (folder / ADAPTER).exists():  # adapters read with their base's tokenizer, and peft's card says nothing
+            (folder / "README.md").unlink(missing_ok=True)
+        else:
+            tokenizer.save_pretrained(folder)
         (folder / LOG).write_text(json.dumps({"metric": log.name, "points": log.points, "left_out": log.left_out}))
     if resume is not None:
         shutil.rmtree(resume.folder)
@@ -143,6 +148,14 @@ def read_log(folder: Path) -> TrainingLog:
     """What an arm's trainer logged."""
     log = json.loads((folder / LOG).read_text())
     return TrainingLog(log["metric"], [(step, value) for step, value in log["points"]], log["left_out"])
+
+
+def training_table(paths: Mapping[str, str]) -> pl.DataFrame:
+    """The training curves of all models that this project trained: (model, step, metric, value)."""
+    logs = {name: read_log(Path(path)) for name, path in paths.items() if (Path(path) / LOG).exists()}
+    schema = {"model": pl.String, "step": pl.Int64, "metric": pl.String, "value": pl.Float64}
+    rows = [(name, step, log.name, value) for name, log in logs.items() for step, value in log.points]
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def say_hopeless(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def decoder_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
     )
 
 
-def check_layer(layer: int | None, n_layers: int) -> int:
+def check_layer(layer: int | None, n_layers: int, key: str = "activations.layer") -> int:
     """The block to read; None is the middle one.
 
     Raises:
@@ -40,10 +40,18 @@ def check_layer(layer: int | None, n_layers: int) -> int:
     if layer is None:
         return n_layers // 2
     if layer >= n_layers:
-        raise InterpError(
-            f"activations.layer = {layer}: the models have blocks 0 to {n_layers - 1}; choose one of them"
-        )
+        raise InterpError(f"{key} = {layer}: the models have blocks 0 to {n_layers - 1}; choose one of them")
     return layer
+
+
+def patched_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
+    """The blocks to patch, in order; None is all of them.
+
+    Raises:
+        InterpError: the model is not that deep.
+    """
+    chosen = range(n_layers) if layers is None else sorted(set(layers))
+    return [check_layer(layer, n_layers, "causal.patch_layers") for layer in chosen]
 
 
 class _EnoughError(Exception):

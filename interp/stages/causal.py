@@ -30,6 +30,7 @@ from interp.causal.subject import Subject
 from interp.causal.verdict import Arm, as_json, conclude
 from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
+from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.progress import Bar, bar
 from interp.stages.features import labelled
@@ -78,7 +79,11 @@ def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> in
     construction = labels_by_construction(config)
     text = (3 if construction else 1) * (whole + n * config.causal.controls) + n
     latents = 2 * behaviours * controls * n + 2 * n + (0 if construction else n)
-    return 2 * whole + text + latents + (1 + len(config.causal.doses) * controls) * n + 2 * trio.n_layers * len(SITES)
+    return 2 * whole + text + latents + (1 + len(config.causal.doses) * controls) * n + _patches(config, trio)
+
+
+def _patches(config: StudyConfig, trio: Trio) -> int:
+    return 2 * len(patched_layers(config.causal.patch_layers, trio.n_layers)) * len(SITES)
 
 
 def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> Subject:
@@ -113,8 +118,9 @@ def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, 
     config = study.config
     traces = pl.read_parquet(study.folder("traces") / "traces.parquet").filter(pl.col("model") == EDITED)
     pairs = make_pairs(traces, trio.tokenizer, subject.lexicon, config.causal.pairs)
-    if len(pairs) < 8:
-        progress.advance(2 * trio.n_layers * len(SITES))
+    layers = patched_layers(config.causal.patch_layers, trio.n_layers)
+    if len(pairs) < 8 or not layers:
+        progress.advance(_patches(config, trio))
         return []
     # The bridge changes the model it wraps, so it gets one of its own.
     path = trio.paths[EDITED]
@@ -122,7 +128,7 @@ def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, 
     return patching_family(
         bridge,
         pairs,
-        trio.n_layers,
+        layers,
         EDITED,
         config.causal.controls,
         config.causal.resamples,

@@ -7,11 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from interp.config import MODELS, StudyConfig
-from interp.models.arms import LOG, Distilled, Pretrained, Reinforced, job, read_log
+from interp.models.arms import Distilled, Pretrained, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
+from interp.models.sites import check_layer, patched_layers
 from interp.models.training import Document
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.study import Study
@@ -24,6 +23,8 @@ def run(study: Study, out: Path) -> int:
     config = study.config
     paths = config.checkpoints.given or _make_organism(config, out)
     trio = open_trio(paths)
+    check_layer(config.activations.layer, trio.n_layers)  # said before hours of work, not after
+    patched_layers(config.causal.patch_layers, trio.n_layers)
     device = pick_device(config.device)
     models = {name: load_model(name, path, device) for name, path in paths.items()}
     described = {
@@ -34,7 +35,7 @@ def run(study: Study, out: Path) -> int:
         }
         for name, model in models.items()
     }
-    _collect_logs(paths, out)
+    training_table(paths).write_parquet(out / "training.parquet")
     (out / "models.json").write_text(json.dumps(described, indent=1))
     (out / "tokens.json").write_text(json.dumps({"masked_ids": trio.masked_ids}))
     return len(models)
@@ -93,11 +94,3 @@ def _documents(config: StudyConfig, kind: str) -> list[Document]:
     problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
     write = KINDS[config.organism.kind if kind == "distilled" else kind]
     return [Document(p.prompt, write(p.prompt, rng)) for p in problems]
-
-
-def _collect_logs(paths: dict[str, str], out: Path) -> None:
-    """One table of the training curves of all models that this project trained."""
-    logs = {name: read_log(Path(path)) for name, path in paths.items() if (Path(path) / LOG).exists()}
-    schema = {"model": pl.String, "step": pl.Int64, "metric": pl.String, "value": pl.Float64}
-    rows = [(name, step, log.name, value) for name, log in logs.items() for step, value in log.points]
-    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out / "training.parquet")

@@ -44,7 +44,7 @@ def pairs(tokenizer):
 
 @pytest.fixture(scope="module")
 def sides(bridge, pairs):
-    return [run_side(bridge, pairs, corrupt, SITES, LAYERS) for corrupt in (False, True)]
+    return [run_side(bridge, pairs, corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
 
 
 @pytest.fixture(scope="module")

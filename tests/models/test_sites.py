@@ -3,7 +3,7 @@ import torch
 from small import LAYERS
 
 from interp.errors import InterpError
-from interp.models.sites import check_layer, decoder_blocks, editing, read_residual
+from interp.models.sites import check_layer, decoder_blocks, editing, patched_layers, read_residual
 
 IDS = torch.tensor([[3, 4, 5, 9, 14], [7, 8, 13, 22, 1]])
 
@@ -94,6 +94,16 @@ def test_the_layer_that_is_read(layer, n, chosen):
 def test_a_layer_that_does_not_exist(layer):
     with pytest.raises(InterpError, match=f"activations.layer = {layer}: .* 0 to 2"):
         check_layer(layer, 3)
+
+
+@pytest.mark.parametrize(("asked", "chosen"), [(None, [0, 1, 2]), ((), []), ((2, 0, 2), [0, 2])])
+def test_the_layers_that_are_patched(asked, chosen):
+    assert patched_layers(asked, 3) == chosen
+
+
+def test_a_patched_layer_that_does_not_exist():
+    with pytest.raises(InterpError, match=r"causal.patch_layers = 3: .* 0 to 2"):
+        patched_layers((1, 3), 3)
 
 
 def test_a_model_without_blocks():

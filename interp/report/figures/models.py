@@ -72,8 +72,13 @@ def _scaled(value: float | None, scale: float) -> float | None:
 
 
 def training(study: Study) -> Drawing | None:
-    """How the checkpoints were made: loss and reward over steps."""
-    rows = study.training.drop_nulls(["model", "step", "metric", "value"])
+    """How the checkpoints were made."""
+    return training_curves(study.training)
+
+
+def training_curves(table: pl.DataFrame) -> Drawing | None:
+    """Loss and reward over steps, of a table (model, step, metric, value)."""
+    rows = table.drop_nulls(["model", "step", "metric", "value"])
     names = [name for name in ("loss", "reward") if name in rows["metric"]]
     if not names:
         return None
