@@ -106,10 +106,11 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 def problems_needed(interval: Interval, n: int, bound: float) -> int | None:
     """Problems with which an interval of this spread, which shrinks as 1/√n, would leave `bound` outside it; None
-    where the estimate is the bound itself."""
+    where they would be more than a hundred times those at hand: the estimate is then so near the bound that its own
+    error decides the number."""
     gap = abs(interval.estimate - bound)
     half = (interval.high - interval.low) / 2
-    return None if gap < 1e-9 else max(n, math.ceil(n * (half / gap) ** 2))
+    return None if gap <= half / 10 else max(n, math.ceil(n * (half / gap) ** 2))
 
 
 def as_json(value: Interval | Refused) -> dict[str, Any]:

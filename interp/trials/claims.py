@@ -45,7 +45,7 @@ def read(claim: Claim, effect: Interval, within: Interval, second: float, n: int
         return f"{OPEN} (the seeds differ: needs more of them)"
     nearest = bound if claim.relation == "more" or effect.estimate > 0 else -bound
     needed = problems_needed(effect, n, nearest)
-    return f"{OPEN} (needs about {needed:,} problems)" if needed else f"{OPEN} (the effect is the bound)"
+    return f"{OPEN} (needs about {needed:,} problems)" if needed else f"{OPEN} (the effect lies at the bound)"
 
 
 def _decided(relation: Relation, effect: Interval, bound: float) -> str | None:
