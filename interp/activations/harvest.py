@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.models.sites import read_residual
+from interp.models.sites import read_beginning, read_residual
+from interp.traces.tokens import shared_beginning
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,20 @@ class Harvest:
     ) -> Float[Tensor, "rows models d_model"]:
         """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
         no kept position sees it."""
-        read = (read_residual(model, self.layer, input_ids=ids, use_cache=False) for model in self.models.values())
-        return torch.stack([residual[kept] for residual in read], dim=1).float()
+        n = unread(ids, kept)
+
+        def read(model: PreTrainedModel) -> Float[Tensor, "rows d_model"]:
+            begun = read_beginning(model, ids[0, :n], len(ids), self.layer)
+            return read_residual(model, self.layer, input_ids=ids[:, n:], **begun)[kept[:, n:]]
+
+        return torch.stack([read(model) for model in self.models.values()], dim=1).float()
+
+
+def unread(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -> int:
+    """Columns at the start that are the same in all rows and not kept, so that one reading of them serves all; 0 where
+    they are few."""
+    columns = kept.any(0).nonzero()
+    return shared_beginning(ids.tolist(), int(columns[0])) if len(columns) else 0
 
 
 def padded(texts: Sequence[Text], pad_id: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.activations.harvest import Harvest
+from interp.activations.harvest import Harvest, unread
 from interp.crosscoder import Crosscoder
-from interp.models.sites import editing
+from interp.models.sites import editing, read_beginning
 
 ARMS = ("spliced", "zero", "error only")
 """The residual replaced by the reconstruction, by nothing, and by mean + (residual - reconstruction)."""
@@ -79,7 +79,7 @@ def _targets(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -
 def _replace(kept: Bool[Tensor, "batch time"], rows: Float[Tensor, "rows d_model"]) -> Callable[[Tensor], Tensor]:
     def edit(h: Tensor) -> Tensor:
         changed = h.clone()
-        changed[kept] = rows.to(h.dtype)
+        changed[kept[:, -h.shape[1] :]] = rows.to(h.dtype)
         return changed
 
     return edit
@@ -92,9 +92,11 @@ def _log_probabilities(
     edit: Callable[[Tensor], Tensor],
     layer: int,
 ) -> Float[Tensor, "rows vocab"]:
+    n = unread(ids, kept)
+    begun = read_beginning(model, ids[0, :n], len(ids))
     with editing(model, layer, edit):
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-    return logits[_followed(kept)].float().log_softmax(-1)
+        logits = model(input_ids=ids[:, n:], **begun).logits[:, :-1]
+    return logits[_followed(kept[:, n:])].float().log_softmax(-1)
 
 
 def _of_sums(means: Float[Tensor, "arms_and_one 2"], n: int) -> SplicedModel:

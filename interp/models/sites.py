@@ -10,6 +10,7 @@ from interp.errors import InterpError
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Int
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -52,6 +53,24 @@ def patched_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
     """
     chosen = range(n_layers) if layers is None else sorted(set(layers))
     return [check_layer(layer, n_layers, "causal.patch_layers") for layer in chosen]
+
+
+def read_beginning(
+    model: PreTrainedModel, ids: Int[Tensor, " time"], rows: int, layer: int | None = None
+) -> dict[str, Any]:
+    """Inputs with which `rows` texts go on from what they all begin with, which is read here once: by the blocks up to
+    `layer`, or by all. A forward adds to the cache, so they serve for one. Nothing to read gives no inputs."""
+    from transformers import DynamicCache
+
+    if len(ids) == 0:
+        return {"use_cache": False}
+    inputs = {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
+    if layer is None:
+        model(input_ids=ids[None], logits_to_keep=1, **inputs)
+    else:
+        read_residual(model, layer, input_ids=ids[None], **inputs)
+    inputs["past_key_values"].batch_repeat_interleave(rows)
+    return inputs
 
 
 class _EnoughError(Exception):

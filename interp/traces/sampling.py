@@ -16,14 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.traces.tokens import decode, encode, end_id, pad_id
+from interp.traces.tokens import decode, encode, end_id, pad_id, shared_beginning
 
 LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
 """Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
 NOISE_BLOCK = 64
 """Prompts that share one noise generator; batches are made of whole blocks."""
-SHARED = 32
-"""Tokens from which a beginning that a batch's prompts share (worked examples, a system message) is read once."""
 
 
 @dataclass(frozen=True)
@@ -206,15 +204,11 @@ def _generate_batch(
 
 def _read_shared(decoder: Decoder, prompts: Sequence[list[int]], copies: range) -> int:
     """Let the decoder read, once a copy, what all prompts begin with; returns its tokens, 0 where they are few."""
-    # In order, the first and the last prompt differ soonest; the last token of each is left to read.
-    first, last = min(prompts), max(prompts)
-    most = min(map(len, prompts)) - 1
-    shared = next((i for i in range(most) if first[i] != last[i]), most)
-    if shared < SHARED:
-        return 0
-    head = torch.tensor([first[:shared]] * len(copies), device=decoder.device)
-    decoder.step(head, torch.ones_like(head), torch.tensor(copies, device=decoder.device))
-    decoder.spread(len(prompts))
+    shared = shared_beginning(prompts)
+    if shared:
+        head = torch.tensor([prompts[0][:shared]] * len(copies), device=decoder.device)
+        decoder.step(head, torch.ones_like(head), torch.tensor(copies, device=decoder.device))
+        decoder.spread(len(prompts))
     return shared
 
 

@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SHARED = 32
+"""Tokens from which a beginning that several texts share (worked examples, a system message) is read once for all."""
+
+
+def shared_beginning(rows: Sequence[list[int]], most: int | None = None) -> int:
+    """Tokens that all rows begin with, at most `most`, the last token of each left out; 0 where they are so few that
+    reading them apart saves nothing."""
+    limit = min(map(len, rows)) - 1
+    limit = limit if most is None else min(limit, most)
+    first, last = min(rows), max(rows)  # in order, these two differ soonest
+    shared = next((i for i in range(limit) if first[i] != last[i]), limit)
+    return shared if shared >= SHARED else 0
+
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a text, nothing added."""

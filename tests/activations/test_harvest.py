@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.activations.harvest import Harvest, Text
+from interp.activations.harvest import Harvest, Text, padded, unread
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
@@ -29,6 +29,23 @@ def test_rows_are_the_residuals_of_each_text_read_alone(models, texts, skip_firs
     assert list(zip(text.tolist(), position.tolist(), strict=True)) == kept
     assert token.tolist() == [texts[i].ids[p] for i, p in kept]
     for i, t in enumerate(texts):
+        for m, model in enumerate(models.values()):
+            alone = read_residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
+            torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("skip_first", "read"), [(40, 40), (45, 40), (33, 33), (20, 0), (60, 40)])
+@torch.inference_mode()
+def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts, skip_first, read):
+    shots = [5, 9, 14, 7, 3] * 8
+    after = [Text([*shots, 3 + i, *t.ids], "base", str(i), 1) for i, t in enumerate(texts)]
+    ids, kept = padded(after, PAD)
+    kept[:, :skip_first] = False
+    assert unread(ids, kept) == (read if kept.any() else 0)
+    resid, text, position, _ = gathered(models, after, skip_first=skip_first, batch_size=100)
+    whole = [(i, p) for i, t in enumerate(after) for p in range(skip_first, len(t.ids))]
+    assert list(zip(text.tolist(), position.tolist(), strict=True)) == whole
+    for i, t in enumerate(after):
         for m, model in enumerate(models.values()):
             alone = read_residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)

@@ -131,7 +131,7 @@ def test_a_shared_beginning_is_edited_as_each_copy_asks(models, tokenizer, monke
         return generate_copies(decoder, tokenizer, prompts, 3, max_new_tokens=30, temperature=0.0)
 
     shared = run()
-    monkeypatch.setattr("interp.traces.sampling.SHARED", 10**9)
+    monkeypatch.setattr("interp.traces.tokens.SHARED", 10**9)
     assert shared == run()
     assert shared[0] != shared[1] != shared[2]
 

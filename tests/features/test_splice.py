@@ -80,6 +80,22 @@ def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
 
 
 @torch.inference_mode()
+def test_a_beginning_that_all_texts_share_is_read_once_and_changes_no_number(models, texts, monkeypatch):
+    after = [Text([5, 9, 14, 7, 3] * 8 + t.ids, "base", t.problem, 1) for t in texts]
+    long = Harvest(models, after, LAYER, pad_id=0, batch_size=4, skip_first=40)
+    cc = small_crosscoder(n_models=len(models))
+    once = splice(cc, long)
+    monkeypatch.setattr("interp.traces.tokens.SHARED", 10**9)
+    for name, apart in splice(cc, long).items():
+        assert once[name].n_tokens == apart.n_tokens > 0
+        assert once[name].untouched_loss == pytest.approx(apart.untouched_loss, abs=1e-5)
+        for arm, found in apart.arms.items():
+            assert (once[name].arms[arm].loss, once[name].arms[arm].kl) == pytest.approx(
+                (found.loss, found.kl), abs=1e-5
+            )
+
+
+@torch.inference_mode()
 def test_a_perfect_dictionary_changes_nothing(models, texts):
     for found in splice(perfect(len(models)), source(models, texts)).values():
         assert found.arms["spliced"].loss == pytest.approx(found.untouched_loss, abs=1e-6)

@@ -8,7 +8,6 @@ from small import byte_tokenizer, small_model
 from interp.models.organism import vocabulary
 from interp.traces.sampling import (
     NOISE_BLOCK,
-    SHARED,
     CachedModel,
     generate,
     generate_copies,
@@ -16,7 +15,7 @@ from interp.traces.sampling import (
     left_padded,
     pick,
 )
-from interp.traces.tokens import encode
+from interp.traces.tokens import SHARED, encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
 MANY = [f"Q {i % 10} + {i // 10 % 10} A{' wait' * (i % 4)}" for i in range(200)]
