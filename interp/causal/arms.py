@@ -15,7 +15,7 @@ from interp.causal.edits import AddDirection, ReconstructionOnly, ScaleLatents, 
 from interp.causal.effects import control_columns, effect_rows, number
 from interp.causal.latents import LatentArm
 from interp.causal.pairs import Pair
-from interp.causal.patching import SITES, hook_name, patch, positions_mask, random_positions, run_side
+from interp.causal.patching import SITES, hook_name, patch, positions_mask, random_positions, read_beginning, run_side
 from interp.causal.style import (
     Recomputation,
     ban,
@@ -190,11 +190,11 @@ def patching_family(
     advance: Any,
 ) -> Rows:
     """Noising and denoising at the marker by layer and site, beside as many random positions."""
-    clean, corrupt = (run_side(bridge, pairs, side, SITES, layers) for side in (False, True))
+    beginning = read_beginning(bridge, pairs)
+    clean, corrupt = (run_side(bridge, pairs, beginning, side, SITES, layers) for side in (False, True))
     bootstrap, rng = Bootstrap(len(pairs), resamples, seed), np.random.default_rng(seed)
-    width = clean.ids.shape[1]
-    at_marker = positions_mask([p.changed for p in pairs], width)
-    elsewhere = [positions_mask(random_positions(pairs, rng), width) for _ in range(n_controls)]
+    at_marker = positions_mask([p.changed for p in pairs], clean)
+    elsewhere = [positions_mask(random_positions(pairs, rng), clean) for _ in range(n_controls)]
     gap = clean.metric - corrupt.metric
     rows: Rows = []
     for arm, into, source, toward in (("noising", clean, corrupt, -1.0), ("denoising", corrupt, clean, 1.0)):

@@ -3,11 +3,15 @@
 Noising puts the corrupt run's activations into the clean run (necessity), denoising the clean run's into the corrupt
 one (sufficiency). They are not mirror images. A patch says what a site carries at these positions on these pairs; it
 does not say what the model does when it is free to write something else.
+
+Up to the first marker both runs of a pair are the same and nothing is patched: it is read once, and every run goes on
+from the attention's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,9 +29,24 @@ Hook = tuple[str, Callable[..., Tensor]]
 
 
 @dataclass(frozen=True)
-class Side:
-    """One run of all pairs: what was read, and every patched site's activation."""
+class Beginning:
+    """What both runs of all pairs read before any of them differs."""
 
+    length: int
+    """Tokens."""
+    cache: Any
+    """The attention's; None where the length is 0."""
+
+    def followed(self) -> dict[str, Any]:
+        """Arguments of a forward that goes on from here. It adds to the cache, so it gets one of its own."""
+        return {} if self.cache is None else {"past_key_values": deepcopy(self.cache), "use_cache": True}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run of all pairs, from where their beginning ends: what was read, and every patched site's activation."""
+
+    beginning: Beginning
     ids: Int[Tensor, "pairs time"]
     cache: dict[str, Float[Tensor, "pairs time d_model"]]
     metric: Float[np.ndarray, " pairs"]
@@ -60,13 +79,27 @@ def open_bridge(path: str, model: Any, tokenizer: Any) -> Any:
     return bridge
 
 
-def run_side(bridge: Any, pairs: Sequence[Pair], corrupt: bool, sites: Sequence[str], layers: Iterable[int]) -> Side:
-    """Run all clean or all corrupt sequences and keep the sites' activations."""
-    ids = stacked(pairs, corrupt).to(bridge.cfg.device)
+def read_beginning(bridge: Any, pairs: Sequence[Pair]) -> Beginning:
+    """Read all pairs up to where the first of them differs."""
+    length = min(min(p.changed) for p in pairs)
+    if length == 0:
+        return Beginning(0, None)
+    ids = stacked(pairs, corrupt=False)[:, :length].to(bridge.cfg.device)
+    with torch.inference_mode():
+        return Beginning(length, bridge(ids, return_type="logits_and_cache", use_cache=True)[1])
+
+
+def run_side(
+    bridge: Any, pairs: Sequence[Pair], beginning: Beginning, corrupt: bool, sites: Sequence[str], layers: Iterable[int]
+) -> Side:
+    """Run all clean or all corrupt sequences on from their beginning and keep the sites' activations."""
+    ids = stacked(pairs, corrupt)[:, beginning.length :].to(bridge.cfg.device)
     names = {hook_name(layer, site) for layer in layers for site in sites}
     with torch.inference_mode():
-        logits, cache = bridge.run_with_cache(ids, return_type="logits", names_filter=lambda name: name in names)
-    return Side(ids, {name: cache[name].clone() for name in names}, log_probability(logits, pairs))
+        logits, cache = bridge.run_with_cache(
+            ids, return_type="logits", names_filter=lambda name: name in names, **beginning.followed()
+        )
+    return Side(beginning, ids, {name: cache[name].clone() for name in names}, log_probability(logits, pairs))
 
 
 def stacked(pairs: Sequence[Pair], corrupt: bool) -> Int[Tensor, "pairs time"]:
@@ -77,20 +110,23 @@ def stacked(pairs: Sequence[Pair], corrupt: bool) -> Int[Tensor, "pairs time"]:
 
 
 def log_probability(logits: Float[Tensor, "pairs time vocab"], pairs: Sequence[Pair]) -> Float[np.ndarray, " pairs"]:
-    """Log-probability (nats, summed) of each pair's continuation, which both sequences share."""
+    """Log-probability (nats, summed) of each pair's continuation, which both sequences share; the logits are those of
+    the last positions, however many are there."""
     ids = stacked(pairs, corrupt=False).to(logits.device)
+    first = ids.shape[1] - logits.shape[1]
+    ids = ids[:, first:]
     logp = logits.float().log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None]).squeeze(2)
-    at = torch.arange(1, ids.shape[1], device=ids.device)[None]
+    at = torch.arange(1, ids.shape[1], device=ids.device)[None] + first
     start = torch.tensor([p.start for p in pairs], device=ids.device)[:, None]
     end = torch.tensor([len(p.clean) for p in pairs], device=ids.device)[:, None]
     return torch.where((at >= start) & (at < end), logp, 0.0).sum(1).cpu().double().numpy()
 
 
-def positions_mask(positions: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "pairs time"]:
-    """Where to patch each pair."""
-    mask = torch.zeros(len(positions), width, dtype=torch.bool)
+def positions_mask(positions: Sequence[Sequence[int]], side: Side) -> Bool[Tensor, "pairs time"]:
+    """Where to patch each pair, given positions in the whole sequence."""
+    mask = torch.zeros_like(side.ids, dtype=torch.bool)
     for i, chosen in enumerate(positions):
-        mask[i, list(chosen)] = True
+        mask[i, [position - side.beginning.length for position in chosen]] = True
     return mask
 
 
@@ -103,14 +139,15 @@ def patch(
     pairs: Sequence[Pair],
 ) -> Float[np.ndarray, " pairs"]:
     """The metric of the run `into` with the activations of `source` at `names` and `where`."""
-    mask = where.to(into.ids.device)[..., None]
+    mask = where[..., None]
 
     def swap(value: Tensor, hook: Any, name: str) -> Tensor:
         return torch.where(mask, source.cache[name], value)
 
     hooks: list[Hook] = [(name, partial(swap, name=name)) for name in names]
     with torch.inference_mode():
-        return log_probability(bridge.run_with_hooks(into.ids, return_type="logits", fwd_hooks=hooks), pairs)
+        logits = bridge.run_with_hooks(into.ids, return_type="logits", fwd_hooks=hooks, **into.beginning.followed())
+    return log_probability(logits, pairs)
 
 
 def random_positions(pairs: Sequence[Pair], rng: np.random.Generator) -> list[list[int]]:

@@ -5,15 +5,17 @@ import pytest
 import torch
 from small import LAYERS, small_model
 
-from interp.causal.pairs import make_pairs
+from interp.causal.pairs import Pair, make_pairs
 from interp.causal.patching import (
     SITES,
+    Beginning,
     hook_name,
     log_probability,
     open_bridge,
     patch,
     positions_mask,
     random_positions,
+    read_beginning,
     run_side,
     stacked,
 )
@@ -44,7 +46,8 @@ def pairs(tokenizer):
 
 @pytest.fixture(scope="module")
 def sides(bridge, pairs):
-    return [run_side(bridge, pairs, corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
+    beginning = read_beginning(bridge, pairs)
+    return [run_side(bridge, pairs, beginning, corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_the_whole_residual_stream_carries_everything(bridge, pairs, sides, ever
 def test_at_the_first_layer_the_marker_alone_carries_everything(bridge, pairs, sides):
     """The sequences differ there only, and nothing has moved yet."""
     clean, corrupt = sides
-    at_marker = positions_mask([p.changed for p in pairs], clean.ids.shape[1])
+    at_marker = positions_mask([p.changed for p in pairs], clean)
     restored = patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], at_marker, pairs)
     assert np.array_equal(restored, clean.metric)
     later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], at_marker, pairs)
@@ -91,14 +94,14 @@ def test_at_the_first_layer_the_marker_alone_carries_everything(bridge, pairs, s
 def test_random_positions_are_a_control_that_can_do_something(bridge, pairs, sides):
     """After the first block what follows the marker has read it."""
     clean, corrupt = sides
-    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean.ids.shape[1])
+    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
     later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], where, pairs)
     assert not np.allclose(later, corrupt.metric)
 
 
 def test_elsewhere_the_first_layer_carries_nothing(bridge, pairs, sides):
     clean, corrupt = sides
-    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean.ids.shape[1])
+    where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
     assert np.array_equal(patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], where, pairs), corrupt.metric)
 
 
@@ -107,6 +110,35 @@ def test_a_partial_patch_does_something(bridge, pairs, sides, everywhere, site):
     clean, corrupt = sides
     patched = patch(bridge, corrupt, clean, [hook_name(1, site)], everywhere, pairs)
     assert not np.array_equal(patched, corrupt.metric)
+
+
+def test_going_on_from_the_beginning_is_reading_everything(bridge, pairs, sides):
+    """The same patches of the same positions, once from the cache and once with nothing read beforehand."""
+    assert sides[0].beginning.length >= 5
+    whole = [run_side(bridge, pairs, Beginning(0, None), corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
+    for short, full in zip(sides, whole, strict=True):
+        np.testing.assert_allclose(short.metric, full.metric, atol=1e-4)
+    positions = [[*p.changed, p.start] for p in pairs]
+    for layer, site in EVERY_SITE:
+        name = [hook_name(layer, site)]
+        got, expected = (patch(bridge, b, a, name, positions_mask(positions, a), pairs) for a, b in (sides, whole))
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_a_marker_at_the_very_start_leaves_no_beginning(bridge, pairs):
+    cut = [
+        Pair(
+            p.problem,
+            p.clean[p.changed[0] :],
+            p.corrupt[p.changed[0] :],
+            [c - p.changed[0] for c in p.changed],
+            p.start - p.changed[0],
+        )
+        for p in pairs
+    ]
+    beginning = read_beginning(bridge, cut)
+    assert beginning == Beginning(0, None)
+    assert np.isfinite(run_side(bridge, cut, beginning, False, SITES, [0]).metric).all()
 
 
 def test_padding_does_not_count(pairs):
