@@ -192,6 +192,8 @@ class FeaturesConfig(Section):
     """Least AUROC on both halves of a confirmed latent; one that fires on a tenth of a behaviour's tokens has .55."""
     q: float = Field(default=0.01, gt=0, lt=1)
     """False discovery rate (Benjamini-Hochberg over all live latents) on the selection half."""
+    injected_texts: int = Field(default=128, ge=1)
+    """Texts without the behaviour into which the tokens of a confirmed latent are injected."""
     contexts: int = Field(default=8, ge=1)
     """Top contexts kept for each latent and model."""
     listed: int = Field(default=120, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,6 @@ from interp.traces.labels import INSIDE
 from interp.traces.segment import BEHAVIOURS
 
 SUBJECT = "distilled"
-INJECTED_TEXTS = 128
-"""Texts without the behaviour into which a latent's tokens are injected."""
 
 
 def run(study: Study, out: Path) -> int:
@@ -46,7 +45,7 @@ def run(study: Study, out: Path) -> int:
         latents = pl.concat(parts, how="horizontal")
         progress.advance()
         models = {name: load_model(name, trio.paths[name], device) for name in data.store.names}
-        latents = latents.with_columns(_kinds(models, cc, f, data, latents, study.config.seed))
+        latents = latents.with_columns(_kinds(models, cc, f, data, latents, config.injected_texts, study.config.seed))
         latents.write_parquet(out / "latents.parquet")
         progress.advance()
         examples = contexts(f, data, listed(latents, config.listed), trio.tokenizer, config.contexts)
@@ -73,13 +72,18 @@ def _kinds(
     f: csc_array,
     data: Labelled,
     latents: pl.DataFrame,
+    n_texts: int,
     seed: int,
 ) -> list[pl.Series]:
     """Put every confirmed latent to token injection; `inside` and `injected` are mean activations."""
     kind = ["unconfirmed" if rate > 0 else "" for rate in latents["firing_rate"]]
     inside, injected = np.full(len(latents), np.nan), np.full(len(latents), np.nan)
     confirmed = latents.filter(pl.any_horizontal(f"confirmed_{b}" for b in BEHAVIOURS))["latent"].to_list()
-    quiet, rng, tokens = _without_behaviour(data), np.random.default_rng(seed), data.store.index["token"].to_numpy()
+    quiet, rng, tokens = (
+        _without_behaviour(data, n_texts),
+        np.random.default_rng(seed),
+        data.store.index["token"].to_numpy(),
+    )
     for j in confirmed if quiet else []:
         rows, values = column(f, j)
         here = np.logical_or.reduce([data.at(b, INSIDE) for b in BEHAVIOURS if latents[f"confirmed_{b}"][j]])
@@ -90,12 +94,12 @@ def _kinds(
     return [pl.Series("kind", kind), pl.Series("inside", inside), pl.Series("injected", injected)]
 
 
-def _without_behaviour(data: Labelled) -> list[Text]:
-    """Rollouts of the subject in which nothing is reflected on or verified and no marker stands."""
+def _without_behaviour(data: Labelled, n: int) -> list[Text]:
+    """The first `n` rollouts of the subject in which nothing is reflected on or verified and no marker stands."""
     text_of = data.store.index["text"].to_numpy()
     busy = data.in_any(INSIDE) | data.at_marker()
     quiet = sorted(set(text_of[data.row_model == data.subject].tolist()) - set(text_of[busy].tolist()))
-    texts = [Text(**row) for row in data.texts[quiet[:INJECTED_TEXTS]].iter_rows(named=True)]
+    texts = [Text(**row) for row in data.texts[quiet[:n]].iter_rows(named=True)]
     return [t for t in texts if len(t.ids) > t.completion_start + 1]
 
 
@@ -107,7 +111,8 @@ def _mean_at(
     layer: int,
     latent: int,
 ) -> float:
-    """Mean activation of one latent at one position of each text."""
-    (batch,) = Harvest(models, texts, layer, pad_id=0, batch_size=len(texts)).batches()
+    """Mean activation of one latent at one position of each text; what stands after it cannot change it."""
+    cut = [replace(text, ids=text.ids[: place + 1]) for text, place in zip(texts, places, strict=True)]
+    (batch,) = Harvest(models, cut, layer, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
     at = batch.position == torch.tensor(places)[batch.text]
     return float(cc.encode(batch.resid[at], torch.tensor([latent])).mean())
