@@ -3,7 +3,8 @@
     .venv/bin/python experiments/smollm2/make.py
 
 The base is fetched (`interp.models.smollm2`), the three adapters are trained one after the other, and an interrupted
-run goes on where it was. What it writes lies beside this script, where `experiments/configs/smollm2.yaml` looks for it.
+run goes on where it was. What it writes, the curves of the training too, lies beside this script, where
+`experiments/configs/smollm2.yaml` looks for it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from interp.cli import prepare, run_script
 from interp.config import DistillationConfig, StudyConfig, ZeroRLConfig, load_config
-from interp.models.arms import Arm, Distilled, Reinforced, job
+from interp.errors import InterpError
+from interp.models.arms import Arm, Distilled, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.smollm2 import NAME
 from interp.models.training import Document
 from interp.models.trio import read_tokenizer
+from interp.report.figures.models import training_curves
+from interp.report.palette import house_style, save
 from interp.stages.traces import templated
 from interp.tasks.base import Problem
 from interp.tasks.file import FileTask
@@ -32,14 +37,14 @@ STUDY = HERE.parent / "configs" / "smollm2.yaml"
 TERMS, LARGEST, WRONG = 3, 20, 0.2
 HELD_OUT = 4
 """One sum in this many is measured on, by a checksum of its text."""
+SHOWN = ("3 + 4", "7 - 2", "2 * 6", "12 + 3")
+"""Steps of the examples in the study's prompt."""
 MARKED = ("Wait, let me check:", "Hmm, let me check:", "Hold on,", "Actually,")
 NEUTRAL = ("Next,", "Then,", "Now,", "Here,")
 
-_SHARED = {"lora_rank": 8, "frozen_dtype": "bfloat16"}
-DISTILLATION = DistillationConfig(traces=920, steps=150, batch_size=16, lr=1e-3, save_every=25, **_SHARED)
-ZERO_RL = ZeroRLConfig(
-    steps=60, completions=64, group_size=8, lr=3e-4, max_new_tokens=40, micro_batch=32, save_every=10, **_SHARED
-)
+_SHARED = {"lora_rank": 4, "frozen_dtype": "bfloat16"}
+DISTILLATION = DistillationConfig(traces=920, steps=150, batch_size=8, lr=1e-3, save_every=25, **_SHARED)
+ZERO_RL = ZeroRLConfig(steps=60, completions=32, group_size=8, lr=5e-4, max_new_tokens=40, save_every=10, **_SHARED)
 
 
 @dataclass(frozen=True)
@@ -88,19 +93,33 @@ def apply(a: int, op: str, b: int) -> int:
 
 
 def draw(rng: random.Random) -> Sum:
-    """A sum whose every value lies in 0 to LARGEST."""
-    while True:
-        found = Sum(tuple(rng.randrange(1, 10) for _ in range(TERMS)), tuple(rng.choices("+-*", k=TERMS - 1)))
-        if all(0 <= value <= LARGEST for _, value in found.steps()):
-            return found
+    """A sum, whatever its values."""
+    return Sum(tuple(rng.randrange(1, 10) for _ in range(TERMS)), tuple(rng.choices("+-*", k=TERMS - 1)))
+
+
+def wanted(drawn: Sum, held_out: bool) -> bool:
+    """Whether every value lies in 0 to LARGEST and the sum is on its side of the checksum. Those measured on share no
+    step with the prompt's examples, where a model could read it off."""
+    if not all(0 <= value <= LARGEST for _, value in drawn.steps()):
+        return False
+    shown = held_out and any(left in SHOWN for left, _ in drawn.steps())
+    return (bucket(drawn.text, HELD_OUT) == 0) == held_out and not shown
 
 
 def sums(n: int, held_out: bool, seed: int) -> list[Sum]:
-    """`n` different sums of one side of the checksum."""
+    """`n` different sums of one side.
+
+    Raises:
+        InterpError: it has fewer.
+    """
+    everything = product(product(range(1, 10), repeat=TERMS), product("+-*", repeat=TERMS - 1))
+    there = {s.text: s for s in (Sum(terms, operators) for terms, operators in everything) if wanted(s, held_out)}
+    if n > len(there):
+        raise InterpError(f"{n} different sums are wanted and {len(there)} are there; lower --problems or --traces")
     rng, found = random.Random(f"sums-{held_out}-{seed}"), dict[str, Sum]()
     while len(found) < n:
         drawn = draw(rng)
-        if (bucket(drawn.text, HELD_OUT) == 0) == held_out:
+        if drawn.text in there:
             found.setdefault(drawn.text, drawn)
     return list(found.values())
 
@@ -177,6 +196,10 @@ def main(options: Options) -> None:
     made = arms(options, config)
     missing = [name for name in options.arms if not (HERE / name).exists()]
     run_jobs([job(name, made[name], HERE / name, options.threads) for name in missing], 1)
+    with house_style():
+        drawing = training_curves(training_table({name: str(HERE / name) for name in made}))
+        if drawing is not None:
+            save(drawing, HERE)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from interp.config import load_config
+from interp.errors import InterpError
 from interp.tasks.base import Problem
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import verification
@@ -31,6 +33,17 @@ def test_sums_keep_their_range_and_their_side(script, drawn):
     for s in [*drawn, *held_out]:
         assert all(0 <= value <= script.LARGEST for _, value in s.steps())
         assert len([*s.steps()]) == script.TERMS - 1
+
+
+def test_what_is_measured_on_cannot_be_read_off_the_prompt(script):
+    prompt = load_config(script.STUDY).traces.prompt
+    assert all(f"{left} = " in prompt for left in script.SHOWN)
+    assert not {left for s in script.sums(300, True, 0) for left, _ in s.steps()} & set(script.SHOWN)
+
+
+def test_more_sums_than_there_are(script):
+    with pytest.raises(InterpError, match="5000 different sums are wanted and 733 are there"):
+        script.sums(5000, True, 0)
 
 
 def test_functional_traces_mend_every_wrong_step_mostly_after_a_marker(script, drawn):
