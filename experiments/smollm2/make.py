@@ -57,8 +57,6 @@ class Options:
     """Seed of everything random."""
     problems: int = 512
     """Sums that are held out and written to `problems.jsonl`."""
-    traces: int = 920
-    """Worked sums of the distilled model and of the control."""
     distillation: DistillationConfig = DISTILLATION
     """Recipe of the distilled model and of the control."""
     zero_rl: ZeroRLConfig = ZERO_RL
@@ -115,7 +113,9 @@ def sums(n: int, held_out: bool, seed: int) -> list[Sum]:
     everything = product(product(range(1, 10), repeat=TERMS), product("+-*", repeat=TERMS - 1))
     there = {s.text: s for s in (Sum(terms, operators) for terms, operators in everything) if wanted(s, held_out)}
     if n > len(there):
-        raise InterpError(f"{n} different sums are wanted and {len(there)} are there; lower --problems or --traces")
+        raise InterpError(
+            f"{n} different sums are wanted and {len(there)} are there; lower --problems or --distillation.traces"
+        )
     rng, found = random.Random(f"sums-{held_out}-{seed}"), dict[str, Sum]()
     while len(found) < n:
         drawn = draw(rng)
@@ -172,7 +172,7 @@ def arms(options: Options, config: StudyConfig) -> dict[str, Arm]:
     n = steps * options.zero_rl.completions // options.zero_rl.group_size
 
     def taught(write: Callable[[Sum, random.Random], str]) -> Distilled:
-        rng, chosen = random.Random(f"{write.__name__}-{seed}"), sums(options.traces, False, seed + 1)
+        rng, chosen = random.Random(f"{write.__name__}-{seed}"), sums(options.distillation.traces, False, seed + 1)
         asked = prompts(config, chosen)
         documents = [Document(p.prompt, write(s, rng)) for p, s in zip(asked, chosen, strict=True)]
         return Distilled(NAME, documents, options.distillation, seed)

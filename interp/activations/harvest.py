@@ -84,7 +84,7 @@ class Harvest:
     ) -> Float[Tensor, "rows models d_model"]:
         """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
         no kept position sees it."""
-        n = unread(ids, kept)
+        n = shared_columns(ids, kept)
 
         def read(model: PreTrainedModel) -> Float[Tensor, "rows d_model"]:
             begun = read_beginning(model, ids[0, :n], len(ids), self.layer)
@@ -93,7 +93,7 @@ class Harvest:
         return torch.stack([read(model) for model in self.models.values()], dim=1).float()
 
 
-def unread(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -> int:
+def shared_columns(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -> int:
     """Columns at the start that are the same in all rows and not kept, so that one reading of them serves all; 0 where
     they are few."""
     columns = kept.any(0).nonzero()

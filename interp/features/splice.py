@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.activations.harvest import Harvest, unread
+from interp.activations.harvest import Harvest, shared_columns
 from interp.crosscoder import Crosscoder
 from interp.models.sites import editing, read_beginning
 
@@ -92,7 +92,7 @@ def _log_probabilities(
     edit: Callable[[Tensor], Tensor],
     layer: int,
 ) -> Float[Tensor, "rows vocab"]:
-    n = unread(ids, kept)
+    n = shared_columns(ids, kept)
     begun = read_beginning(model, ids[0, :n], len(ids))
     with editing(model, layer, edit):
         logits = model(input_ids=ids[:, n:], **begun).logits[:, :-1]

@@ -79,11 +79,8 @@ def _kinds(
     kind = ["unconfirmed" if rate > 0 else "" for rate in latents["firing_rate"]]
     inside, injected = np.full(len(latents), np.nan), np.full(len(latents), np.nan)
     confirmed = latents.filter(pl.any_horizontal(f"confirmed_{b}" for b in BEHAVIOURS))["latent"].to_list()
-    quiet, rng, tokens = (
-        _without_behaviour(data, n_texts),
-        np.random.default_rng(seed),
-        data.store.index["token"].to_numpy(),
-    )
+    quiet, rng = _without_behaviour(data, n_texts), np.random.default_rng(seed)
+    tokens = data.store.index["token"].to_numpy()
     for j in confirmed if quiet else []:
         rows, values = column(f, j)
         here = np.logical_or.reduce([data.at(b, INSIDE) for b in BEHAVIOURS if latents[f"confirmed_{b}"][j]])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.activations.harvest import Harvest, Text, padded, unread
+from interp.activations.harvest import Harvest, Text, padded, shared_columns
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
@@ -41,7 +41,7 @@ def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts
     after = [Text([*shots, 3 + i, *t.ids], "base", str(i), 1) for i, t in enumerate(texts)]
     ids, kept = padded(after, PAD)
     kept[:, :skip_first] = False
-    assert unread(ids, kept) == (read if kept.any() else 0)
+    assert shared_columns(ids, kept) == (read if kept.any() else 0)
     resid, text, position, _ = gathered(models, after, skip_first=skip_first, batch_size=100)
     whole = [(i, p) for i, t in enumerate(after) for p in range(skip_first, len(t.ids))]
     assert list(zip(text.tolist(), position.tolist(), strict=True)) == whole
