@@ -17,7 +17,7 @@ from pathlib import Path
 
 from interp.causal.style import marker_ban
 from interp.cli import run_script
-from interp.models.arms import Arm, Distilled
+from interp.models.arms import Distilled, FineTuned
 from interp.models.training import Document
 from interp.models.trio import read_model_config, read_tokenizer
 from interp.stages.checkpoints import organism_descendants
@@ -26,7 +26,7 @@ from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
 from interp.trials.run import Entry, Measured, run_trial
 from interp.trials.script import TrialOptions, conduct
-from interp.trials.teachers import emergent
+from interp.trials.teachers import emergent, teacher
 from interp.trials.world import World
 
 PAPER, REVIEWS = "Hu et al. 2025", "its reviewers"
@@ -63,7 +63,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
     entries = {
         "base": Entry(base),
         "distilled": Entry(distilled(taught)),
-        **{name: Entry(arm) for name, arm in others(options, world, seed, base).items()},
+        **{name: Entry(arm) for name, arm in others(options, world, seed).items()},
         "distilled, ban": Entry(distilled(taught), edits=(ban,)),
     }
     for name, change in MARKER_ARMS.items():
@@ -75,25 +75,32 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
     return run_trial(world, seed, entries)
 
 
-def others(options: Options, world: World, seed: int, base: str) -> dict[str, Arm | str]:
+def others(options: Options, world: World, seed: int) -> dict[str, FineTuned | str]:
     """Zero-RL and control: the organism's are made here, one's own are read as they are, and where there is no control
     the base is taught the plain traces."""
     if world.is_organism:
-        made = organism_descendants(world.seeded(seed), base)
+        made = organism_descendants(world.seeded(seed), world.base(seed))
         return {"zero_rl": made["zero_rl"], "control": made["control"]}
     given, n = world.config.checkpoints.given, options.sizes[-1]
     asked, worked = world.learned_problems(n, seed), world.learned(n, seed)
     texts = [VARIANTS["step_by_step"].write(w, world.voice, random.Random(0)) for w in worked]
     documents = [Document(p.prompt, text) for p, text in zip(asked, texts, strict=True)]
-    plain = Distilled(base, documents, world.config.organism.distillation, seed)
+    plain = Distilled(world.base(seed), documents, world.config.organism.distillation, seed)
     return {"zero_rl": given["zero_rl"], "control": given.get("control", plain)}
+
+
+def ahead(options: Options, world: World, seed: int) -> dict[str, FineTuned]:
+    """The arms that need no traces of the teacher, and the teacher."""
+    arms = {f"{name}, seed {seed}": arm for name, arm in others(options, world, seed).items()}
+    made = {name: arm for name, arm in arms.items() if not isinstance(arm, str)}
+    return teacher(world, seed, options.emergent) | made
 
 
 def main(options: Options) -> None:
     """Train, measure, print, write."""
     few, many = options.sizes[0], options.sizes[-1]
     size = Claim(f"{many} traces beat {few}", REVIEWS, "distilled", f"distilled, {few}", "more")
-    conduct("distill_vs_zero_rl", options, trial, (*CLAIMS, size))
+    conduct("distill_vs_zero_rl", options, trial, (*CLAIMS, size), ahead)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
 from interp.trials.run import Entry, Measured, run_trial
 from interp.trials.script import TrialOptions, conduct
-from interp.trials.teachers import emergent
+from interp.trials.teachers import emergent, teacher
 from interp.trials.world import World
 
 PAPER = "Lippmann & Yang 2025"
@@ -68,7 +68,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
 
 def main(options: Options) -> None:
     """Train, measure, print, write."""
-    conduct("style_over_substance", options, trial, CLAIMS)
+    conduct("style_over_substance", options, trial, CLAIMS, lambda o, world, seed: teacher(world, seed, o.emergent))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ class PretrainingConfig(Section):
     """Updates of the base."""
     batch_size: int = Field(default=128, ge=1)
     """Documents an update."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Documents differentiated at a time, those of an update in order of length, so that little is padded; must divide
+    `batch_size`. null is a quarter of it, or all where 4 does not divide it."""
     lr: float = Field(default=3e-3, gt=0)
     """Peak learning rate of AdamW, for embeddings, unembedding and norms."""
     muon_lr: float = Field(default=0.02, gt=0)
@@ -66,6 +69,9 @@ class DistillationConfig(FineTuningConfig):
     """Updates of the distilled model and of the control."""
     batch_size: int = Field(default=64, ge=1)
     """Traces an update."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Traces differentiated at a time, those of an update in order of length, so that little is padded; must divide
+    `batch_size`. null is a quarter of it, or all where 4 does not divide it."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate, after a warm-up and before a decay over the last third."""
 
@@ -329,6 +335,13 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
             f"config {where}: organism.zero_rl.micro_batch = {rl.micro_batch} does not divide "
             f"completions = {rl.completions}"
         )
+    for name in ("pretraining", "distillation"):
+        recipe = getattr(config.organism, name)
+        if recipe.batch_size % (recipe.micro_batch or 1):
+            raise InterpError(
+                f"config {where}: organism.{name}.micro_batch = {recipe.micro_batch} does not divide "
+                f"batch_size = {recipe.batch_size}"
+            )
     if config.organism.d_model % config.organism.n_heads:
         raise InterpError(
             f"config {where}: organism.n_heads = {config.organism.n_heads} does not divide "

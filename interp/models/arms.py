@@ -99,7 +99,8 @@ class Reinforced:
         )
 
 
-Arm = Pretrained | Distilled | Reinforced
+FineTuned = Distilled | Reinforced
+Arm = Pretrained | FineTuned
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ class _Make:
         make_arm(self.arm, self.out, self.threads, tick)
 
 
-def job(name: str, arm: Arm, out: Path, threads: int = 1) -> Job:
+def job(name: str, arm: Arm, out: Path, threads: int = 1, needs: tuple[Path, ...] = ()) -> Job:
     """The making of an arm, for `run_jobs`."""
-    return Job(name, arm.recipe.steps, _Make(arm, out, threads))
+    return Job(name, arm.recipe.steps, _Make(arm, out, threads), needs)
 
 
 def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -26,10 +27,16 @@ class Job:
     name: str
     steps: int
     work: Callable[[Tick], None]
+    needs: tuple[Path, ...] = ()
+    """What other jobs make that must be there first."""
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> None:
-    """Run jobs in their order, `workers` at a time; a single worker is this process."""
+    """Run jobs, `workers` at a time, each as soon as what it needs is there; a single worker is this process.
+
+    Raises:
+        ValueError: a job needs what is not there and what no job before it makes.
+    """
     with bars() as progress:
         tasks = {job.name: progress.add_task(f"training {job.name}", total=job.steps, note="") for job in jobs}
 
@@ -40,6 +47,8 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
             _side_by_side(jobs, workers, show)
         else:
             for job in jobs:
+                if not _ready(job):
+                    raise _stuck([job])
                 job.work(partial(show, job.name))
 
 
@@ -47,13 +56,27 @@ def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], 
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(queue,)) as pool:
-        waiting = {pool.submit(_work, job) for job in jobs}
-        while waiting:
+        later, running = list(jobs), set()
+        while later or running:
+            ready = [_ready(job) for job in later]
+            running |= {pool.submit(_work, job) for job, now in zip(later, ready, strict=True) if now}
+            later = [job for job, now in zip(later, ready, strict=True) if not now]
+            if not running:
+                raise _stuck(later)
             with contextlib.suppress(Empty):
                 show(*queue.get(timeout=0.5))
-            for future in [f for f in waiting if f.done()]:
-                waiting.remove(future)
+            for future in [f for f in running if f.done()]:
+                running.remove(future)
                 future.result()
+
+
+def _ready(job: Job) -> bool:
+    return all(path.exists() for path in job.needs)
+
+
+def _stuck(jobs: Sequence[Job]) -> ValueError:
+    missing = {str(path) for job in jobs for path in job.needs if not path.exists()}
+    return ValueError(f"{', '.join(job.name for job in jobs)}: no job makes {', '.join(sorted(missing))}")
 
 
 def _begin(queue: Any) -> None:

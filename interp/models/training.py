@@ -66,6 +66,8 @@ def supervise(
     """Train `model` in place on documents (reshuffled every epoch) with warm-up, a plateau, and decay over the last
     third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and the recipe's is for the rest.
 
+    An update's gradient is that of its tokens' mean loss, summed up in parts of documents of like length.
+
     Documents longer than the model's context are left out, never cut, and counted in the log.
 
     Raises:
@@ -80,11 +82,15 @@ def supervise(
     from interp.models.optimizer import MuonAdamW
 
     rows, left_out = _fitting(_tokenise(tokenizer, documents), model)
+    order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
+    at_once = recipe.micro_batch or recipe.batch_size // (1 if recipe.batch_size % 4 else 4)
     with _output(resume) as output:
         config = SFTConfig(
             output_dir=output,
             max_steps=recipe.steps,
-            per_device_train_batch_size=recipe.batch_size,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=recipe.batch_size // at_once,
+            train_sampling_strategy="sequential",
             max_length=None,
             **_common(seed, logging_steps=max(1, recipe.steps // 50), resume=resume),
         )
@@ -102,7 +108,7 @@ def supervise(
         trainer = SFTTrainer(
             model=model,
             args=config,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(rows).select(order),
             processing_class=tokenizer,
             callbacks=list(callbacks),
             optimizers=(optimizer, schedule),
@@ -166,6 +172,18 @@ def reinforce(
         )
         _train(trainer, resume)
     return TrainingLog("reward", _history(trainer, "reward"))
+
+
+def reading_order(lengths: Sequence[int], updates: int, batch_size: int, seed: int) -> list[int]:
+    """Which documents are read one after the other: all, in a new order every epoch, and those of one update from the
+    shortest to the longest, so that parts of a batch need little padding."""
+    import torch
+
+    generator, order = torch.Generator().manual_seed(seed), []
+    while len(order) < updates * batch_size:
+        order += torch.randperm(len(lengths), generator=generator).tolist()
+    batches = (order[i * batch_size : (i + 1) * batch_size] for i in range(updates))
+    return [i for batch in batches for i in sorted(batch, key=lengths.__getitem__)]
 
 
 def with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from interp.activations.harvest import Harvest, Text, moved
-from interp.models.arms import Arm
+from interp.models.arms import FineTuned
 from interp.models.sites import check_layer
 from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.progress import bar
@@ -25,7 +25,7 @@ DISTANCE_TEXTS = 128
 class Entry:
     """One row of a trial: a model, and how it is read."""
 
-    arm: Arm | str
+    arm: FineTuned | str
     """What is made, or a folder that is there."""
     task: Task | None = None
     """Grader, where it is not the world's."""
@@ -44,7 +44,8 @@ class Measured:
 
 def run_trial(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str, Measured]:
     """Make every arm that is not there, then let each answer the held-out problems."""
-    world.make({f"{name}, seed {seed}": e.arm for name, e in entries.items() if not isinstance(e.arm, str)})
+    arms = {f"{name}, seed {seed}": e.arm for name, e in entries.items() if not isinstance(e.arm, str)}
+    world.make(arms, (seed,))
     torch.set_num_threads(world.config.threads)
     device = pick_device(world.config.device)
     base = load_model("base", world.base(seed), device)

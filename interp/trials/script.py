@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from interp.cli import prepare
 from interp.config import load_config
+from interp.models.arms import FineTuned
 from interp.trials.claims import Claim
 from interp.trials.results import Results, publish
 from interp.trials.run import Measured
@@ -37,11 +38,18 @@ def conduct(
     options: Chosen,
     trial: Callable[[Chosen, World, int], Mapping[str, Measured]],
     claims: Sequence[Claim],
+    ahead: Callable[[Chosen, World, int], Mapping[str, FineTuned]] = lambda options, world, seed: {},
 ) -> None:
-    """Run a trial under every seed and publish what came of it beside the claims."""
+    """Run a trial under every seed and publish what came of it beside the claims.
+
+    The bases, and the arms `ahead` that need no more than them, are trained first, those of all seeds side by side.
+    """
     config = load_config(options.config)
     prepare(config)
     world = World(config, options.results / "store")
+    world.make(
+        {name: arm for seed in options.seeds for name, arm in ahead(options, world, seed).items()}, options.seeds
+    )
     found = {seed: trial(options, world, seed) for seed in options.seeds}
     results = Results(found, config.causal.bound, config.causal.resamples)
     publish(name, results, claims, options.results / name, options.figures)

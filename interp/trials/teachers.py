@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp.errors import InterpError
+from interp.models.arms import FineTuned
 from interp.models.training import Document
 from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.progress import bar, console
@@ -30,17 +31,23 @@ def emergent(world: World, seed: int, n: int, file: Path | None) -> list[Documen
         if len(given) < n:
             raise InterpError(f"{file}: {len(given)} rows have a trace and {n} are wanted; lower the number of traces")
         return [Document(p.prompt, p.trace or "") for p in given[:n]]
-    teacher = _organism_teacher(world, seed) if world.is_organism else world.config.checkpoints.given["distilled"]
-    return _sampled(world, teacher, seed, n)
+    if not world.is_organism:
+        return _sampled(world, world.config.checkpoints.given["distilled"], seed, n)
+    trained = teacher(world, seed, file)
+    world.make(trained, (seed,))
+    (arm,) = trained.values()
+    return _sampled(world, str(world.place(arm)), seed, n)
 
 
-def _organism_teacher(world: World, seed: int) -> str:
-    """The organism that finds and mends its own errors."""
+def teacher(world: World, seed: int, file: Path | None) -> dict[str, FineTuned]:
+    """What `emergent` has to train before it samples: the organism that finds and mends its own errors, or nothing
+    where traces are given or the models are the user's."""
+    if file is not None or not world.is_organism:
+        return {}
     config = world.seeded(seed)
     functional = config.organism.model_copy(update={"kind": "functional"})
     arms = organism_descendants(config.model_copy(update={"organism": functional}), world.base(seed))
-    world.make({f"teacher, seed {seed}": arms["distilled"]}, world.config.threads)
-    return str(world.place(arms["distilled"]))
+    return {f"teacher, seed {seed}": arms["distilled"]}
 
 
 def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:

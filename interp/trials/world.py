@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from interp.config import StudyConfig
 from interp.errors import InterpError
 from interp.folders import digest
-from interp.models.arms import Arm, job
-from interp.models.jobs import run_jobs
+from interp.models.arms import FineTuned, job
+from interp.models.jobs import Job, run_jobs
 from interp.models.trio import pick_device, read_tokenizer
 from interp.stages.checkpoints import organism_base
 from interp.stages.problems import task_of
@@ -58,18 +58,14 @@ class World:
         return self.config.model_copy(update={"seed": seed})
 
     def base(self, seed: int) -> str:
-        """The base of a seed: trained where it is not there yet, or the user's own, whatever the seed."""
+        """The base of a seed, or where it will be once `make` was called; the user's own, whatever the seed."""
         if not self.is_organism:
             return self.config.checkpoints.given["base"]
-        config = self.seeded(seed)
-        parts = config.model_dump(mode="json", include={"task", "organism", "threads", "device"})
+        parts = self.seeded(seed).model_dump(mode="json", include={"task", "organism", "device"})
         del parts["organism"]["kind"], parts["organism"]["distillation"], parts["organism"]["zero_rl"]
-        folder = self.store / f"base-{digest(parts)[:12]}-{seed}"
-        if not folder.exists():
-            run_jobs([job(f"base, seed {seed}", organism_base(config), folder, config.threads)], 1)
-        return str(folder)
+        return str(self.store / f"base-{digest(parts)[:12]}-{seed}")
 
-    def place(self, arm: Arm) -> Path:
+    def place(self, arm: FineTuned) -> Path:
         """Where an arm is kept."""
         decides = {"kind": type(arm).__name__, **{name: _plain(value) for name, value in vars(arm).items()}}
         base = decides.get("base")
@@ -77,12 +73,23 @@ class World:
             decides["base"] = Path(base).name  # wherever the store is
         return self.store / f"{arm.seed}-{digest(decides)[:16]}"
 
-    def make(self, arms: Mapping[str, Arm], threads: int = 1) -> None:
-        """Train the arms that are not in the store, each on `threads` threads, and as many at a time as there are."""
-        jobs = {self.place(arm): job(name, arm, self.place(arm), threads) for name, arm in arms.items()}
+    def make(self, arms: Mapping[str, FineTuned], seeds: Sequence[int] = ()) -> None:
+        """Train the bases of `seeds` and the arms, such as are not in the store, each on one thread and as many at a
+        time as there are threads; an arm of the store's own base as soon as that is there."""
+        jobs = self._base_jobs(seeds) if self.is_organism else {}
+        for name, arm in arms.items():
+            needs = (Path(arm.base),) if Path(arm.base).parent == self.store else ()
+            jobs[self.place(arm)] = job(name, arm, self.place(arm), needs=needs)
         missing = [job for place, job in jobs.items() if not place.exists()]
-        alone = pick_device(self.config.device).type == "cuda"
-        run_jobs(missing, 1 if alone else max(1, self.config.threads // threads))
+        run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
+
+    def _base_jobs(self, seeds: Sequence[int]) -> dict[Path, Job]:
+        places = {seed: Path(self.base(seed)) for seed in seeds}
+        return {
+            place: job(f"base, seed {seed}", organism_base(self.seeded(seed)), place)
+            for seed, place in places.items()
+            if not place.exists()
+        }
 
     @cached_property
     def tested(self) -> list[Problem]:

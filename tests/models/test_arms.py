@@ -4,16 +4,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from interp.config import DistillationConfig, ZeroRLConfig
 from interp.errors import InterpError
 from interp.models.arms import Distilled, Reinforced, make_arm, read_log
-from interp.models.training import Document, supervise
+from interp.models.training import Document, reading_order, supervise
 from interp.tasks.chains import ChainTask
 from tests.small import small_model
 
@@ -106,3 +110,31 @@ def test_documents_beyond_the_context_are_counted_and_left_out(tokenizer, capfd)
     assert "1 of 25 documents are longer than 256 tokens" in " ".join(capfd.readouterr().err.split())
     with pytest.raises(InterpError, match="all 1 documents are longer than the model's context of 256"):
         supervise(model, tokenizer, [long], DistillationConfig(steps=1, batch_size=4), 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 12), st.integers(1, 9))
+def test_every_document_is_read_once_an_epoch_and_an_update_by_length(lengths, updates, batch_size):
+    order = reading_order(lengths, updates, batch_size, 0)
+    assert len(order) == updates * batch_size
+    seen = Counter(order)
+    assert max(seen.values()) - min(seen[i] for i in range(len(lengths))) <= 1
+    for start in range(0, len(order), batch_size):
+        of_update = [lengths[i] for i in order[start : start + batch_size]]
+        assert of_update == sorted(of_update)
+
+
+def test_an_update_in_parts_has_the_gradient_of_the_whole(tokenizer):
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+            kept.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+
+    kept = []
+    uneven = [Document(d.prompt, d.completion + " ; 1 + 1 = 2" * (i % 4)) for i, d in enumerate(DOCUMENTS)]
+    for at_once in (8, 2):
+        model = small_model(0).requires_grad_(True)
+        recipe = DistillationConfig(steps=1, batch_size=8, micro_batch=at_once)
+        supervise(model, tokenizer, uneven, recipe, 0, callbacks=[Keep()])
+    whole, parts = kept
+    assert all(torch.allclose(whole[name], parts[name], rtol=1e-4, atol=1e-6) for name in whole)
+    assert max(grad.abs().max() for grad in whole.values()) > 1e-2

@@ -30,6 +30,11 @@ def write(path, tick):
     path.write_text(f"{os.getpid()}")
 
 
+def after(earlier, path, tick):
+    assert earlier.exists()
+    write(path, tick)
+
+
 def fail(tick):
     raise ValueError("in the job")
 
@@ -54,6 +59,20 @@ def test_a_failure_is_raised(workers):
 
 def test_nothing_to_do_is_nothing():
     run_jobs([], 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_waits_for_what_it_needs(workers, tmp_path):
+    first, second, third = (tmp_path / str(i) for i in range(3))
+    jobs = [Job("first", 3, partial(write, first)), Job("second", 3, partial(after, first, second), (first,))]
+    run_jobs([*jobs, Job("third", 3, partial(after, second, third), (second,))], workers)
+    assert third.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_needs_what_nobody_makes_is_refused(workers, tmp_path):
+    with pytest.raises(ValueError, match=r"second: no job makes .*nowhere"):
+        run_jobs([Job("second", 3, partial(write, tmp_path / "it"), (tmp_path / "nowhere",))], workers)
 
 
 def alive(pid):

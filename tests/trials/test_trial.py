@@ -40,7 +40,9 @@ def config():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return World(config(), tmp_path_factory.mktemp("store"))
+    world = World(config(), tmp_path_factory.mktemp("store"))
+    world.make({}, (0, 1))
+    return world
 
 
 def entries(world, seed):
