@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from interp.causal.style import marker_ban
 from interp.cli import run_script
@@ -24,7 +25,7 @@ from interp.stages.checkpoints import organism_descendants
 from interp.traces.marker_arms import MARKER_ARMS
 from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
-from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.run import Entry
 from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent, teacher
 from interp.trials.world import World
@@ -46,11 +47,13 @@ class Options(TrialOptions):
 
     sizes: tuple[int, ...] = (100, 250, 500, 920)
     """Numbers of traces, rising; all arms but those of the smaller sizes learn from the last."""
+    marker_arms: tuple[Literal["synonym", "insertion", "filler"], ...] = ("insertion",)
+    """What else is done to the markers of the traces, beside their paraphrase; each is another arm to train."""
     emergent: Path | None = None
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
 
 
-def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
+def trial(options: Options, world: World, seed: int) -> dict[str, Entry]:
     """Every arm under one seed."""
     base, recipe = world.base(seed), world.config.organism.distillation
     taught = emergent(world, seed, options.sizes[-1], options.emergent)
@@ -66,13 +69,13 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
         **{name: Entry(arm) for name, arm in others(options, world, seed).items()},
         "distilled, ban": Entry(distilled(taught), edits=(ban,)),
     }
-    for name, change in MARKER_ARMS.items():
+    for name in ("paraphrase", *options.marker_arms):
         rng = random.Random(f"{name}-{seed}")
-        changed = [Document(d.prompt, change(d.completion, world.lexicon, world.voice, rng)) for d in taught]
+        changed = [Document(d.prompt, MARKER_ARMS[name](d.completion, world.lexicon, world.voice, rng)) for d in taught]
         entries[f"distilled, {name}"] = Entry(distilled(changed))
     for size in options.sizes[:-1]:
         entries[f"distilled, {size}"] = Entry(distilled(taught[:size]))
-    return run_trial(world, seed, entries)
+    return entries
 
 
 def others(options: Options, world: World, seed: int) -> dict[str, FineTuned | str]:

@@ -22,7 +22,7 @@ from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.traces.placement import AFTER, BEFORE, answer_first, key_words, place, random_words, shuffled, words_of
 from interp.traces.voice import Worked
 from interp.trials.claims import Claim
-from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.run import Entry
 from interp.trials.script import TrialOptions, conduct
 from interp.trials.world import World
 
@@ -70,7 +70,7 @@ def arrangements(world: World, base: str, worked: Sequence[Worked], prompts: Seq
     }
 
 
-def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
+def trial(options: Options, world: World, seed: int) -> dict[str, Entry]:
     """Every arm under one seed."""
     base, recipe = world.base(seed), world.config.organism.distillation
     prompts = [p.prompt for p in world.learned_problems(options.traces, seed)]
@@ -82,7 +82,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
         for where, task in ((BEFORE, None), (AFTER, after)):
             texts = [place(said, w, world.voice, where) for said, w in zip(words, worked, strict=True)]
             entries[f"{name}, {where}"] = Entry(_distilled(base, prompts, texts, recipe, seed), task)
-    return run_trial(world, seed, entries)
+    return entries
 
 
 def _distilled(base: str, prompts: Sequence[str], texts: Sequence[str], recipe, seed: int) -> Distilled:

@@ -20,7 +20,7 @@ from interp.models.training import Document
 from interp.traces.placement import last_step
 from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim
-from interp.trials.run import Entry, Measured, run_trial
+from interp.trials.run import Entry
 from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent, teacher
 from interp.trials.world import World
@@ -49,7 +49,7 @@ class Options(TrialOptions):
     """JSONL with `question`, `answer` and an emergent `trace`; otherwise they are sampled from a model."""
 
 
-def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
+def trial(options: Options, world: World, seed: int) -> dict[str, Entry]:
     """Every arm under one seed."""
     base, recipe = world.base(seed), world.config.organism.distillation
     problems, worked = world.learned_problems(options.traces, seed), world.learned(options.traces, seed, options.wrong)
@@ -63,7 +63,7 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Measured]:
         entries[name] = Entry(Distilled(base, documents, recipe, seed))
     body = last_step(world.task, world.voice)
     entries |= {f"{name}, last step": Entry(entries[name].arm, body) for name in ("base", "wrong_ending", "wrong_body")}
-    return run_trial(world, seed, entries)
+    return entries
 
 
 def main(options: Options) -> None:

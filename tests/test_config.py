@@ -97,6 +97,7 @@ def test_the_allowed_values_are_named(tmp_path):
     [
         ("crosscoder: {k: 900, n_latents: 800}", ("crosscoder.k = 900", "n_latents")),
         ("organism: {zero_rl: {completions: 100, group_size: 8}}", ("group_size = 8", "completions = 100")),
+        ("organism: {distillation: {batch_size: 6, micro_batch: 4}}", ("micro_batch = 4", "batch_size = 6")),
         ("organism: {d_model: 96, n_heads: 7}", ("n_heads = 7", "d_model = 96")),
         ("organism: {d_model: 96, n_heads: 32}", ("n_heads = 32", "d_model = 96")),
         ("checkpoints: {base: a, distilled: b}", ("checkpoints.zero_rl",)),

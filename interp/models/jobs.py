@@ -1,4 +1,4 @@
-"""Trainings one after the other or side by side, with a bar for every one."""
+"""Trainings one after the other or side by side, with a bar for every one that has begun."""
 
 from __future__ import annotations
 
@@ -38,10 +38,14 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
         ValueError: a job needs what is not there and what no job before it makes.
     """
     with bars() as progress:
-        tasks = {job.name: progress.add_task(f"training {job.name}", total=job.steps, note="") for job in jobs}
+        tasks = {
+            job.name: progress.add_task(f"training {job.name}", total=job.steps, note="", start=False, visible=False)
+            for job in jobs
+        }
 
         def show(name: str, done: int) -> None:
-            progress.update(tasks[name], completed=done)
+            progress.start_task(tasks[name])
+            progress.update(tasks[name], completed=done, visible=True)
 
         if workers > 1:
             _side_by_side(jobs, workers, show)

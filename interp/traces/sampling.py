@@ -140,7 +140,7 @@ def generate_copies(
     `batch_size` bounds the rows of a batch, down to one block of noise.
     """
     rollouts: list[list[Rollout]] = [[] for _ in range(copies)]
-    together = max(1, min(copies, batch_size // NOISE_BLOCK))
+    together = max(1, min(copies, batch_size // min(NOISE_BLOCK, len(prompts) or 1)))
     width = max(1, batch_size // together // NOISE_BLOCK) * NOISE_BLOCK
     for start in range(0, len(prompts), width):
         batch = list(prompts[start : start + width])

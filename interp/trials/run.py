@@ -42,10 +42,17 @@ class Measured:
     """Mean over tokens of |x - x_base| / |x_base| at the middle layer: how far training moved the activations."""
 
 
-def run_trial(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str, Measured]:
-    """Make every arm that is not there, then let each answer the held-out problems."""
-    arms = {f"{name}, seed {seed}": e.arm for name, e in entries.items() if not isinstance(e.arm, str)}
-    world.make(arms, (seed,))
+def run_trial(world: World, entries: Mapping[int, Mapping[str, Entry]]) -> dict[int, dict[str, Measured]]:
+    """Make every arm that is not there, those of all seeds side by side, then let each answer the held-out problems.
+
+    Entries and what comes of them are by seed and name.
+    """
+    named = {f"{name}, seed {seed}": e.arm for seed, rows in entries.items() for name, e in rows.items()}
+    world.make({name: arm for name, arm in named.items() if not isinstance(arm, str)}, [*entries])
+    return {seed: _answered(world, seed, rows) for seed, rows in entries.items()}
+
+
+def _answered(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str, Measured]:
     torch.set_num_threads(world.config.threads)
     device = pick_device(world.config.device)
     base = load_model("base", world.base(seed), device)

@@ -12,7 +12,7 @@ from interp.config import load_config
 from interp.models.arms import FineTuned
 from interp.trials.claims import Claim
 from interp.trials.results import Results, publish
-from interp.trials.run import Measured
+from interp.trials.run import Entry, run_trial
 from interp.trials.world import World
 
 
@@ -36,13 +36,13 @@ Chosen = TypeVar("Chosen", bound=TrialOptions)
 def conduct(
     name: str,
     options: Chosen,
-    trial: Callable[[Chosen, World, int], Mapping[str, Measured]],
+    trial: Callable[[Chosen, World, int], Mapping[str, Entry]],
     claims: Sequence[Claim],
     ahead: Callable[[Chosen, World, int], Mapping[str, FineTuned]] = lambda options, world, seed: {},
 ) -> None:
-    """Run a trial under every seed and publish what came of it beside the claims.
+    """Run a trial, whose entries under a seed `trial` says, and publish what came of it beside the claims.
 
-    The bases, and the arms `ahead` that need no more than them, are trained first, those of all seeds side by side.
+    The bases, and the arms `ahead` that need no more than them, are trained before its entries are asked for.
     """
     config = load_config(options.config)
     prepare(config)
@@ -50,6 +50,6 @@ def conduct(
     world.make(
         {name: arm for seed in options.seeds for name, arm in ahead(options, world, seed).items()}, options.seeds
     )
-    found = {seed: trial(options, world, seed) for seed in options.seeds}
+    found = run_trial(world, {seed: trial(options, world, seed) for seed in options.seeds})
     results = Results(found, config.causal.bound, config.causal.resamples)
     publish(name, results, claims, options.results / name, options.figures)

@@ -56,13 +56,13 @@ def entries(world, seed):
 
 @pytest.fixture(scope="module")
 def found(world):
-    return {seed: run_trial(world, seed, entries(world, seed)) for seed in (0, 1)}
+    return run_trial(world, {seed: entries(world, seed) for seed in (0, 1)})
 
 
 def test_nothing_is_made_twice(world, found):
     before = {p: p.stat().st_mtime_ns for p in world.store.rglob("*.safetensors")}
     assert len(before) == 4  # a base and one arm for each of two seeds; the third entry is the same arm
-    again = run_trial(world, 0, entries(world, 0))
+    again = run_trial(world, {0: entries(world, 0)})[0]
     assert {p: p.stat().st_mtime_ns for p in world.store.rglob("*.safetensors")} == before
     for name, measured in again.items():
         for outcome, parts in measured.outcomes.parts.items():
@@ -148,7 +148,7 @@ def test_a_users_own_trio_and_file(world, tmp_path):
     assert [len(w.steps) for w in own.learned(3, 0)] == [3, 3, 3]
     documents = [Document(p.prompt, p.trace) for p in own.learned_problems(32, 0)]
     arm = Distilled(base, documents, own.config.organism.distillation, 0)
-    measured = run_trial(own, 0, {"base": Entry(base), "taught": Entry(arm)})
+    measured = run_trial(own, {0: {"base": Entry(base), "taught": Entry(arm)}})[0]
     assert measured["taught"].distance > measured["base"].distance == 0
     with pytest.raises(InterpError, match="and 1000 are wanted"):
         own.learned_problems(1000, 0)
