@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from interp.traces.lexicon import Lexicon
 from interp.traces.sampling import LogitEdit
 from interp.traces.segment import equations
-from interp.traces.tokens import decode, encode
+from interp.traces.tokens import decode, encode, pad_id
 
 TAIL = 64
 """Tokens of a row's end that are read to find a recomputation."""
@@ -166,19 +167,27 @@ class Recomputation:
         return edit
 
     def redraw(self, copies: Sequence[int], seed: int, temperature: float) -> LogitEdit:
-        """Choose the result as the sampler does, at its temperature, with noise of its own in these copies."""
-        wanted, noise = _member(copies), torch.Generator().manual_seed(seed)
+        """Choose the result as the sampler does, at its temperature, with noise of its own in these copies: it follows
+        from the copy and the text so far, whatever else is in the batch."""
+        wanted, fill = _member(copies), pad_id(self._tokenizer)
 
         def edit(tokens: Tensor, logits: Tensor, copy: Tensor) -> None:
             for row, _ in self.rows(tokens, wanted(copy)):
                 if temperature:
-                    drawn = torch.multinomial((logits[row] / temperature).softmax(0).cpu(), 1, generator=noise)
+                    text = tokens[row][tokens[row] != fill].cpu().numpy()
+                    key = (seed, int(copy[row]), crc32(text.tobytes()))
+                    drawn = _draw((logits[row] / temperature).softmax(0), np.random.default_rng(key))
                 else:
-                    drawn = logits[row].argmax()
+                    drawn = int(logits[row].argmax())
                 logits[row] = -torch.inf
                 logits[row, drawn] = 0.0
 
         return edit
+
+
+def _draw(probabilities: Float[Tensor, " vocab"], rng: np.random.Generator) -> int:
+    heaped = probabilities.double().cpu().cumsum(0)
+    return int(torch.searchsorted(heaped, rng.random() * heaped[-1], right=True))
 
 
 def _member(copies: Sequence[int]) -> Callable[[Int[Tensor, " batch"]], Bool[Tensor, " batch"]]:

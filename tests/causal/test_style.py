@@ -163,11 +163,24 @@ def test_redraw_samples_what_the_model_would_say(tokenizer, pieces):
     before = torch.full((len(pieces),), -torch.inf)
     before[[pieces.index("7"), pieces.index("8")]] = torch.tensor([2.0, 1.0])
     logits = before.repeat(n, 1)
-    redraw = Recomputation(tokenizer, pieces).redraw([0], seed=0, temperature=1.0)
-    redraw(text.repeat(n, 1), logits, torch.zeros(n, dtype=torch.long))
+    redraw = Recomputation(tokenizer, pieces).redraw(range(n), seed=0, temperature=1.0)
+    redraw(text.repeat(n, 1), logits, torch.arange(n))
     assert torch.isfinite(logits).sum(1).eq(1).all()
     share = float(torch.isfinite(logits[:, pieces.index("7")]).float().mean())
     assert abs(share - 1 / (1 + np.exp(-1))) < 4 * (0.2 / n) ** 0.5
+
+
+def test_a_redraw_is_the_same_in_any_batch(tokenizer, pieces):
+    texts = [ids(tokenizer, f"3 + {i} = 8 , wait , 3 + {i} =") for i in range(1, 9)]
+    padded = [torch.cat([torch.tensor([tokenizer.pad_token_id] * 3), text]) for text in texts]
+    logits = torch.randn(8, len(pieces), generator=torch.Generator().manual_seed(0))
+    copy = torch.arange(8) % 2
+    again = Recomputation(tokenizer, pieces)
+    together, alone = logits.clone(), logits.clone()
+    again.redraw([0, 1], seed=0, temperature=1.0)(torch.stack(padded), together, copy)
+    for i in reversed(range(8)):
+        again.redraw([0, 1], seed=0, temperature=1.0)(texts[i][None], alone[i : i + 1], copy[i : i + 1])
+    assert torch.equal(together, alone)
 
 
 def test_a_greedy_redraw_takes_the_best(tokenizer, pieces):
