@@ -79,7 +79,7 @@ class World:
         jobs = self._base_jobs(seeds) if self.is_organism else {}
         for name, arm in arms.items():
             needs = (Path(arm.base),) if Path(arm.base).parent == self.store else ()
-            jobs[self.place(arm)] = job(name, arm, self.place(arm), needs=needs)
+            jobs.setdefault(self.place(arm), job(name, arm, self.place(arm), needs=needs))
         missing = [job for place, job in jobs.items() if not place.exists()]
         run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
 
