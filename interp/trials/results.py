@@ -122,10 +122,10 @@ def publish(name: str, results: Results, claims: Sequence[Claim], out: Path, fig
 
 
 def one_line(name: str, readings: pl.DataFrame) -> str:
-    """The reading in a line: which claims hold here."""
+    """The reading in a line: how many claims hold here."""
     said = readings["reading"].str.split(" (").list.first().to_list()
     counts = [said.count(reading) for reading in (HOLDS, FAILS, OPEN)]
-    return "{}: of {} claims {} hold here, {} do not, {} cannot be told".format(name, len(said), *counts)
+    return "{}: of {} claims, hold here: {}, do not: {}, cannot be told: {}".format(name, len(said), *counts)
 
 
 def draw(name: str, summary: pl.DataFrame) -> Drawing:
