@@ -175,19 +175,15 @@ class Recomputation:
             for row, _ in self.rows(tokens, wanted(copy)):
                 if temperature:
                     text = tokens[row][tokens[row] != fill].cpu().numpy()
-                    key = (seed, int(copy[row]), crc32(text.tobytes()))
-                    drawn = _draw((logits[row] / temperature).softmax(0), np.random.default_rng(key))
+                    rng = np.random.default_rng((seed, int(copy[row]), crc32(text.tobytes())))
+                    shares = (logits[row] / temperature).softmax(0).double().cpu()
+                    drawn = int(rng.choice(len(shares), p=(shares / shares.sum()).numpy()))
                 else:
                     drawn = int(logits[row].argmax())
                 logits[row] = -torch.inf
                 logits[row, drawn] = 0.0
 
         return edit
-
-
-def _draw(probabilities: Float[Tensor, " vocab"], rng: np.random.Generator) -> int:
-    heaped = probabilities.double().cpu().cumsum(0)
-    return int(torch.searchsorted(heaped, rng.random() * heaped[-1], right=True))
 
 
 def _member(copies: Sequence[int]) -> Callable[[Int[Tensor, " batch"]], Bool[Tensor, " batch"]]:
