@@ -18,7 +18,7 @@ from typing import Literal
 
 from interp.causal.style import marker_ban
 from interp.cli import run_script
-from interp.models.arms import Distilled, FineTuned
+from interp.models.descendants import Distilled, FineTuned
 from interp.models.training import Document
 from interp.models.trio import read_model_config, read_tokenizer
 from interp.stages.checkpoints import organism_descendants

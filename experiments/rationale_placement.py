@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp.cli import run_script
-from interp.models.arms import Distilled
 from interp.models.attribution import Rationale, by_gradient, by_surprise
+from interp.models.descendants import Distilled
 from interp.models.training import Document
 from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.traces.placement import AFTER, BEFORE, answer_first, key_words, place, random_words, shuffled, words_of

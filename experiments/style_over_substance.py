@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.cli import run_script
-from interp.models.arms import Distilled
+from interp.models.descendants import Distilled
 from interp.models.training import Document
 from interp.traces.placement import last_step
 from interp.traces.variants import VARIANTS

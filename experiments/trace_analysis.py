@@ -49,8 +49,8 @@ from interp.traces.labels import token_offsets
 from interp.traces.lexicon import Lexicon, load_lexicon, require_pivots
 from interp.traces.log_odds import PRIOR_TOTAL, compare, word_counts
 from interp.traces.measure import Outcomes
+from interp.traces.phases import STAGES, stage_lengths, stage_spans
 from interp.traces.rollouts import per_problem, read_rollouts
-from interp.traces.stages import STAGES, stage_lengths, stage_spans
 
 
 @dataclass(frozen=True)

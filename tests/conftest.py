@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from interp.models.organism import make_tokenizer
+    from interp.organisms.architecture import make_tokenizer
 
     return make_tokenizer()
 

@@ -12,7 +12,7 @@ CHECKED = [
     "interp.features",
     "interp.statistics",
     "interp.traces.measure",
-    "interp.traces.sampling",
+    "interp.generation",
 ]
 """Modules whose types are all there at run time; elsewhere some are imported for the type checker alone."""
 _PROTOCOL = re.compile(r"\b(Decoder|ResidualEdit|Task)\b")

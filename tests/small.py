@@ -9,7 +9,7 @@ D_MODEL, LAYERS, HEADS = 16, 3, 2
 
 def small_model(seed=0, d_model=D_MODEL, layers=LAYERS, heads=HEADS):
     """An organism's architecture whose next-token distribution is neither flat nor one-hot."""
-    from interp.models.organism import make_model
+    from interp.organisms.architecture import make_model
 
     model = make_model(d_model, layers, heads, seed)
     with torch.no_grad():

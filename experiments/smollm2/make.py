@@ -20,7 +20,7 @@ from pathlib import Path
 from interp.cli import prepare, run_script
 from interp.config import DistillationConfig, StudyConfig, ZeroRLConfig, load_config
 from interp.errors import InterpError
-from interp.models.arms import Arm, Distilled, Reinforced, job, training_table
+from interp.models.descendants import Arm, Distilled, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.smollm2 import NAME
 from interp.models.training import Document

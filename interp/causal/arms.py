@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.causal.controls import random_directions
 from interp.causal.edits import AddDirection, ReconstructionOnly, ScaleLatents, scale_sets
 from interp.causal.effects import control_columns, effect_rows, number
-from interp.causal.latents import LatentArm
+from interp.causal.latent_sets import LatentArm
 from interp.causal.pairs import Pair
 from interp.causal.patching import SITES, hook_name, patch, positions_mask, random_positions, read_beginning, run_side
 from interp.causal.style import (

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp.causal.edits import ResidualEdit
+from interp.generation.sampling import CachedModel
 from interp.models.sites import editing, read_residual
-from interp.traces.sampling import CachedModel
 
 
 class CutModel(CachedModel):

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from interp.generation.sampling import LogitEdit
 from interp.traces.lexicon import Lexicon
-from interp.traces.sampling import LogitEdit
 from interp.traces.segment import equations
 from interp.traces.tokens import decode, encode, pad_id
 

@@ -11,11 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.causal.decoding import EditedDecoder
 from interp.causal.edits import ResidualEdit
+from interp.generation.sampling import CachedModel, Decoder, LogitEdit, generate_copies
 from interp.statistics import Bootstrap
 from interp.tasks.base import Problem, Task
 from interp.traces.lexicon import Lexicon
 from interp.traces.measure import Outcomes, measure
-from interp.traces.sampling import CachedModel, Decoder, LogitEdit, Rollout, generate_copies
+from interp.traces.rollouts import Rollout
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.sparse import csc_array
 from scipy.stats import false_discovery_control, norm, rankdata
 
-from interp.features.activations import column, size
+from interp.features.codes import column, size
 
 FEWEST = 20
 """Positions of a behaviour that each half needs before latents are scored on it."""

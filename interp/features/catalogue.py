@@ -7,8 +7,8 @@ import polars as pl
 from scipy.sparse import csc_array
 
 from interp.crosscoder import Crosscoder
-from interp.features.activations import size
 from interp.features.behaviour import FEWEST, Scores, q_values, score, selection_half
+from interp.features.codes import size
 from interp.features.labelled import Labelled
 from interp.features.specificity import (
     NORM_EXCLUSIVE,

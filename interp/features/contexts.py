@@ -9,7 +9,7 @@ import polars as pl
 from scipy.sparse import csc_array
 from transformers import PreTrainedTokenizerBase
 
-from interp.features.activations import column
+from interp.features.codes import column
 from interp.features.labelled import Labelled
 from interp.traces.segment import BEHAVIOURS
 from interp.traces.tokens import decode

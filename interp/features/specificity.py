@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.crosscoder import Crosscoder
-from interp.features.activations import chunks
+from interp.features.codes import chunks
 
 NU_ERROR, NU_RECON = 0.2, 0.5
 """A latent is claimed for a model only where both ratios of every other model stay below these."""

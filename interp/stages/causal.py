@@ -23,7 +23,7 @@ from interp.causal.arms import (
     text_arms,
 )
 from interp.causal.effects import table
-from interp.causal.latents import latent_arms, selected_latents
+from interp.causal.latent_sets import latent_arms, selected_latents
 from interp.causal.pairs import make_pairs
 from interp.causal.patching import SITES, open_bridge
 from interp.causal.subject import Subject
@@ -32,6 +32,7 @@ from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar
 from interp.stages.features import labelled
 from interp.stages.problems import labels_by_construction, task_of, test_problems
@@ -41,7 +42,6 @@ from interp.study import Study
 from interp.traces.labels import ELSEWHERE, INSIDE
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import OUTCOMES, Outcomes
-from interp.traces.organism import TRUTHS
 
 EDITED = "distilled"
 

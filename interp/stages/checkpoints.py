@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from interp.config import MODELS, StudyConfig
-from interp.models.arms import Distilled, Pretrained, Reinforced, job, training_table
+from interp.models.descendants import Distilled, Pretrained, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.sites import check_layer, patched_layers
 from interp.models.training import Document
 from interp.models.trio import load_model, open_trio, pick_device
+from interp.organisms.documents import KINDS, pretraining_document
 from interp.study import Study
 from interp.tasks.chains import ChainTask
-from interp.traces.organism import KINDS, pretraining_document
 
 
 def run(study: Study, out: Path) -> int:

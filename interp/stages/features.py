@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.activations.harvest import Harvest, Text
 from interp.activations.store import open_store
 from interp.crosscoder import Crosscoder
-from interp.features.activations import column, encode_sparse
 from interp.features.catalogue import behaviours, describe, per_model
+from interp.features.codes import column, encode_sparse
 from interp.features.contexts import contexts, listed
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows

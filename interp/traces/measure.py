@@ -13,7 +13,7 @@ from interp.statistics import Bootstrap, Interval, Refused
 from interp.tasks.base import Problem, Task
 from interp.tasks.grading import grade
 from interp.traces.lexicon import Lexicon
-from interp.traces.sampling import Rollout
+from interp.traces.rollouts import Rollout
 from interp.traces.segment import equations, recomputations, repetition
 
 OUTCOMES = ("accuracy", "marker_density", "verification_rate", "length", "repetition")

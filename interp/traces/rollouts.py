@@ -1,8 +1,9 @@
-"""Rollouts as a table, one row a problem and model, and sums of them by problem, the unit of every interval."""
+"""Rollouts: one completion; the table of one row per problem and model; sums by problem, the unit of every interval."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,18 @@ COLUMNS = ("problem", "model", "text", "n_tokens")
 
 BySum = dict[str, dict[str, Float[np.ndarray, " n"]]]
 """Model to name to one sum a problem."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    """Without the end token."""
+    text: str
+    finished: bool
+    """Whether the model ended the text itself, within the limit."""
 
 
 def read_rollouts(path: Path) -> pl.DataFrame:

@@ -6,9 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from interp.traces.lexicon import PIVOTS
-from interp.traces.organism import NEUTRAL, slot_of
-
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\s*\n+\s*")
 
 
@@ -40,16 +37,6 @@ class Voice:
         return tuple(word for words in self.pivots.values() for word in words)
 
 
-ORGANISM = Voice(
-    joint=" ; ",
-    ending=" #### {answer}",
-    slot=slot_of("{word}"),
-    # The organisms have six markers; that `actually` draws together and `maybe` explores is this table's own choice.
-    pivots=dict(
-        zip(PIVOTS, (("wait", "hmm"), ("check",), ("alternatively", "maybe"), ("actually",)), strict=True),
-    ),
-    neutral=NEUTRAL,
-)
 PROSE = Voice(
     joint="\n",
     ending="\n#### {answer}",

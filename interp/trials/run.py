@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from interp.activations.harvest import Harvest, Text, moved
-from interp.models.arms import FineTuned
+from interp.generation.sampling import CachedModel, LogitEdit, generate
+from interp.models.descendants import FineTuned
 from interp.models.sites import check_layer
 from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.progress import bar
 from interp.tasks.base import Task
 from interp.traces.measure import Outcomes, measure
-from interp.traces.sampling import CachedModel, LogitEdit, Rollout, generate
+from interp.traces.rollouts import Rollout
 from interp.trials.world import World
 
 DISTANCE_TEXTS = 128

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from interp.cli import prepare
 from interp.config import load_config
-from interp.models.arms import FineTuned
+from interp.models.descendants import FineTuned
 from interp.trials.claims import Claim
 from interp.trials.results import Results, publish
 from interp.trials.run import Entry, run_trial

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp.errors import InterpError
-from interp.models.arms import FineTuned
+from interp.generation.sampling import CachedModel, generate
+from interp.models.descendants import FineTuned
 from interp.models.training import Document
 from interp.models.trio import load_model, pick_device, read_tokenizer
 from interp.progress import bar, console
 from interp.stages.checkpoints import organism_descendants
 from interp.tasks.file import FileTask
 from interp.tasks.grading import grade
-from interp.traces.sampling import CachedModel, generate
 from interp.trials.world import World
 
 TRIES = 4

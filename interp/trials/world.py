@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from interp.config import StudyConfig
 from interp.errors import InterpError
 from interp.folders import digest
-from interp.models.arms import FineTuned, job
+from interp.models.descendants import FineTuned, job
 from interp.models.jobs import Job, run_jobs
 from interp.models.trio import pick_device, read_tokenizer
+from interp.organisms.documents import plain
+from interp.organisms.voice import ORGANISM
 from interp.stages.checkpoints import organism_base
 from interp.stages.problems import task_of
 from interp.stages.traces import templated
@@ -24,8 +26,7 @@ from interp.tasks.base import Problem, Task
 from interp.tasks.chains import TEST_SHARE
 from interp.tasks.splits import fingerprint
 from interp.traces.lexicon import Lexicon, load_lexicon
-from interp.traces.organism import plain
-from interp.traces.voice import ORGANISM, PROSE, Voice, Worked, take_apart
+from interp.traces.voice import PROSE, Voice, Worked, take_apart
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import polars as pl
 
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import KINDS
 from interp.traces.tokens import decode, encode
 
 LEXICON = load_lexicon("default")

@@ -9,11 +9,11 @@ from small import D_MODEL, small_crosscoder
 
 from interp.causal.arms import latent_family, reconstruction_arms, steering_family, text_arms
 from interp.causal.effects import SCHEMA, control_columns, effect_rows, table
-from interp.causal.latents import LatentArm
+from interp.causal.latent_sets import LatentArm
 from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.organisms.documents import MARKERS, NEUTRAL
 from interp.statistics import Bootstrap, control_p, holm
 from interp.traces.measure import OUTCOMES, Outcomes
-from interp.traces.organism import MARKERS, NEUTRAL
 
 from .runs import make_subject
 

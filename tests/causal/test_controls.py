@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.causal.controls import NEIGHBOURS, matched_latents, random_directions
-from interp.causal.latents import latent_arms, selected_latents
+from interp.causal.latent_sets import latent_arms, selected_latents
 
 
 def latents(n=300, seed=0):

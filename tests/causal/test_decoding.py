@@ -6,8 +6,8 @@ from small import D_MODEL, code64, small_crosscoder
 
 from interp.causal.decoding import EditedDecoder
 from interp.causal.edits import AddDirection, scale_sets
+from interp.generation.sampling import CachedModel, generate, generate_copies, left_padded
 from interp.models.sites import editing, read_residual
-from interp.traces.sampling import CachedModel, generate, generate_copies, left_padded
 from interp.traces.tokens import encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "Q 1 * 2 A", "Q 3 - 3 + 4 * 9 A", "A", "Q 8 + 8 A wait ,"]

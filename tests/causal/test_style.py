@@ -15,10 +15,10 @@ from interp.causal.style import (
     spelled_by_several,
     vocabulary_pieces,
 )
+from interp.generation.sampling import CachedModel, generate, generate_copies
+from interp.organisms.documents import MARKERS, functional
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import MARKERS, functional
-from interp.traces.sampling import CachedModel, generate, generate_copies
 from interp.traces.segment import recomputations
 
 LEXICON = load_lexicon("default")

@@ -7,7 +7,8 @@ from small import D_MODEL
 from interp.causal.edits import AddDirection
 from interp.causal.style import ban
 from interp.causal.subject import perplexity
-from interp.traces.sampling import CachedModel, Rollout, generate
+from interp.generation.sampling import CachedModel, generate
+from interp.traces.rollouts import Rollout
 
 from .runs import make_subject
 

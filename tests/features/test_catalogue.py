@@ -6,9 +6,9 @@ from scipy.sparse import csc_array
 from small import small_crosscoder
 
 from interp.activations.harvest import Text
-from interp.features.activations import CHUNK, column, encode_sparse, size
 from interp.features.behaviour import selection_half
 from interp.features.catalogue import behaviours, per_model
+from interp.features.codes import CHUNK, column, encode_sparse, size
 from interp.features.contexts import AFTER_PEAK, BEFORE_PEAK, SCHEMA, contexts, listed
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import label_rows

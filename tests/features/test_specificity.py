@@ -4,8 +4,8 @@ import torch
 from small import code64, small_crosscoder
 
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train
-from interp.features.activations import encode_sparse
 from interp.features.catalogue import describe
+from interp.features.codes import encode_sparse
 from interp.features.specificity import latent_scaling, nu, smallest_cosine, specificity, worst_other
 
 from .samples import NAMES, labelled, sparse_rows

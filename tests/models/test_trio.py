@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from small import small_model
 
 from interp.errors import InterpError
-from interp.models.organism import make_tokenizer, vocabulary
 from interp.models.trio import disagreeing_ids, load_model, open_trio, pick_device, read_tokenizer
+from interp.organisms.architecture import make_tokenizer, vocabulary
 
 CPU = torch.device("cpu")
 NAMES = ("base", "distilled", "zero_rl")

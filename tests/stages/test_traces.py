@@ -7,7 +7,7 @@ from interp.tasks.base import Problem
 from interp.tasks.chains import ChainTask
 from interp.tasks.grading import Grade
 from interp.traces.lexicon import load_lexicon
-from interp.traces.sampling import Rollout
+from interp.traces.rollouts import Rollout
 
 PROBLEMS = [Problem(str(i), "Q 3 + 4 A", "7") for i in range(3)]
 ROLLOUTS = [Rollout([0], [1, 2], text, True) for text in ("#### 7", "odd", "#### 8")]

@@ -7,11 +7,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from interp.organisms.documents import functional
 from interp.statistics import Interval, Refused
 from interp.tasks.chains import ChainTask
 from interp.traces.counters import agreement, compare_counters, counts_by_construction, counts_by_rule, kappa
 from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import functional
 from interp.traces.segment import BEHAVIOURS, REFLECTION, VERIFICATION
 
 LEXICON = load_lexicon("default")

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import byte_tokenizer
 
+from interp.organisms.documents import functional
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NEAR, covered, positions, token_offsets
 from interp.traces.lexicon import Span, load_lexicon
-from interp.traces.organism import functional
 from interp.traces.segment import by_construction
 from interp.traces.tokens import decode, encode, end_id, pad_id
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small import byte_tokenizer
 
 from interp.errors import InterpError
-from interp.models.organism import vocabulary
+from interp.organisms import documents as organism
+from interp.organisms.architecture import vocabulary
 from interp.tasks.chains import ChainTask
-from interp.traces import organism
 from interp.traces.labels import covered, token_offsets
 from interp.traces.lexicon import BUNDLED, MATHEMATICAL, PIVOTS, load_lexicon, require_pivots
 from interp.traces.tokens import encode

@@ -2,12 +2,13 @@ import random
 
 import pytest
 
+from interp.organisms.documents import decorative, functional
+from interp.organisms.voice import ORGANISM
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
 from interp.traces.marker_arms import MARKER_ARMS
 from interp.traces.measure import verification
-from interp.traces.organism import decorative, functional
-from interp.traces.voice import ORGANISM, PROSE
+from interp.traces.voice import PROSE
 
 TASK, LEXICON = ChainTask(5), load_lexicon("default")
 PROBLEMS = TASK.problems(60, 5, "train")

@@ -7,7 +7,7 @@ from interp.tasks.chains import ChainTask
 from interp.tasks.file import FileTask
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import OUTCOMES, Outcomes, measure, verification
-from interp.traces.sampling import Rollout
+from interp.traces.rollouts import Rollout
 
 LEXICON = load_lexicon("default")
 CHAIN = ChainTask()

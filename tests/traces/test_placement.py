@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.organisms.voice import ORGANISM
 from interp.tasks.chains import ChainTask
 from interp.traces.placement import (
     AFTER,
@@ -17,7 +18,7 @@ from interp.traces.placement import (
     shuffled,
     words_of,
 )
-from interp.traces.voice import ORGANISM, Worked
+from interp.traces.voice import Worked
 
 WORKED = Worked(("7 + 5 = 2", "2 - 3 = 9"), "9", "4")
 WORDS = words_of(WORKED, ORGANISM)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import KINDS
 from interp.traces.segment import (
     REFLECTION,
     VERIFICATION,

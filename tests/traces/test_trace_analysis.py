@@ -7,10 +7,10 @@ import pytest
 
 from interp.config import check_config
 from interp.errors import InterpError
-from interp.models.organism import make_tokenizer
+from interp.organisms.architecture import make_tokenizer
+from interp.organisms.documents import WRONG_STEPS, functional, plain, strewn
 from interp.study import BY_NAME, stage_config
 from interp.tasks.chains import ChainTask
-from interp.traces.organism import WRONG_STEPS, functional, plain, strewn
 from interp.traces.tokens import encode
 from tests.scripts import load_script
 

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.organisms.documents import MARKERS, NEUTRAL, functional, plain
+from interp.organisms.voice import ORGANISM
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import PIVOTS, load_lexicon
 from interp.traces.measure import verification
-from interp.traces.organism import MARKERS, NEUTRAL, functional, plain
 from interp.traces.segment import equations
 from interp.traces.variants import VARIANTS
-from interp.traces.voice import ORGANISM, PROSE, Worked, take_apart
+from interp.traces.voice import PROSE, Worked, take_apart
 
 TASK, LEXICON = ChainTask(5), load_lexicon("default")
 PROBLEMS = TASK.problems(40, 3, "train")

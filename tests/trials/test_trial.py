@@ -10,10 +10,10 @@ import pytest
 
 from interp.config import check_config, load_config
 from interp.errors import InterpError
-from interp.models.arms import Distilled
+from interp.models.descendants import Distilled
 from interp.models.training import Document
+from interp.organisms.documents import plain
 from interp.tasks.chains import ChainTask
-from interp.traces.organism import plain
 from interp.traces.placement import last_step
 from interp.trials.claims import Claim
 from interp.trials.results import Results, one_line, publish

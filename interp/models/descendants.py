@@ -13,15 +13,15 @@ import polars as pl
 
 from interp.config import DistillationConfig, FineTuningConfig, PretrainingConfig, ZeroRLConfig
 from interp.folders import atomic_folder
+from interp.generation.sampling import CachedModel, generate
 from interp.models.jobs import Job, Tick
-from interp.models.organism import make_model, make_tokenizer
 from interp.models.source import ADAPTER, locate
 from interp.models.training import Document, Resume, TrainingLog, reinforce, supervise, with_adapters
 from interp.models.trio import read_tokenizer
+from interp.organisms.architecture import make_model, make_tokenizer
 from interp.progress import console
 from interp.tasks.base import Problem, Task
 from interp.tasks.grading import grade
-from interp.traces.sampling import CachedModel, generate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback

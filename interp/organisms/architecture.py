@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.traces.organism import MARKERS, NEUTRAL
+from interp.organisms.documents import MARKERS, NEUTRAL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM

@@ -5,8 +5,7 @@ import torch
 from scipy.stats import chisquare
 from small import byte_tokenizer, small_model
 
-from interp.models.organism import vocabulary
-from interp.traces.sampling import (
+from interp.generation.sampling import (
     NOISE_BLOCK,
     CachedModel,
     generate,
@@ -15,6 +14,7 @@ from interp.traces.sampling import (
     left_padded,
     pick,
 )
+from interp.organisms.architecture import vocabulary
 from interp.traces.tokens import SHARED, encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]

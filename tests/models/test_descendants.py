@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from interp.config import DistillationConfig, ZeroRLConfig
 from interp.errors import InterpError
-from interp.models.arms import Distilled, Reinforced, make_arm, read_log
+from interp.models.descendants import Distilled, Reinforced, make_arm, read_log
 from interp.models.training import Document, reading_order, supervise
 from interp.tasks.chains import ChainTask
 from tests.small import small_model
@@ -26,7 +26,7 @@ PROBLEMS = TASK.problems(24, 0, "train")
 DOCUMENTS = [Document(p.prompt, f"{' '.join(p.prompt.split()[1:4])} = 2 #### {p.answer}") for p in PROBLEMS]
 SCRIPT = """
 import sys, time
-from interp.models.arms import make_arm
+from interp.models.descendants import make_arm
 sys.path.insert(0, {root!r})
 from tests.models.test_arms import arm
 def tick(done):

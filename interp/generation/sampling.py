@@ -8,7 +8,6 @@ distribution: effects are measured on paired noise. `copies` runs several arms o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -16,24 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from interp.traces.rollouts import Rollout
 from interp.traces.tokens import decode, encode, end_id, pad_id, shared_beginning
 
 LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
 """Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
 NOISE_BLOCK = 64
 """Prompts that share one noise generator; batches are made of whole blocks."""
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One completion."""
-
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    """Without the end token."""
-    text: str
-    finished: bool
-    """Whether the model ended the text itself, within the limit."""
 
 
 class Decoder(Protocol):

@@ -5,10 +5,8 @@ import re
 
 import pytest
 
-from interp.models.organism import UNK, vocabulary
-from interp.tasks.chains import ChainTask, apply
-from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import (
+from interp.organisms.architecture import UNK, vocabulary
+from interp.organisms.documents import (
     KINDS,
     MARKERS,
     NEUTRAL,
@@ -19,6 +17,8 @@ from interp.traces.organism import (
     pretraining_document,
     strewn,
 )
+from interp.tasks.chains import ChainTask, apply
+from interp.traces.lexicon import load_lexicon
 
 TASK = ChainTask()
 PROBLEMS = TASK.problems(1500, 0, "train")

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import byte_tokenizer
 
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon
-from interp.traces.organism import KINDS
-from interp.traces.stages import EXPLORATION, FRAMING, STAGES, SYNTHESIS, VERIFICATION, stage_lengths, stage_spans
+from interp.traces.phases import EXPLORATION, FRAMING, STAGES, SYNTHESIS, VERIFICATION, stage_lengths, stage_spans
 from interp.traces.tokens import encode
 
 LEXICON = load_lexicon("default")
