@@ -18,7 +18,8 @@ import tyro
 
 from interp.cli import prepare
 from interp.config import check_config, load_config
-from interp.study import Study, run_study
+from interp.pipeline import run_study
+from interp.study import Study
 
 
 @dataclass(frozen=True)

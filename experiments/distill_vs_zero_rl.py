@@ -21,7 +21,7 @@ from interp.cli import run_script
 from interp.models.descendants import Distilled, FineTuned
 from interp.models.training import Document
 from interp.models.trio import read_model_config, read_tokenizer
-from interp.stages.checkpoints import organism_descendants
+from interp.organisms.recipes import organism_descendants
 from interp.traces.marker_arms import MARKER_ARMS
 from interp.traces.variants import VARIANTS
 from interp.trials.claims import Claim

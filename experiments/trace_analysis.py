@@ -49,7 +49,7 @@ from interp.traces.labels import token_offsets
 from interp.traces.lexicon import Lexicon, load_lexicon, require_pivots
 from interp.traces.log_odds import PRIOR_TOTAL, compare, word_counts
 from interp.traces.measure import Outcomes
-from interp.traces.phases import STAGES, stage_lengths, stage_spans
+from interp.traces.phases import PHASES, stage_lengths, stage_spans
 from interp.traces.rollouts import per_problem, read_rollouts
 
 
@@ -108,13 +108,13 @@ def stage_table(rollouts: pl.DataFrame, lexicon: Lexicon, tokenizer: str | None,
         reader = read_tokenizer(tokenizer)
         offsets = [token_offsets(reader, ids) for ids in rollouts["completion_ids"].to_list()]
     lengths = [stage_lengths(s, o) for s, o in zip(spans, offsets, strict=True)]
-    sums = per_problem(rollouts, {stage: [each[stage] for each in lengths] for stage in STAGES})
-    shares = {m: Outcomes({s: (by[s], np.sum([*by.values()], axis=0)) for s in STAGES}) for m, by in sums.items()}
+    sums = per_problem(rollouts, {stage: [each[stage] for each in lengths] for stage in PHASES})
+    shares = {m: Outcomes({s: (by[s], np.sum([*by.values()], axis=0)) for s in PHASES}) for m, by in sums.items()}
     unit = "characters" if tokenizer is None else "tokens"
     rows = [
         {"model": model, "stage": stage, "unit": unit, **share.interval(stage, bootstrap).as_dict()}
         for model, share in shares.items()
-        for stage in STAGES
+        for stage in PHASES
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -191,7 +191,7 @@ def print_tables(tables: Tables, options: Options) -> None:
     console.print(_table(title, ["word", one, other, "log-odds", "z", "more in"], words.rows()))
     shares = [[model, *map(interval, rows.to_dicts())] for (model,), rows in _by(tables.stages, "model")]
     title = f"Stages by sentence rules, shares of {tables.stages['unit'][0]} (95 % intervals over problems)"
-    console.print(_table(title, ["model", *STAGES], shares))
+    console.print(_table(title, ["model", *PHASES], shares))
     if len(tables.counters):
         console.print(_counter_table(tables.counters))
 

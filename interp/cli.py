@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 from interp.config import StudyConfig, check_config, load_config
 from interp.errors import InterpError, nearest
-from interp.study import BY_NAME, STAGES, Study, run_stage, run_study
+from interp.pipeline import BY_NAME, STAGES, run_stage, run_study
+from interp.study import Study
 
 USAGE = """usage: interp COMMAND CONFIG [--out DIR] [--force] [--debug] [--KEY VALUE ...]
 

@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp.errors import InterpError, nearest
-
-MODELS = ("base", "distilled", "zero_rl", "control")
-"""The arms of a study, in the order of every table and figure."""
+from interp.names import COMPARED, MODELS
 
 
 class Section(BaseModel):
@@ -316,7 +314,7 @@ def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _refuse_impossible(config: StudyConfig, where: str) -> None:
-    given, needed = config.checkpoints.given, ("base", "distilled", "zero_rl")
+    given, needed = config.checkpoints.given, COMPARED
     if given and not all(name in given for name in needed):
         missing = next(name for name in needed if name not in given)
         raise InterpError(

@@ -9,9 +9,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from interp.config import MODELS
 from interp.folders import read_manifest
-from interp.study import STAGES, Study
+from interp.names import MODELS
+from interp.pipeline import STAGES
+from interp.study import Study
 
 COLUMNS = {
     "accuracy": ("accuracy", 3),

@@ -13,7 +13,7 @@ from test_config import fields
 from interp.cli import main, others_are_busy, parse, prepare
 from interp.config import StudyConfig, check_config
 from interp.errors import InterpError
-from interp.study import STAGES
+from interp.pipeline import STAGES
 
 INTERP = [sys.executable, "-m", "interp.cli"]
 HEAVY = ("torch", "transformers", "transformer_lens", "polars", "numpy", "scipy", "matplotlib", "trl", "datasets")
@@ -88,7 +88,7 @@ def test_a_missing_config_and_one_that_is_not_yaml(capsys, tmp_path):
 
 def test_an_output_that_cannot_be_written(capsys, monkeypatch, config, tmp_path):
     """`--out` names a file, or a folder under one."""
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=lambda study, out: 0))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=lambda study, out: 0))
     place = tmp_path / "file"
     place.write_text("")
     assert str(place) in refused(capsys, "checkpoints", str(config), "--out", str(place))
@@ -139,7 +139,7 @@ def test_what_differs_is_not_replaced_without_force(capsys, monkeypatch, config,
         (out / "seed").write_text(str(study.config.seed))
         return 1
 
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=run))
     words = ["checkpoints", str(config), "--out", str(tmp_path / "out")]
     written = tmp_path / "out" / "checkpoints" / "seed"
     assert main(words) == 0
@@ -157,7 +157,7 @@ def test_how_a_stage_ends(capsys, monkeypatch, config, tmp_path, error, code):
     def run(study, out):
         raise error
 
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=run))
     words = ["checkpoints", str(config), "--out", str(tmp_path / "out")]
     assert main(words) == code
     assert capsys.readouterr().err.count("\n") == 1
@@ -170,7 +170,7 @@ def test_a_bug_is_not_dressed_as_a_users_error(monkeypatch, config, tmp_path):
     def run(study, out):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=run))
     with pytest.raises(ZeroDivisionError):
         main(["checkpoints", str(config), "--out", str(tmp_path / "out")])
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from interp.cli import prepare, run_script
 from interp.config import DistillationConfig, StudyConfig, ZeroRLConfig, load_config
 from interp.errors import InterpError
-from interp.models.descendants import Arm, Distilled, Reinforced, job, training_table
+from interp.models.descendants import Distilled, FineTuned, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.smollm2 import NAME
 from interp.models.training import Document
@@ -166,7 +166,7 @@ def prompts(config: StudyConfig, chosen: list[Sum]) -> list[Problem]:
     ]
 
 
-def arms(options: Options, config: StudyConfig) -> dict[str, Arm]:
+def arms(options: Options, config: StudyConfig) -> dict[str, FineTuned]:
     """The three adapters."""
     seed, steps = options.seed, options.zero_rl.steps
     n = steps * options.zero_rl.completions // options.zero_rl.group_size

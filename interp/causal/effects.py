@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from interp.names import OUTCOMES
 from interp.statistics import Bootstrap, Interval, Refused, control_p, holm
-from interp.traces.measure import OUTCOMES, Outcomes
+from interp.traces.measure import Outcomes
 
 SCHEMA = {
     "family": pl.String,

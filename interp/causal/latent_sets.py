@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from interp.causal.controls import matched_latents
-from interp.traces.segment import BEHAVIOURS
+from interp.names import BEHAVIOURS
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from interp.features.specificity import (
     specificity,
     worst_other,
 )
+from interp.names import BEHAVIOURS
 from interp.traces.labels import ELSEWHERE, INSIDE
-from interp.traces.segment import BEHAVIOURS
 
 
 def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.features.codes import column
 from interp.features.labelled import Labelled
-from interp.traces.segment import BEHAVIOURS
+from interp.names import BEHAVIOURS
 from interp.traces.tokens import decode
 
 BEFORE_PEAK, AFTER_PEAK = 16, 8

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interp.activations.store import Store
+from interp.names import BEHAVIOURS
 from interp.traces.labels import MARKER, NONE, covered, positions, token_offsets
 from interp.traces.lexicon import Span
-from interp.traces.segment import BEHAVIOURS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Making a checkpoint from a base, or the base itself: each is one folder, complete or absent."""
+"""Making a checkpoint from a base: each is one folder, complete or absent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
@@ -18,7 +18,6 @@ from interp.models.jobs import Job, Tick
 from interp.models.source import ADAPTER, locate
 from interp.models.training import Document, Resume, TrainingLog, reinforce, supervise, with_adapters
 from interp.models.trio import read_tokenizer
-from interp.organisms.architecture import make_model, make_tokenizer
 from interp.progress import console
 from interp.tasks.base import Problem, Task
 from interp.tasks.grading import grade
@@ -32,34 +31,6 @@ SAMPLED = 64
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """An organism's base, from random weights."""
-
-    documents: Sequence[Document]
-    recipe: PretrainingConfig
-    d_model: int
-    n_layers: int
-    n_heads: int
-    seed: int
-
-    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        return make_model(self.d_model, self.n_layers, self.n_heads, self.seed), make_tokenizer()
-
-    def train(
-        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
-    ) -> TrainingLog:
-        return supervise(
-            model,
-            tokenizer,
-            self.documents,
-            self.recipe,
-            self.seed,
-            callbacks=callbacks,
-            muon_lr=self.recipe.muon_lr,
-        )
-
-
-@dataclass(frozen=True)
 class Distilled:
     """A base fine-tuned on traces."""
 
@@ -67,6 +38,10 @@ class Distilled:
     documents: Sequence[Document]
     recipe: DistillationConfig
     seed: int
+
+    @property
+    def save_every(self) -> int:
+        return self.recipe.save_every
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return _open(self.base, self.recipe, self.seed)
@@ -87,6 +62,10 @@ class Reinforced:
     recipe: ZeroRLConfig
     seed: int
 
+    @property
+    def save_every(self) -> int:
+        return self.recipe.save_every
+
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return _open(self.base, self.recipe, self.seed)
 
@@ -100,12 +79,35 @@ class Reinforced:
 
 
 FineTuned = Distilled | Reinforced
-Arm = Pretrained | FineTuned
+
+
+class Trainable(Protocol):
+    """How one checkpoint is made: where it starts, and how it is trained from there."""
+
+    @property
+    def recipe(self) -> PretrainingConfig | DistillationConfig | ZeroRLConfig:
+        """Settings of the training; `steps` is the number of updates."""
+        ...
+
+    @property
+    def save_every(self) -> int:
+        """Updates between two saved training states; 0 saves none."""
+        ...
+
+    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model before the first update, and its tokenizer."""
+        ...
+
+    def train(
+        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
+    ) -> TrainingLog:
+        """Train `model` in place."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Make:
-    arm: Arm
+    arm: Trainable
     out: Path
     threads: int
 
@@ -113,12 +115,12 @@ class _Make:
         make_arm(self.arm, self.out, self.threads, tick)
 
 
-def job(name: str, arm: Arm, out: Path, threads: int = 1, needs: tuple[Path, ...] = ()) -> Job:
+def job(name: str, arm: Trainable, out: Path, threads: int = 1, needs: tuple[Path, ...] = ()) -> Job:
     """The making of an arm, for `run_jobs`."""
     return Job(name, arm.recipe.steps, _Make(arm, out, threads), needs)
 
 
-def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:
+def make_arm(arm: Trainable, out: Path, threads: int, tick: Tick) -> None:
     """Train one arm and save model (or its adapters), tokenizer and `training.json`. The weights are the same, to the
     bit, for the same number of threads."""
     import torch
@@ -130,9 +132,7 @@ def make_arm(arm: Arm, out: Path, threads: int, tick: Tick) -> None:
     # Guards against reading uninitialised memory at 2.5 times the cost of a step here; the updates are the same bits.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     model, tokenizer = arm.start()
-    # Muon's state is not among what a trainer keeps; but a base takes minutes.
-    every = 0 if isinstance(arm, Pretrained) else arm.recipe.save_every
-    resume = Resume(out.with_name(f".{out.name}.trainer"), every) if every else None
+    resume = Resume(out.with_name(f".{out.name}.trainer"), arm.save_every) if arm.save_every else None
     log = arm.train(model, tokenizer, [_ticker(tick)], resume)
     with atomic_folder(out) as folder:
         model.save_pretrained(folder)

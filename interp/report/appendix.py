@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from interp.report.inputs import MODELS, Study
+from interp.names import MODELS
+from interp.report.inputs import Study
 from interp.report.numbers import duration, number
 from interp.report.palette import MODEL_LABELS
 

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from interp.errors import InterpError
+from interp.names import MODELS, STAGE_NAMES
 from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, SUMMARY, TRACES, TRAINING, Schema
 
-MODELS = ("base", "distilled", "zero_rl", "control")
-"""The only names a model can have, in the order in which they are always shown."""
-STAGES = ("checkpoints", "traces", "activations", "crosscoder", "features", "causal")
+READ = STAGE_NAMES[:-1]
+"""The stages whose folders the report reads: all before it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Reader:
     def manifests(self) -> dict[str, dict[str, Any]]:
         """Each stage's manifest, where it has one."""
         found: dict[str, dict[str, Any]] = {}
-        for stage in STAGES:
+        for stage in READ:
             if (self.root / stage / "manifest.json").is_file():
                 found[stage] = self.record(f"{stage}/manifest.json")
             else:

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from interp.names import BEHAVIOURS
 from interp.report.inputs import Study
 from interp.report.numbers import number, p_text, real
 from interp.report.palette import MODEL_LABELS
-from interp.report.schemas import BEHAVIOURS
 
 LISTED = 200
 NU_ERROR_MAX = 0.2

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from interp.names import BEHAVIOURS
+
 Schema = Mapping[str, pl.DataType]
 
 
 TEXT, REAL, WHOLE, TRUTH = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
 SPANS = pl.List(pl.Struct({"start": WHOLE, "end": WHOLE, "label": TEXT}))
 
-BEHAVIOURS = ("reflection", "verification")
 
 TRAINING: Schema = {"model": TEXT, "step": WHOLE, "metric": TEXT, "value": REAL}
 

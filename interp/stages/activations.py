@@ -14,14 +14,12 @@ from interp.config import StudyConfig
 from interp.folders import refuse_if_short
 from interp.models.sites import check_layer
 from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.names import COMPARED
 from interp.progress import bar
 from interp.stages.problems import task_of
 from interp.stages.traces import checkpoint_paths, templated
 from interp.study import Study
 from interp.traces.tokens import encode, pad_id
-
-COMPARED = ("base", "distilled", "zero_rl")
-"""The models between which the crosscoder is trained; the control only answers."""
 
 
 def run(study: Study, out: Path) -> int:

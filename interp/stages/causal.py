@@ -32,6 +32,7 @@ from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.names import EDITED, OUTCOMES
 from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar
 from interp.stages.features import labelled
@@ -41,9 +42,7 @@ from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.traces.labels import ELSEWHERE, INSIDE
 from interp.traces.lexicon import load_lexicon
-from interp.traces.measure import OUTCOMES, Outcomes
-
-EDITED = "distilled"
+from interp.traces.measure import Outcomes
 
 
 def run(study: Study, out: Path) -> int:

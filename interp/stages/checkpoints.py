@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
-from interp.config import MODELS, StudyConfig
-from interp.models.descendants import Distilled, Pretrained, Reinforced, job, training_table
+from interp.config import StudyConfig
+from interp.models.descendants import job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.sites import check_layer, patched_layers
-from interp.models.training import Document
 from interp.models.trio import load_model, open_trio, pick_device
-from interp.organisms.documents import KINDS, pretraining_document
+from interp.names import MODELS
+from interp.organisms.recipes import organism_base, organism_descendants
 from interp.study import Study
-from interp.tasks.chains import ChainTask
 
 
 def run(study: Study, out: Path) -> int:
@@ -67,30 +65,3 @@ def _make_organism(config: StudyConfig, out: Path) -> dict[str, str]:
     descendants = organism_descendants(config, str(paths["base"])) if order else {}
     run_jobs([job(name, descendants[name], paths[name]) for name in order], workers)
     return {name: str(path) for name, path in paths.items()}
-
-
-def organism_base(config: StudyConfig) -> Pretrained:
-    """The organism's base."""
-    shape, recipe, rng = config.organism, config.organism.pretraining, random.Random(f"base-{config.seed}")
-    problems = ChainTask(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
-    documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share)) for p in problems]
-    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed)
-
-
-def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:
-    """The three descendants of a base."""
-    recipe, task = config.organism.zero_rl, ChainTask(config.task.terms)
-    problems = task.problems(recipe.steps * recipe.completions // recipe.group_size, config.seed + 2, "train")
-    return {
-        "distilled": Distilled(base, _documents(config, "distilled"), config.organism.distillation, config.seed),
-        "zero_rl": Reinforced(base, problems, task, recipe, config.seed),
-        "control": Distilled(base, _documents(config, "plain"), config.organism.distillation, config.seed),
-    }
-
-
-def _documents(config: StudyConfig, kind: str) -> list[Document]:
-    """Teacher traces by rule: of the organism's own kind for the distilled model, plain ones for the control."""
-    rng = random.Random(f"{kind}-{config.seed}")
-    problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
-    write = KINDS[config.organism.kind if kind == "distilled" else kind]
-    return [Document(p.prompt, write(p.prompt, rng)) for p in problems]

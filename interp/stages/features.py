@@ -21,13 +21,11 @@ from interp.features.contexts import contexts, listed
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows
 from interp.models.trio import load_model, open_trio, pick_device
+from interp.names import BEHAVIOURS, EDITED
 from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.labels import INSIDE
-from interp.traces.segment import BEHAVIOURS
-
-SUBJECT = "distilled"
 
 
 def run(study: Study, out: Path) -> int:
@@ -62,7 +60,7 @@ def labelled(study: Study, tokenizer: PreTrainedTokenizerBase) -> Labelled:
         pl.read_parquet(activations / "texts.parquet"),
         pl.read_parquet(study.folder("traces") / "traces.parquet"),
         tokenizer,
-        SUBJECT,
+        EDITED,
     )
 
 

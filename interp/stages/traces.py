@@ -12,6 +12,7 @@ import torch
 from interp.errors import InterpError
 from interp.generation.sampling import CachedModel, generate
 from interp.models.trio import Trio, load_model, open_trio, pick_device
+from interp.names import OUTCOMES
 from interp.progress import bar, console
 from interp.stages.problems import labels_by_construction, task_of, test_problems
 from interp.statistics import Bootstrap
@@ -19,7 +20,7 @@ from interp.study import Study
 from interp.tasks.base import Problem, Task
 from interp.tasks.grading import Grade, grade
 from interp.traces.lexicon import Lexicon, load_lexicon
-from interp.traces.measure import OUTCOMES, Outcomes, measure
+from interp.traces.measure import Outcomes, measure
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import by_construction, by_sentences
 from interp.traces.tokens import encode

@@ -16,10 +16,11 @@ import polars as pl
 from jaxtyping import Float
 from sklearn.metrics import cohen_kappa_score
 
+from interp.names import BEHAVIOURS
 from interp.statistics import Bootstrap, Interval, Refused
 from interp.traces.lexicon import Lexicon, Span
 from interp.traces.rollouts import per_problem
-from interp.traces.segment import BEHAVIOURS, by_construction, by_sentences
+from interp.traces.segment import by_construction, by_sentences
 
 Counts = dict[str, int]
 """Behaviour to how often it occurs in one rollout."""

@@ -16,8 +16,6 @@ from interp.traces.lexicon import Lexicon
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import equations, recomputations, repetition
 
-OUTCOMES = ("accuracy", "marker_density", "verification_rate", "length", "repetition")
-
 
 @dataclass(frozen=True)
 class Outcomes:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from interp.names import VERIFICATION
 from interp.traces.lexicon import Lexicon, Span
-from interp.traces.segment import VERIFICATION, equations, recomputations, sentences
+from interp.traces.segment import equations, recomputations, sentences
 
 FRAMING, EXPLORATION, SYNTHESIS = "framing", "exploration", "synthesis"
-STAGES: tuple[str, ...] = (FRAMING, EXPLORATION, VERIFICATION, SYNTHESIS)
+PHASES: tuple[str, ...] = (FRAMING, EXPLORATION, VERIFICATION, SYNTHESIS)
 _STATED = re.compile(r"####\s*[-$\\\d]|\\boxed\b")  # and no heading of the fourth level
 _CONCLUDED = re.compile(
     r"\b(?:final answer|answer is|in conclusion|in summary|to (?:summari[sz]e|sum up|conclude))\b", re.IGNORECASE
@@ -63,8 +64,8 @@ def stage_lengths(spans: Sequence[Span], offsets: Sequence[tuple[int, int]] | No
     """Tokens of every stage, from the tokens' characters [start, end) (a token is where its first character is);
     without `offsets`, characters. Shares are ratios of these."""
     if offsets is None:
-        return {stage: sum(s.end - s.start for s in spans if s.label == stage) for stage in STAGES}
-    lengths, at = dict.fromkeys(STAGES, 0), 0
+        return {stage: sum(s.end - s.start for s in spans if s.label == stage) for stage in PHASES}
+    lengths, at = dict.fromkeys(PHASES, 0), 0
     for start, _ in offsets:
         while at + 1 < len(spans) and start >= spans[at].end:
             at += 1

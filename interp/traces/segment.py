@@ -6,6 +6,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from interp.names import REFLECTION, VERIFICATION
 from interp.traces.lexicon import Lexicon, Span
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
@@ -16,8 +17,6 @@ _LOOK_BACK = 32
 """Characters in which that is looked for, so that long texts take no longer than their length."""
 _STOP, _ANSWER = "[.!?;…。！？；\\n]", "####"
 _SENTENCE = re.compile(rf"(?:{_ANSWER})?(?:(?!{_STOP}|{_ANSWER}).|(?<=\d)\.(?=\d))+{_STOP}*|{_STOP}+|{_ANSWER}")
-REFLECTION, VERIFICATION = "reflection", "verification"
-BEHAVIOURS = (REFLECTION, VERIFICATION)
 
 
 @dataclass(frozen=True)

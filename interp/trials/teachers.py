@@ -9,8 +9,8 @@ from interp.generation.sampling import CachedModel, generate
 from interp.models.descendants import FineTuned
 from interp.models.training import Document
 from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.organisms.recipes import organism_descendants
 from interp.progress import bar, console
-from interp.stages.checkpoints import organism_descendants
 from interp.tasks.file import FileTask
 from interp.tasks.grading import grade
 from interp.trials.world import World

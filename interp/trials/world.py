@@ -18,8 +18,8 @@ from interp.models.descendants import FineTuned, job
 from interp.models.jobs import Job, run_jobs
 from interp.models.trio import pick_device, read_tokenizer
 from interp.organisms.documents import plain
+from interp.organisms.recipes import organism_base
 from interp.organisms.voice import ORGANISM
-from interp.stages.checkpoints import organism_base
 from interp.stages.problems import task_of
 from interp.stages.traces import templated
 from interp.tasks.base import Problem, Task

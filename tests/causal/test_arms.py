@@ -11,9 +11,10 @@ from interp.causal.arms import latent_family, reconstruction_arms, steering_fami
 from interp.causal.effects import SCHEMA, control_columns, effect_rows, table
 from interp.causal.latent_sets import LatentArm
 from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.names import OUTCOMES
 from interp.organisms.documents import MARKERS, NEUTRAL
 from interp.statistics import Bootstrap, control_p, holm
-from interp.traces.measure import OUTCOMES, Outcomes
+from interp.traces.measure import Outcomes
 
 from .runs import make_subject
 

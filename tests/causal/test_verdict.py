@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from interp.causal.verdict import BOTH, FUNCTION, STYLE, Arm, as_json, conclude, losses, mediated_fraction, read
+from interp.names import OUTCOMES
 from interp.statistics import Bootstrap, Interval, Refused
-from interp.traces.measure import OUTCOMES, Outcomes
+from interp.traces.measure import Outcomes
 
 N, BOUND = 1000, 0.05
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from interp.folders import file_digest
-from interp.study import STAGES
+from interp.pipeline import STAGES
 from tests.end_to_end.conftest import CONFIG, interp
 
 NUMBER = {"estimate", "low", "high"}

@@ -6,7 +6,7 @@ import torch
 
 from interp.activations.store import StoreWriter, open_store
 from interp.features.labelled import Labelled
-from interp.traces.segment import BEHAVIOURS
+from interp.names import BEHAVIOURS
 
 NAMES = ["base", "distilled", "zero_rl"]
 

@@ -12,8 +12,8 @@ from interp.features.codes import CHUNK, column, encode_sparse, size
 from interp.features.contexts import AFTER_PEAK, BEFORE_PEAK, SCHEMA, contexts, listed
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import label_rows
+from interp.names import BEHAVIOURS, REFLECTION, VERIFICATION
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
-from interp.traces.segment import BEHAVIOURS, REFLECTION, VERIFICATION
 
 from .samples import labelled, sparse_rows
 

@@ -7,12 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from interp.names import BEHAVIOURS, REFLECTION, VERIFICATION
 from interp.organisms.documents import functional
 from interp.statistics import Interval, Refused
 from interp.tasks.chains import ChainTask
 from interp.traces.counters import agreement, compare_counters, counts_by_construction, counts_by_rule, kappa
 from interp.traces.lexicon import load_lexicon
-from interp.traces.segment import BEHAVIOURS, REFLECTION, VERIFICATION
 
 LEXICON = load_lexicon("default")
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60)

@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from interp.errors import InterpError
+from interp.names import REFLECTION, VERIFICATION
 from interp.traces.endpoint import Endpoint, Failure, UnansweredError
 from interp.traces.judge import INSTRUCTIONS, failures, judge, judge_all, read_answer, read_cache
-from interp.traces.segment import REFLECTION, VERIFICATION
 
 TWO = {REFLECTION: 1, VERIFICATION: 2}
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from interp.names import OUTCOMES
 from interp.statistics import Bootstrap, Interval, Refused
 from interp.tasks.base import Problem
 from interp.tasks.chains import ChainTask
 from interp.tasks.file import FileTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.measure import OUTCOMES, Outcomes, measure, verification
+from interp.traces.measure import Outcomes, measure, verification
 from interp.traces.rollouts import Rollout
 
 LEXICON = load_lexicon("default")

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import byte_tokenizer
 
+from interp.names import VERIFICATION
 from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon
-from interp.traces.phases import EXPLORATION, FRAMING, STAGES, SYNTHESIS, VERIFICATION, stage_lengths, stage_spans
+from interp.traces.phases import EXPLORATION, FRAMING, PHASES, SYNTHESIS, stage_lengths, stage_spans
 from interp.traces.tokens import encode
 
 LEXICON = load_lexicon("default")
@@ -67,7 +68,7 @@ def test_stages_tile_the_text_and_neighbours_differ(parts):
     assert "".join(text[s.start : s.end] for s in spans) == text
     assert all(a.label != b.label for a, b in itertools.pairwise(spans))
     assert sum(stage_lengths(spans).values()) == len(text)
-    assert {s.label for s in spans} <= set(STAGES)
+    assert {s.label for s in spans} <= set(PHASES)
 
 
 def test_shares_in_tokens_count_every_token_once():
@@ -78,7 +79,7 @@ def test_shares_in_tokens_count_every_token_once():
     assert sum(tokens.values()) == len(offsets)
     one_a_character = [(i, i + 1) for i in range(len(TRACE))]
     assert stage_lengths(spans, one_a_character) == stage_lengths(spans)
-    assert stage_lengths([], []) == dict.fromkeys(STAGES, 0)
+    assert stage_lengths([], []) == dict.fromkeys(PHASES, 0)
 
 
 def test_only_functional_organisms_verify():

@@ -5,19 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp.names import REFLECTION, VERIFICATION
 from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.segment import (
-    REFLECTION,
-    VERIFICATION,
-    by_construction,
-    by_sentences,
-    equations,
-    recomputations,
-    repetition,
-    sentences,
-)
+from interp.traces.segment import by_construction, by_sentences, equations, recomputations, repetition, sentences
 
 LEXICON = load_lexicon("default")
 

@@ -9,7 +9,7 @@ from interp.config import check_config
 from interp.errors import InterpError
 from interp.organisms.architecture import make_tokenizer
 from interp.organisms.documents import WRONG_STEPS, functional, plain, strewn
-from interp.study import BY_NAME, stage_config
+from interp.pipeline import BY_NAME, stage_config
 from interp.tasks.chains import ChainTask
 from interp.traces.tokens import encode
 from tests.scripts import load_script

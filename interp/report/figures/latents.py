@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from interp.names import BEHAVIOURS
 from interp.report.figures.marks import cloud
 from interp.report.inputs import Study
 from interp.report.palette import BAND_EDGE, Drawing, model_legend, sheet
-from interp.report.schemas import BEHAVIOURS
 
 KIND_COLOURS = {"behaviour latent": "#7C3AED", "marker latent": "#B45309", "unconfirmed": "#4B5563"}
 OTHER = "#B6BCC7"

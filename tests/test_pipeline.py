@@ -8,7 +8,8 @@ import pytest
 from interp.config import check_config
 from interp.errors import InterpError
 from interp.folders import MANIFEST, read_manifest
-from interp.study import STAGES, Study, run_stage, run_study, stage_config
+from interp.pipeline import STAGES, run_stage, run_study, stage_config
+from interp.study import Study
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -34,7 +35,7 @@ def ran(monkeypatch):
 
         return SimpleNamespace(run=run)
 
-    monkeypatch.setattr("interp.study.import_module", fake)
+    monkeypatch.setattr("interp.pipeline.import_module", fake)
     return ran
 
 
@@ -167,7 +168,7 @@ def test_a_stage_that_is_cut_short_is_absent_and_goes_on_where_it_was(tmp_path, 
             raise error
         return 0
 
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=run))
     with pytest.raises(error):
         run_stage(study(tmp_path), "checkpoints", say=silent)
     assert not (tmp_path / "checkpoints").exists()
@@ -186,7 +187,7 @@ def test_an_interrupted_stage_of_another_config_starts_anew(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return 0
 
-    monkeypatch.setattr("interp.study.import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr("interp.pipeline.import_module", lambda _: SimpleNamespace(run=run))
     with pytest.raises(KeyboardInterrupt):
         run_stage(study(tmp_path), "checkpoints", say=silent)
     run_stage(study(tmp_path, seed=1), "checkpoints", say=silent)

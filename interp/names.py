@@ -1,0 +1,15 @@
+"""The names that every part of the project shares, each list once, in the order of every table and figure."""
+
+MODELS = ("base", "distilled", "zero_rl", "control")
+"""The models of a study."""
+COMPARED = MODELS[:3]
+"""The models between which the crosscoder is trained; the control only answers."""
+EDITED = "distilled"
+"""The model whose rollouts are labelled and whose activations are edited."""
+REFLECTION, VERIFICATION = "reflection", "verification"
+BEHAVIOURS = (REFLECTION, VERIFICATION)
+"""What a text can do, whatever its words."""
+OUTCOMES = ("accuracy", "marker_density", "verification_rate", "length", "repetition")
+"""What is measured of every rollout."""
+STAGE_NAMES = ("checkpoints", "traces", "activations", "crosscoder", "features", "causal", "report")
+"""The stages of a study, in the order of the data."""

@@ -1,0 +1,78 @@
+"""The organisms' recipes: a base from random weights, and its three descendants."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interp.config import PretrainingConfig, StudyConfig
+from interp.models.descendants import Distilled, Reinforced
+from interp.models.training import Document, Resume, TrainingLog, supervise
+from interp.organisms.architecture import make_model, make_tokenizer
+from interp.organisms.documents import KINDS, pretraining_document
+from interp.tasks.chains import ChainTask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An organism's base, from random weights."""
+
+    documents: Sequence[Document]
+    recipe: PretrainingConfig
+    d_model: int
+    n_layers: int
+    n_heads: int
+    seed: int
+
+    @property
+    def save_every(self) -> int:
+        """0: Muon's state is not among what a trainer saves, and a base takes minutes."""
+        return 0
+
+    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return make_model(self.d_model, self.n_layers, self.n_heads, self.seed), make_tokenizer()
+
+    def train(
+        self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
+    ) -> TrainingLog:
+        return supervise(
+            model,
+            tokenizer,
+            self.documents,
+            self.recipe,
+            self.seed,
+            callbacks=callbacks,
+            muon_lr=self.recipe.muon_lr,
+        )
+
+
+def organism_base(config: StudyConfig) -> Pretrained:
+    """The organism's base."""
+    shape, recipe, rng = config.organism, config.organism.pretraining, random.Random(f"base-{config.seed}")
+    problems = ChainTask(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
+    documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share)) for p in problems]
+    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed)
+
+
+def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:
+    """The three descendants of a base."""
+    recipe, task = config.organism.zero_rl, ChainTask(config.task.terms)
+    problems = task.problems(recipe.steps * recipe.completions // recipe.group_size, config.seed + 2, "train")
+    return {
+        "distilled": Distilled(base, _documents(config, "distilled"), config.organism.distillation, config.seed),
+        "zero_rl": Reinforced(base, problems, task, recipe, config.seed),
+        "control": Distilled(base, _documents(config, "plain"), config.organism.distillation, config.seed),
+    }
+
+
+def _documents(config: StudyConfig, kind: str) -> list[Document]:
+    """Teacher traces by rule: of the organism's own kind for the distilled model, plain ones for the control."""
+    rng = random.Random(f"{kind}-{config.seed}")
+    problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
+    write = KINDS[config.organism.kind if kind == "distilled" else kind]
+    return [Document(p.prompt, write(p.prompt, rng)) for p in problems]
