@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, evaluate, train, train_many
 from interp.crosscoder.feeds import open_feed
-from interp.crosscoder.threshold import calibrate
+from interp.crosscoder.metrics import calibrate
 from interp.crosscoder.trainer import k_at, lr_factor, sparsity_at
 from interp.errors import InterpError
 
