@@ -80,14 +80,15 @@ class World:
         jobs = self._base_jobs(seeds) if self.is_organism else {}
         for name, arm in arms.items():
             needs = (Path(arm.base),) if Path(arm.base).parent == self.store else ()
-            jobs.setdefault(self.place(arm), job(name, arm, self.place(arm), needs=needs))
+            place = self.place(arm)
+            jobs.setdefault(place, job(name, arm, place, needs=needs, device=self.config.device))
         missing = [job for place, job in jobs.items() if not place.exists()]
         run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
 
     def _base_jobs(self, seeds: Sequence[int]) -> dict[Path, Job]:
         places = {seed: Path(self.base(seed)) for seed in seeds}
         return {
-            place: job(f"base, seed {seed}", organism_base(self.seeded(seed)), place)
+            place: job(f"base, seed {seed}", organism_base(self.seeded(seed)), place, device=self.config.device)
             for seed, place in places.items()
             if not place.exists()
         }
