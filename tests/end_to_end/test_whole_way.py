@@ -85,10 +85,10 @@ def test_a_second_run_does_nothing(study: Path) -> None:
 
 def test_another_config_is_refused_and_nothing_is_touched(study: Path) -> None:
     before = snapshot(study)
-    done = interp("crosscoder", CONFIG, "--out", study, "--crosscoder.k", "5")
+    done = interp("crosscoder", CONFIG, "--out", study, "--crosscoder.shape.k", "5")
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
-    assert "crosscoder.k = 6, now 5" in done.stderr
+    assert "crosscoder.shape.k = 6, now 5" in done.stderr
     assert "--force" in done.stderr
     assert snapshot(study) == before
 
