@@ -109,7 +109,7 @@ def test_a_rise_beyond_the_bound_is_not_no_drop(bootstrap, accuracy, reading):
     """No drop is two-sided: the whole interval lies within the bound."""
     found = read(arm(accuracy), DISTILLED, BOUND, bootstrap)
     assert found.reading == reading
-    assert (reading == "no drop") == (-BOUND < found.drop.low and found.drop.high < BOUND)
+    assert (reading == "no drop") == (found.drop.low > -BOUND and found.drop.high < BOUND)
 
 
 def test_an_open_rise_names_the_problems_that_would_close_it(bootstrap):
