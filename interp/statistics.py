@@ -113,7 +113,7 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     from statsmodels.stats.multitest import multipletests
 
     given = [p for p in ps if p is not None]
-    adjusted = iter(multipletests(given, method="holm")[1].tolist() if given else [])
+    adjusted = iter(np.asarray(multipletests(given, method="holm")[1]).tolist() if given else [])
     return [None if p is None else next(adjusted) for p in ps]
 
 

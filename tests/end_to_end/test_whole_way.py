@@ -41,7 +41,8 @@ def test_every_stage_leaves_a_complete_folder(study: Path) -> None:
 
 def test_the_verdict_file_has_its_form(study: Path) -> None:
     verdict = json.loads((study / "report" / "verdict.json").read_text())
-    assert verdict["verdict"] in ("decorative", "functional", "stylistic", "undetermined", "no gain")
+    words = ("decorative", "functional", "stylistic", "redundant", "undetermined", "no gain")
+    assert verdict["verdict"] in words
     assert verdict["truth"] == "functional"
     for key in ("gain", "mediated_fraction"):
         assert set(verdict[key]) in (NUMBER, {"refused"})
