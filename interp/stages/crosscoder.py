@@ -15,7 +15,7 @@ import torch
 
 from interp.activations.harvest import Harvest, Text
 from interp.activations.store import Store, open_store
-from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, Trained, train_many
+from interp.crosscoder import Crosscoder, TrainConfig, Trained, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
@@ -27,9 +27,6 @@ from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.tokens import pad_id
 
-OF_THE_SHAPE = {"n_latents", "k", "activation", "n_dedicated"}
-"""Keys of the config that are the crosscoder's; the others are its training's."""
-OF_THE_MEASURING = {"spliced_texts", "wandb"}
 STATE = "training"
 """Folder of the training state, in the scratch folder until the weights are written."""
 TRAINED, SPLICED = ".trained.json", ".spliced.json"
@@ -59,11 +56,11 @@ def run(study: Study, out: Path) -> int:
 def _train(study: Study, store: Store, out: Path) -> list[str]:
     """Train, and write weights, metrics and the measurements on held-out rows; returns the names of the files."""
     config = study.config.crosscoder
-    shape, recipe = _settings(study, store)
+    shape, recipe = config.shape.between(*store.row_shape), config.recipe(study.config.seed, len(store))
     device = pick_device(study.config.device)
     print(f"  memory: {described([(shape, recipe)], device)}")
     tracker = _tracker(config.wandb, study)
-    with bar("training the crosscoder", config.steps) as progress:
+    with bar("training the crosscoder", recipe.steps) as progress:
         show = _reporter(store, recipe, progress.to, tracker)
         done = train_many(store, [(shape, recipe)], on_step=show, checkpoint=out / STATE, device=device)[0]
     if tracker is not None:
@@ -72,17 +69,6 @@ def _train(study: Study, store: Store, out: Path) -> list[str]:
     (out / "metrics.jsonl").write_text("".join(json.dumps(_named(row, store)) + "\n" for row in done.log))
     (out / TRAINED).write_text(json.dumps(_measured(done, store)))
     return ["config.json", "model.safetensors", "metrics.jsonl", TRAINED]
-
-
-def _settings(study: Study, store: Store) -> tuple[CrosscoderConfig, TrainConfig]:
-    """The crosscoder's shape and its training, with the study's seed."""
-    config, (n_models, d_model) = study.config.crosscoder, store.row_shape
-    shape = config.model_dump(include=OF_THE_SHAPE) | {"n_models": n_models, "d_model": d_model}
-    recipe = config.model_dump(exclude=OF_THE_SHAPE | OF_THE_MEASURING) | {
-        "batch_size": min(config.batch_size, len(store)),
-        "seed": study.config.seed,
-    }
-    return CrosscoderConfig.model_validate(shape), TrainConfig.model_validate(recipe)
 
 
 def _reporter(
