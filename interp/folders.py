@@ -103,11 +103,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        intact = manifest.pop("checksum") == digest(manifest)
+        is_whole = manifest.pop("checksum") == digest(manifest)
         manifest = {"files": manifest["files"], "config_hash": manifest["config_hash"], **manifest}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _bad_manifest(folder) from error
-    if not intact:
+    if not is_whole:
         raise _bad_manifest(folder)
     return manifest
 
