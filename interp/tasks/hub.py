@@ -21,11 +21,11 @@ _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark lies on the hub, and the columns it has."""
+    """A benchmark's place on the hub and the names of its columns."""
 
     path: str
     splits: tuple[str, ...]
-    """The hub's own: train and test, or only one of them."""
+    """The hub's own splits: train and test, or only one of them."""
     question: str
     answer: str
     """The final answer, after `####` where the column holds worked steps too."""
@@ -34,10 +34,12 @@ class Benchmark:
     """Worked steps, where they have their own column."""
     level: str | None = None
     """Difficulty; where there is none it is the number of worked lines."""
+    hashes: bool = False
+    """Whether its own solutions end with `####` and the answer, so that models write it too."""
 
 
 BENCHMARKS = {
-    "gsm8k": Benchmark("openai/gsm8k", ("train", "test"), "question", "answer", config="main"),
+    "gsm8k": Benchmark("openai/gsm8k", ("train", "test"), "question", "answer", config="main", hashes=True),
     "math500": Benchmark("HuggingFaceH4/MATH-500", ("test",), "problem", "answer", solution="solution", level="level"),
     "aime": Benchmark("gneubig/aime-1983-2024", ("train",), "Question", "Answer", level="Year"),
 }
@@ -45,11 +47,15 @@ BENCHMARKS = {
 
 @dataclass(frozen=True)
 class HubTask(QuestionTask):
-    """One benchmark, graded by math-verify. The difficulty is MATH-500's level (1 to 5), AIME's year, and the number
+    """One benchmark of the hub. The difficulty is MATH-500's level (1 to 5), AIME's year, and the number
     of worked lines in GSM8K."""
 
     name: str
     """A key of `BENCHMARKS`."""
+
+    @property
+    def hashes_first(self) -> bool:
+        return BENCHMARKS[self.name].hashes
 
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
         """`n` problems of a split, drawn without replacement (all of them where it has fewer).
