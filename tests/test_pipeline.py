@@ -121,9 +121,9 @@ def test_a_part_of_the_config_that_a_stage_does_not_read_does_not_run_it_again(t
 
 def test_changed_inputs_are_refused_by_name(tmp_path, ran):
     run_study(study(tmp_path), say=silent)
-    run_stage(study(tmp_path, activations={"layer": 0}), "activations", force=True, say=silent)
-    with pytest.raises(InterpError, match="another activations"):
-        run_stage(study(tmp_path, activations={"layer": 0}), "crosscoder", say=silent)
+    run_stage(study(tmp_path, crosscoder={"shape": {"k": 13}}), "crosscoder", force=True, say=silent)
+    with pytest.raises(InterpError, match="another crosscoder"):
+        run_stage(study(tmp_path, crosscoder={"shape": {"k": 13}}), "features", say=silent)
 
 
 def test_a_changed_lexicon_file_is_another_input(tmp_path, ran):

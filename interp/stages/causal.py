@@ -51,7 +51,7 @@ def run(study: Study, out: Path) -> int:
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
-    latents = pl.read_parquet(study.folder("features") / "latents.parquet")
+    latents = pl.read_parquet(study.folder("features") / "latents.parquet", glob=False)
     chosen = selected_latents(latents, config.causal.max_latents)
     n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
@@ -116,7 +116,7 @@ def _untouched(subject: Subject) -> Iterator[Outcomes]:
 
 def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, progress: Bar) -> list[dict]:
     config = study.config
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet").filter(pl.col("model") == EDITED)
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False).filter(pl.col("model") == EDITED)
     pairs = make_pairs(traces, trio.tokenizer, subject.lexicon, config.causal.pairs)
     layers = patched_layers(config.causal.patch_layers, trio.n_layers)
     if len(pairs) < 8 or not layers:
@@ -176,7 +176,7 @@ def _verdict(study: Study, untouched: Outcomes, base: Outcomes, arms: dict[str, 
 
 def _models(study: Study) -> dict[str, Any]:
     """The outcomes of every model's rollouts, as the stage `traces` measured them."""
-    summary = pl.read_parquet(study.folder("traces") / "summary.parquet")
+    summary = pl.read_parquet(study.folder("traces") / "summary.parquet", glob=False)
     models: dict[str, Any] = {}
     for row in summary.iter_rows(named=True):
         if row["metric"] in (*OUTCOMES, "accuracy_greedy"):

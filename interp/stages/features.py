@@ -57,8 +57,8 @@ def labelled(study: Study, tokenizer: PreTrainedTokenizerBase) -> Labelled:
     activations = study.folder("activations")
     return label_rows(
         open_store(activations),
-        pl.read_parquet(activations / "texts.parquet"),
-        pl.read_parquet(study.folder("traces") / "traces.parquet"),
+        pl.read_parquet(activations / "texts.parquet", glob=False),
+        pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False),
         tokenizer,
         EDITED,
     )

@@ -39,7 +39,7 @@ def read_rollouts(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise InterpError(f"{path}: no such file; give the folder of a study whose stage `traces` is done")
     try:
-        rollouts = pl.read_parquet(path)
+        rollouts = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())}); write it again") from error
     missing = [column for column in COLUMNS if column not in rollouts.columns]
