@@ -6,34 +6,11 @@ import torch
 from interp.errors import InterpError
 from interp.models import smollm2
 from interp.models.source import Source, locate
-from interp.models.training import with_adapters
 from interp.models.trio import load_model, read_model_config, read_tokenizer
 from tests.small import small_model
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([[3, 4, 5, 9, 14]])
-
-
-@pytest.fixture
-def base(tmp_path, tokenizer):
-    small_model(0).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
-
-
-@pytest.fixture
-def adapters(base, tmp_path, tokenizer):
-    """Adapters that change something, on that base."""
-    model = small_model(0)
-    model.name_or_path = str(base)
-    adapted = with_adapters(model, 4, seed=0)
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(generator=torch.Generator().manual_seed(1))
-    adapted.save_pretrained(tmp_path / "adapters")
-    tokenizer.save_pretrained(tmp_path / "adapters")
-    return adapted, tmp_path / "adapters"
 
 
 def test_a_folder_is_itself_and_a_hub_id_too(base):
