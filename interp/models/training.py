@@ -80,7 +80,7 @@ def supervise(
     order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
     at_once = recipe.micro_batch or recipe.batch_size // (1 if recipe.batch_size % 4 else 4)
     with _output(resume) as output:
-        config = _arguments(
+        config = trainer_arguments(
             SFTConfig,
             model,
             seed,
@@ -147,7 +147,7 @@ def reinforce(
         return verified_rewards(task, problems, completions, problem)
 
     with _output(resume) as output:
-        config = _arguments(
+        config = trainer_arguments(
             GRPOConfig,
             model,
             seed,
@@ -271,7 +271,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document])
     return rows
 
 
-def _arguments(
+def trainer_arguments(
     kind: type[Arguments], model: PreTrainedModel, seed: int, resume: Resume | None, **own: Any
 ) -> Arguments:
     """A trainer's arguments: `own`, and those that both kinds of training share. One process, on the model's device.

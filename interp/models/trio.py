@@ -66,9 +66,14 @@ def read_model_config(name: str, path: str) -> Any:
 
     source = locate(name, path)
     try:
-        config = AutoConfig.from_pretrained(source.model)
-    except (OSError, ValueError, KeyError) as error:
-        raise InterpError(f"checkpoints.{name} = {path}: {_one_line(error)}; give a model folder or hub id") from error
+        config = AutoConfig.from_pretrained(source.model, trust_remote_code=False)
+    except Exception as error:  # a wrong type or value raises whatever the architecture's own checks do
+        reason = (
+            "it brings code of its own, which is not run" if "trust_remote_code" in str(error) else _one_line(error)
+        )
+        raise InterpError(
+            f"checkpoints.{name} = {path}: its config cannot be read ({reason}); give a model folder or hub id"
+        ) from error
     return config.get_text_config()
 
 
@@ -90,7 +95,9 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
         # that the folder declares (transformers 5: Qwen2); a word-level tokenizer would then lose its spaces.
         declared = get_tokenizer_config(folder).get("tokenizer_class")
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
-        tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(folder)
+        tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(
+            folder, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InterpError(
             f"checkpoints.{name} = {path}: no tokenizer can be read ({_one_line(error)}); save it beside the model"
