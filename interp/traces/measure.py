@@ -1,4 +1,4 @@
-"""The outcomes of a rollout, measured apart: accuracy, style, verification function, length, repetition."""
+"""The outcomes of a rollout, each measured on its own: accuracy, style, verification function, length, repetition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interp.traces.segment import equations, recomputations, repetition
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Numerator and denominator of every outcome, one value a problem: an outcome is a ratio of sums."""
+    """Numerator and denominator of every outcome, one value per problem: an outcome is a ratio of sums."""
 
     parts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
 
@@ -90,7 +90,7 @@ def grade_all(task: Task, problems: Sequence[Problem], rollouts: Sequence[Rollou
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two numbers are the same, however they are spelled."""
+    """Whether two numbers are the same, whatever their spelling."""
     return a == b or Fraction(a) == Fraction(b)
 
 
