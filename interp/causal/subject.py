@@ -39,7 +39,9 @@ class Subject:
     batch_size: int
     seed: int
     on_copies: Callable[[int], None]
-    """Hears how many completions are done."""
+    """Callback with the number of completions that each batch finished."""
+    end_ids: Sequence[int] = ()
+    """Ids that end a completion, beside the tokenizer's end token."""
 
     @property
     def model(self) -> PreTrainedModel:
@@ -69,6 +71,7 @@ class Subject:
             temperature=self.temperature,
             seed=self.seed,
             batch_size=self.batch_size,
+            end_ids=self.end_ids,
             edits=edits,
             on_batch=lambda done: self.on_copies(done * copies),
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from interp.activations.harvest import Text
+from interp.activations.texts import Text
 
 TOP_TOKENS = 3
 """Tokens on which a latent fires hardest, inserted in turn."""
@@ -29,9 +30,7 @@ def inject(texts: Sequence[Text], tokens: Sequence[int], rng: np.random.Generato
     for i, text in enumerate(texts):
         place = int(rng.integers(text.completion_start + 1, len(text.ids)))
         token = tokens[i % len(tokens)]
-        injected.append(
-            Text([*text.ids[:place], token, *text.ids[place:]], text.model, text.problem, text.completion_start)
-        )
+        injected.append(replace(text, ids=[*text.ids[:place], token, *text.ids[place:]], fresh=0))
         places.append(place)
     return injected, places
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations.store import StoreWriter, open_store
+from interp.activations.store import StoreWriter, open_store, row_hashes
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.feeds import open_feed
 from interp.errors import InterpError
@@ -26,7 +26,8 @@ def write(folder, parts, shard_rows):
     for part in parts:
         writer.add(part)
     n = sum(len(p) for p in parts)
-    writer.close(pl.DataFrame({"text": [0] * n, "position": list(range(n)), "token": [5] * n}))
+    held_out = [i % 5 == 3 for i in range(n)]
+    writer.close(pl.DataFrame({"text": [0] * n, "position": list(range(n)), "token": [5] * n, "held_out": held_out}))
     assert writer.rows == n
     return open_store(folder)
 
@@ -149,3 +150,34 @@ def test_a_crosscoder_trains_from_a_store_as_from_the_same_rows(tmp_path):
     assert torch.equal(from_store.crosscoder.mean, from_rows.crosscoder.mean)
     grouped = train_many(store, [(shape, recipe.model_copy(update={"shuffle_rows": 200}))])[0]
     assert grouped.held_out.n_rows == from_rows.held_out.n_rows == 120
+
+
+def test_held_out_places_are_those_of_the_index(tmp_path):
+    store = write(tmp_path / "activations", [rows(23)], 10)
+    assert store.held_out_places().tolist() == [3, 8, 13, 18]
+
+
+def test_a_store_that_is_not_split_by_problem_is_refused(tmp_path):
+    store = write(tmp_path / "activations", [rows(23)], 10)
+    store.index.drop("held_out").write_parquet(store.folder / "index.parquet")
+    with pytest.raises(InterpError, match=r"not split by problem.*--force"):
+        open_store(store.folder).held_out_places()
+
+
+def test_a_folder_whose_name_is_a_pattern_is_read_itself(tmp_path):
+    for n, name in ((5, "sweep1"), (9, "sweep[1]")):
+        write(tmp_path / name, [rows(n)], 10)
+    assert len(open_store(tmp_path / "sweep[1]").index) == 9
+
+
+def test_rows_have_the_same_hash_where_they_are_stored_alike():
+    x = rows(1000)
+    hashes = row_hashes(x)
+    assert len(hashes.unique()) == 1000
+    assert torch.equal(row_hashes(x.bfloat16()), hashes), "what bf16 rounds away counts for nothing"
+    assert torch.equal(row_hashes(x.flip(0)), hashes.flip(0))
+    near = x.bfloat16()
+    near.view(torch.int16)[:, 1, 3] ^= 1  # the last bit of one number
+    assert not (row_hashes(near) == hashes).any()
+    swapped = x[:, [1, 0]]
+    assert not (row_hashes(swapped) == hashes).any()
