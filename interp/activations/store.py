@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.errors import InterpError
 from interp.folders import digest, file_digest
+from interp.memory import main_memory
 
 BYTES = 2
 """Bytes of one stored number (bf16)."""
@@ -130,7 +131,7 @@ class Store:
         """
         if len(self._shards) == 1:
             return self._shards[0]
-        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, physical_memory()
+        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, main_memory().total
         if needed > memory / 2:
             raise InterpError(
                 f"{self.folder}: {needed / 1e9:.1f} GB of residuals do not fit into half of the memory "
@@ -169,10 +170,3 @@ def open_store(folder: Path) -> Store:
     """Open the store that a `StoreWriter` closed."""
     said = json.loads((folder / "store.json").read_text())
     return Store(folder, said["models"], said["site"], said["d_model"], said["shard_rows"], said["sha256"])
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine."""
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
