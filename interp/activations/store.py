@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.errors import InterpError
 from interp.folders import digest, file_digest
+from interp.memory import main_memory
 
 BYTES = 2
 """Bytes of one stored number (bf16)."""
@@ -143,7 +144,7 @@ class Store:
         """
         if len(self._shards) == 1:
             return self._shards[0]
-        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, physical_memory()
+        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, main_memory().total
         if needed > memory / 2:
             raise InterpError(
                 f"{self.folder}: {needed / 1e9:.1f} GB of residuals do not fit into half of the memory "
@@ -194,10 +195,3 @@ def row_hashes(rows: Float[Tensor, "rows models d_model"]) -> Int[Tensor, " rows
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**63), 2**63 - 1, (bits.shape[1],), generator=generator)
     return (bits * factors.to(bits.device)).sum(1)
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine."""
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

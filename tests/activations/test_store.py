@@ -12,6 +12,7 @@ from interp.activations.store import StoreWriter, open_store, row_hashes
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.feeds import open_feed
 from interp.errors import InterpError
+from interp.memory import Memory
 
 NAMES = ["base", "distilled"]
 
@@ -69,9 +70,10 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
 
 def test_a_store_larger_than_half_of_the_memory_is_refused(tmp_path, monkeypatch):
     store = write(tmp_path / "activations", [rows(30)], 10)
-    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2)
+    enough = 2 * 30 * 2 * 6 * 2
+    monkeypatch.setattr("interp.activations.store.main_memory", lambda: Memory(enough, 0))
     store.tensor()
-    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2 - 2)
+    monkeypatch.setattr("interp.activations.store.main_memory", lambda: Memory(enough - 2, 0))
     with pytest.raises(InterpError, match="half of the memory"):
         store.tensor()
 
