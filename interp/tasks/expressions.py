@@ -27,6 +27,10 @@ _JUXTAPOSED = re.compile(r"[a-zA-Z] ?\d|\d [a-zA-Z\d]|\d(?:st|nd|rd|th)\b|\.\d*\
 """What products of letters and numbers do not look like: `H2O`, `A 1`, `1 x 2`, `2nd`, `1.2.3`."""
 _NO_VALUE = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError)
 """What sympy and mpmath raise on expressions that have no number."""
+_SYMBOL = re.compile(
+    r"(?P<capital>\\(?:Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega)(?![a-zA-Z]))|\\(?:begin|end)\{\w*\}|\\[a-zA-Z]+"
+    r"|(?P<name>[a-zA-Z](?:_\{\w+\}'*|'+)|[A-Z])"
+)
 _POINTS = 4
 _LARGE_EXPONENT = 10_000
 _LARGEST = 1000
@@ -60,6 +64,15 @@ def readable(text: str) -> bool:
     return small and re.search(evaluated, text) is None
 
 
+def _lower(found: re.Match[str]) -> str:
+    """A name of its own for every symbol: the parser takes `R` for `r`, and `x'` for `x`."""
+    name = found["name"] or found["capital"]
+    if name is None:
+        return found.group()
+    letter = name.lstrip("\\")[0].lower()
+    return f"{letter}_{{{''.join(str(ord(character)) for character in found.group())}}}"
+
+
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
     """sympy's expression of a text, None where it has none."""
@@ -71,7 +84,7 @@ def _parsed(text: str) -> Any:
         return None
     # Units are not left to the parser: it would take the h of 5h for one.
     normal = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, units=False, boxed="none")
-    text = re.sub(r"(\d)\(", r"\1\\cdot(", text)  # it reads 2(3) as 2 + 3
+    text = _SYMBOL.sub(_lower, re.sub(r"(\d)\(", r"\1\\cdot(", text))  # it reads 2(3) as 2 + 3
     # No time limit: it uses signals, which only a main thread can take.
     found = parse(f"${text}$", [LatexExtractionConfig(normalization_config=normal)], "no_fallback", parsing_timeout=0)
     return found[0] if found else None
