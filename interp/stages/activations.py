@@ -84,7 +84,8 @@ def run(study: Study, out: Path) -> int:
     (out / "stream.json").write_text(json.dumps(counts, indent=1))
     console.print(
         "  {rows:,} rows of {problems:,} problems, {held_out_rows:,} of {held_out_problems:,} held out; "
-        "{repeats:,} repeated prefixes left out, {exact_duplicates:.2%} of the rows equal another".format(**counts)
+        "{repeats:,} repeated prefixes left out, {exact_duplicates:.2%} of the rows equal another".format(**counts),
+        soft_wrap=True,
     )
     return writer.rows
 

@@ -262,6 +262,27 @@ def test_a_completion_stops_at_the_first_of_its_end_tokens(model, tokenizer, tem
     assert generate(CachedModel(model), tokenizer, MANY, end_ids=[tokenizer.eos_token_id], **settings) == whole
 
 
+@pytest.mark.parametrize("end", ["<eos>", "7", "wait"])
+def test_nothing_is_read_after_any_of_the_end_tokens(model, tokenizer, end):
+    """Three of five prompts end at once, so that two go on; then these end, and the batch is done."""
+    end_id, others = vocabulary().index(end), vocabulary().index("9")
+
+    def edit(tokens, logits, copy):
+        logits[:, :] = -torch.inf
+        logits[:, others] = 0.0
+        if len(logits) == 2 or tokens.shape[1] == longest:
+            ends = slice(0, 3 if len(logits) == 5 else 2)
+            logits[ends, others], logits[ends, end_id] = -torch.inf, 0.0
+
+    longest = max(len(encode(tokenizer, p)) for p in PROMPTS)
+    decoder = Counting(model)
+    ends = [vocabulary().index(word) for word in ("7", "wait")]
+    rollouts = generate(decoder, tokenizer, PROMPTS, max_new_tokens=20, end_ids=ends, edits=[edit])
+    assert [len(r.completion_ids) for r in rollouts] == [0, 0, 0, 1, 1]
+    assert all(r.finished for r in rollouts)
+    assert decoder.read == 5 * longest + 2
+
+
 def test_an_end_token_of_id_0_ends():
     """`if eos` and `or` would take it for none."""
     tokenizer = byte_tokenizer(["a b c d"])

@@ -113,6 +113,24 @@ def test_rows_are_the_models_residuals_and_the_distances_their_means(tmp_path, p
     assert list(moved.values()) == pytest.approx(np.mean(distances, axis=0).tolist(), rel=1e-4)
 
 
+def test_rows_that_are_equal_though_their_prefixes_differ_are_counted(tmp_path, paths, monkeypatch):
+    """To these models token 6 is token 5."""
+    load = activations.load_model
+
+    def twins(*args):
+        model = load(*args)
+        weight = model.get_input_embeddings().weight.data
+        weight[6] = weight[5]
+        return model
+
+    monkeypatch.setattr(activations, "load_model", twins)
+    written = {("p", m): (P, completion) for m, completion in zip(COMPARED, ([5, 7], [6, 7], [8]), strict=True)}
+    written |= {("q", m): (Q, [9]) for m in COMPARED}
+    _, _, counts = done(a_study(tmp_path, paths, written, activations={"skip_first": 2}))
+    assert (counts["rows"], counts["repeats"]) == (8, 6)
+    assert counts["exact_duplicates"] == pytest.approx(2 / 8)
+
+
 def many(n=40, length=30):
     rng = np.random.default_rng(0)
     return {

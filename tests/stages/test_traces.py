@@ -100,13 +100,18 @@ def test_every_completion_is_graded_once(study, monkeypatch):
     class Counting(FileTask):
         def correct(self, problem, completion):
             graded.append(problem.id)
-            return super().correct(problem, completion)
+            return len(completion) % 2 == 0
 
     monkeypatch.setattr(traces, "task_of", lambda config: Counting(study.config.traces.file))
     out = study.folder("traces")
     out.mkdir()
     traces.run(study, out)
     assert len(graded) == 2 * 3 * 24, "sampled and greedy, of three models"
+    summary = pl.read_parquet(out / "summary.parquet")
+    for metric, table in (("accuracy", "traces"), ("accuracy_greedy", "greedy")):
+        right = pl.read_parquet(out / f"{table}.parquet").group_by("model").agg(pl.col("correct").mean())
+        stated = summary.filter(pl.col("metric") == metric)
+        assert dict(zip(stated["model"], stated["estimate"], strict=True)) == pytest.approx(dict(right.iter_rows()))
 
 
 def test_a_model_without_a_chat_template_is_named(study, others, tmp_path):
