@@ -167,7 +167,7 @@ def test_an_error_of_one_job_ends_the_others(tmp_path):
 
 def test_a_killed_worker_is_one_line(tmp_path):
     other = tmp_path / "other"
-    with pytest.raises(InterpError, match="a worker process was killed, .* memory is short; lower threads") as caught:
+    with pytest.raises(InterpError, match=r"a worker process was killed, .* memory is short; lower threads") as caught:
         run_jobs([Job("lingers", 1, partial(linger, other)), Job("dies", 1, partial(die_beside, other))], 2)
     assert "dies" in str(caught.value) and "\n" not in str(caught.value)
     assert not alive(int(other.read_text()))

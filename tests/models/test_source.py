@@ -51,7 +51,7 @@ def test_adapters_on_adapters_are_refused(tmp_path):
             locate("distilled", str(tmp_path / name))
 
 
-@pytest.mark.parametrize("path", ["./" + "a" * 300, "~nobody-of-that-name/model", "./a\0b"])
+@pytest.mark.parametrize("path", ["./" + "a" * 300, "~nobody-of-that-name/model"])
 def test_what_is_no_path_is_one_line(path):
     with pytest.raises(InterpError, match=r"checkpoints\.base = .*: not a path \(.*\); give a folder or hub id"):
         locate("base", path)
