@@ -68,7 +68,8 @@ class Options:
     device: str = "cpu"
     """Device of all."""
     only: tuple[str, ...] = ()
-    """Contestants whose names begin with one of these; all unless given."""
+    """Contestants whose names begin with one of these. Unless given, all but, on a CPU, dictionary-learning in bfloat16
+    (its own training uses autocast on CUDA alone) and, where the CPU emulates bfloat16, all others in it."""
     sweep: bool = False
     """Measure over n_latents (2,048 to 32,768), k (8 to 128) and batch (512 to 8,192) instead, six updates each, with
     AuxK in all of them."""
@@ -349,10 +350,23 @@ def shared_terms(options: Options) -> dict[str, str]:
     }
 
 
+def contestants(options: Options) -> list[str]:
+    """Names of those that take part; what is left out is printed."""
+    if options.only:
+        return [name for name in CONTESTANTS if name.startswith(options.only)]
+    if options.device.startswith("cuda"):
+        return list(CONTESTANTS)
+    capable = torch.cpu.get_capabilities()
+    emulated = not (capable.get("avx512_bf16") or capable.get("amx_bf16"))
+    out = [name for name in CONTESTANTS if "bf16" in name and (emulated or name.startswith("dictionary-learning"))]
+    print(f"Left out on this CPU (--only takes them in all the same): {'; '.join(out)}")
+    return [name for name in CONTESTANTS if name not in out]
+
+
 def main(options: Options) -> None:
     """Measure, print, write."""
     options.out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in CONTESTANTS if not options.only or name.startswith(options.only)]
+    names = contestants(options)
     rows = options.out / "rows.bin"
     make_rows(options, max(32 * options.batch, 4 * 8192) + HELD_OUT).numpy().tofile(rows)
     if options.sweep:

@@ -159,7 +159,7 @@ class Engine:
 
 
 class DictionaryLearning:
-    """dictionary-learning's BatchTopKTrainer, under autocast as its `trainSAE` can run it."""
+    """dictionary-learning's BatchTopKTrainer, under autocast as its `trainSAE` runs it (there on CUDA alone)."""
 
     def __init__(self, shape: Shape, recipe: Recipe, *, autocast: bool = False):
         from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # type: ignore[import-not-found]

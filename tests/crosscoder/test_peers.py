@@ -150,6 +150,20 @@ def test_dead_latents_are_different_places_of_the_dictionary(n, share):
     assert all(0 <= place < n for place in places.tolist())
 
 
+@pytest.mark.parametrize(
+    ("device", "can", "n_bf16"), [("cpu", {}, 0), ("cpu", {"avx512_bf16": True}, 4), ("cuda", {}, 5)]
+)
+def test_bfloat16_is_timed_where_it_is_not_emulated(device, can, n_bf16, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    names = benchmark.contestants(benchmark.Options(device=device))
+    assert sum("bf16" in name for name in names) == n_bf16
+    assert sum("bf16" not in name for name in names) == 5
+    assert ("sae-lens BatchTopK, bf16 autocast" in names) == (n_bf16 > 0)
+    assert benchmark.contestants(benchmark.Options(only=("sae-lens",))) == [
+        n for n in contestants.CONTESTANTS if "sae" in n
+    ]
+
+
 def test_turns_alternate_with_auxk_first_and_make_all_updates():
     turns = benchmark.turns(benchmark.Options(steps=10, turn=4))
     assert [(done, turn.updates, turn.counted) for done, turn in turns] == [(0, 4, True), (4, 4, False), (8, 2, True)]
