@@ -1,21 +1,22 @@
 """The command `interp`: `interp study CONFIG` or `interp STAGE CONFIG`.
 
-Heavy libraries are imported where they are used, so that help and complaints answer at once.
+Heavy libraries are imported where they are used, so that help and refusals are printed at once.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import os
+import re
 import sys
-import time
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from interp.config import StudyConfig, check_config, load_config
-from interp.errors import InterpError, nearest
+from interp.config import StudyConfig, check_config, read_yaml
+from interp.errors import InterpError, InterpWarning, nearest
 from interp.pipeline import BY_NAME, STAGES, run_stage, run_study
 from interp.study import Study
 
@@ -32,8 +33,22 @@ for example --crosscoder.k 16 or --causal.doses '[-1, 1]'. `interp COMMAND --hel
 """
 
 
+SPINS = "1000"
+"""Times that a waiting OpenMP thread of libgomp looks again before it sleeps: within a seventh of the best policy on a
+quiet machine and beside another process alike (`experiments/benchmark_threads.py`)."""
+QUIET = {
+    "PYTHONWARNINGS": "ignore",  # for worker processes
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 on success, 2 where the user can mend what went wrong, 130 when interrupted."""
+    """Run the command; 0 on success, 2 where the user can fix what went wrong, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
@@ -44,12 +59,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"interp: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interp: interrupted; the same command goes on from here", file=sys.stderr)
+        print("interp: interrupted; the same command resumes from here", file=sys.stderr)
         return 130
 
 
 def run_script(main: Callable[[Any], None], options: type, doc: str | None) -> int:
-    """An experiment's command line: its options, then `main` on them; what the user can mend is one line."""
+    """An experiment's command line: its options, then `main` on them; what the user can fix is one line."""
     import tyro
 
     chosen = tyro.cli(options, description=doc)
@@ -59,7 +74,7 @@ def run_script(main: Callable[[Any], None], options: type, doc: str | None) -> i
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).stem}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).stem}: interrupted; the same command resumes from here", file=sys.stderr)
         return 130
     return 0
 
@@ -73,7 +88,8 @@ def _dispatch(words: list[str]) -> int:
     if command not in commands:
         raise InterpError(f"no command {command!r}; {nearest(command, commands)}")
     if "-h" in rest or "--help" in rest:
-        return _help(command)
+        print(explain(command))
+        return 0
     study, force = parse(rest)
     prepare(study.config)
     if command == "study":
@@ -87,138 +103,119 @@ def _dispatch(words: list[str]) -> int:
 
 
 def parse(words: list[str]) -> tuple[Study, bool]:
-    """The study that the words after the command ask for, and whether to replace what differs.
+    """The study that the words after the command ask for, and whether to replace what was run with another config.
 
-    YAML keys and command-line keys pass the same check, so that both are refused in the same words.
+    The command line's values and the file's pass the same check, so that both are refused in the same words.
+
+    Raises:
+        InterpError: a word that is no option, an option without a value, or a config that is wrong.
     """
-
-    positional: list[str] = []
-    settings: dict[str, str] = {}
-    force, rest = False, list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "--force":
-            force = True
-        elif not word.startswith("--"):
-            positional.append(word)
-        else:
-            key, equals, value = word[2:].partition("=")
-            if not equals:
-                if not rest:
-                    raise InterpError(f"{word}: no value; give one after it")
-                value = rest.pop(0)
-            settings[key.replace("-", "_")] = value
-    if len(positional) != 1:
-        got = f"got {len(positional)}: {' '.join(positional)}" if positional else "got none"
-        raise InterpError(f"one CONFIG is needed, {got}; for example experiments/configs/organism.yaml")
-    out = settings.pop("out", None)
-    config = load_config(Path(positional[0]))
-    if settings:
-        raw = config.model_dump(mode="json")
-        for key, value in settings.items():
-            _set(raw, key, _read(key, value))
-        config = check_config(raw, "command line")
-    return Study(config, Path(out) if out else Path("results") / config.name), force
+    given = _values(words)
+    path, out, force = given.pop("config"), given.pop("out", None), str(given.pop("force", False)) in ("True", "true")
+    raw = read_yaml(Path(path))
+    check_config(raw, path)
+    config = check_config(_merged(raw, given), "command line") if given else check_config(raw, path)
+    return Study(config, Path("results") / config.name if out is None else Path(out)), force
 
 
-def _read(key: str, value: str) -> Any:
-    """A value as YAML reads it; as it stands where the key wants a text."""
-    import yaml
+def _values(words: list[str]) -> dict[str, Any]:
+    """Key to value of every option, nested as in the file; values are texts, or what JSON makes of a list."""
+    from pydantic_settings import CliSettingsSource, SettingsError
 
-    model: Any = StudyConfig
-    for name in key.split("."):
-        field = getattr(model, "model_fields", {}).get(name)
-        model = None if field is None else field.annotation
-    if model is str or (model == (str | None) and value != "null"):
-        return value
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InterpError(f"--{key} {value}: not YAML: {' '.join(str(error).split())}") from error
+        return dict(CliSettingsSource(_options(), cli_parse_args=list(map(_spelled, words)), cli_exit_on_error=False)())
+    except SettingsError as error:
+        raise InterpError(_complaint(str(error))) from error
 
 
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    at = raw
-    for depth, name in enumerate(parents):
-        if not isinstance(at.get(name), dict):
-            raise InterpError(f"--{key}: no such key {'.'.join(parents[: depth + 1])!r}; {nearest(name, at)}")
-        at = at[name]
-    if last not in at:
-        raise InterpError(f"--{key}: no such key {last!r}; {nearest(last, at)}")
-    at[last] = value
+def _spelled(word: str) -> str:
+    """An option's key with underscores, as fields are called."""
+    key, equals, value = word.partition("=")
+    return key[:2] + key[2:].replace("-", "_") + equals + value if word.startswith("--") else word
 
 
-def _help(command: str) -> int:
-    """Explain every option; the sentences are those under the config's fields."""
-    from dataclasses import make_dataclass
+def _options() -> Any:
+    """The command's options: a study's config, and what is not part of it."""
+    from pydantic_settings import BaseSettings, CliPositionalArg, CliToggleFlag, SettingsConfigDict
 
-    import tyro
+    class Options(StudyConfig, BaseSettings):
+        model_config = SettingsConfigDict(
+            cli_parse_none_str="null", cli_hide_none_type=True, cli_enforce_required=True, cli_avoid_json=True
+        )
+        config: CliPositionalArg[str]
+        """YAML file of the study."""
+        out: str | None = None
+        """Folder of the output; results/NAME unless given."""
+        force: CliToggleFlag[bool] = False
+        """Replace the output of a stage that was run with another config."""
 
-    summary = (
-        "run every stage in order, skipping those that are done" if command == "study" else BY_NAME[command].summary
+    return Options
+
+
+def _complaint(reason: str) -> str:
+    """The library's complaint in one line of ours."""
+    reason = " ".join(reason.removeprefix("error parsing CLI: ").split())
+    if unknown := re.match(r"unrecognized arguments: (?:--)?(\S+)", reason):
+        key = unknown[1].partition("=")[0]
+        if "--" + key in reason:
+            return f"--{key}: no such key {key!r}; {nearest(key, _keys(StudyConfig))}"
+        return f"one CONFIG is needed, and {key!r} is one too many; options begin with --"
+    if lacking := re.match(r"argument --(\S+): expected one argument", reason):
+        return f"--{lacking[1]}: no value; give one after it"
+    if "required: CONFIG" in reason:
+        return "one CONFIG is needed; for example experiments/configs/organism.yaml"
+    return f"command line: {reason}"
+
+
+def _keys(model: Any, prefix: str = "") -> Iterator[str]:
+    """Every key that holds a value, with dots."""
+    for name, field in model.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with the values of `new`, section by section."""
+    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, dict) and isinstance(old.get(k), dict)}
+    return {**old, **new, **both}
+
+
+def explain(command: str) -> str:
+    """Help of a command: every option, with the sentence under its field in the config."""
+    from pydantic_settings import CliSettingsSource
+
+    what = "run every stage in order, skipping those that are done" if command == "study" else BY_NAME[command].summary
+    parser = argparse.ArgumentParser(
+        prog=f"interp {command}",
+        usage=f"interp {command} CONFIG [--out DIR] [--force] [--debug] [--KEY VALUE ...]",
+        description=f"{what[0].upper()}{what[1:]}.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=120),
     )
-    keys = Annotated[StudyConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff]
-
-    def explained(kind: Any, text: str) -> Any:
-        return Annotated[kind, tyro.conf.arg(help=text)]
-
-    options = make_dataclass(
-        "Options",
-        [
-            ("config", tyro.conf.Positional[explained(Path, "YAML file of the study.")]),
-            ("out", explained(Path | None, "Folder of the output; results/NAME unless given."), None),
-            (
-                "force",
-                tyro.conf.FlagCreatePairsOff[
-                    explained(bool, "Replace the output of a stage that was run with another config.")
-                ],
-                False,
-            ),
-            ("debug", tyro.conf.FlagCreatePairsOff[explained(bool, "Show the traceback of an error.")], False),
-            ("settings", keys, StudyConfig()),
-        ],
-    )
-    with contextlib.suppress(SystemExit):
-        tyro.cli(options, prog=f"interp {command}", description=f"{summary[0].upper()}{summary[1:]}.", args=["--help"])
-    return 0
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+    CliSettingsSource(_options(), root_parser=parser, cli_parse_args=False)
+    return parser.format_help()
 
 
 def prepare(config: StudyConfig) -> None:
-    """Keep the libraries quiet, off the network where every checkpoint and problem is local, and deterministic."""
-    import warnings
+    """Keep the libraries quiet, off the network where every checkpoint and problem is local, and deterministic.
 
-    # The libraries' own warnings are for their authors; worker processes read the variable.
+    Warnings of this project (`InterpWarning`) are shown, one line each; the libraries' own are for their authors.
+    """
     warnings.simplefilter("ignore")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if others_are_busy():
-        # Threads that wait for each other then sleep instead of spinning. Beside one other busy process on two cores
-        # spinning made training up to ten times slower; on a quiet machine sleeping would cost a third.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
+    warnings.simplefilter("always", InterpWarning)
+    warnings.showwarning = _show_warning
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, which is later
     if config.task.is_local and all(Path(p).expanduser().exists() for p in config.checkpoints.given.values()):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def others_are_busy(seconds: float = 0.2, share: float = 0.2) -> bool:
-    """Whether other processes use more than `share` of this machine's processors, watched for a moment; False where
-    the system does not say."""
-
-    def ticks() -> tuple[int, int]:
-        """(all, idle) processor time so far."""
-        fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-        return sum(fields), fields[3] + fields[4]
-
-    try:
-        (total, idle), _, (total_after, idle_after) = ticks(), time.sleep(seconds), ticks()
-    except (OSError, ValueError, IndexError):
-        return False
-    return total_after > total and 1 - (idle_after - idle) / (total_after - total) > share
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"interp: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

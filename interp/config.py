@@ -271,6 +271,15 @@ def load_config(path: Path) -> StudyConfig:
     Raises:
         InterpError: the file is missing or not YAML, or a key or value is wrong (the nearest known key is named).
     """
+    return check_config(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, not checked.
+
+    Raises:
+        InterpError: the file is missing, not YAML, or no mapping.
+    """
     import yaml
 
     try:
@@ -283,7 +292,7 @@ def load_config(path: Path) -> StudyConfig:
         raise InterpError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise InterpError(f"config {path}: holds a {type(raw).__name__}; it must be a mapping of keys to values")
-    return check_config(raw, str(path))
+    return raw
 
 
 def check_config(raw: dict[str, Any], where: str) -> StudyConfig:

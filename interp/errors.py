@@ -1,4 +1,4 @@
-"""Errors that the user can mend."""
+"""Errors that the user can fix, and warnings of this project."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 class InterpError(Exception):
-    """One line that says what is wrong, where, and how to mend it; the command exits with 2."""
+    """One line that says what is wrong, where, and how to fix it; the command exits with 2."""
+
+
+class InterpWarning(UserWarning):
+    """Something is not as it should be, and work continues; always shown."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

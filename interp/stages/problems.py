@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from interp import tasks
 from interp.config import StudyConfig
 from interp.tasks.base import Problem, Task
-from interp.tasks.chains import ChainTask
-from interp.tasks.file import FileTask
-from interp.tasks.gym import GymTask
-from interp.tasks.hub import HubTask
 
 
 def task_of(config: StudyConfig) -> Task:
     """The user's file where one is given, else the task that the config names."""
     task, traces = config.task, config.traces
-    if traces.file is not None:
-        return FileTask(Path(traces.file), prompt=traces.prompt, modulus=traces.modulus)
-    if task.kind == "chains":
-        return ChainTask(task.terms)
-    if task.kind == "reasoning_gym":
-        return GymTask(task.data_set or "", task.options, prompt=traces.prompt, modulus=traces.modulus)
-    return HubTask(task.kind, prompt=traces.prompt, modulus=traces.modulus)
+    return tasks.open(
+        task.kind if traces.file is None else Path(traces.file),
+        prompt=traces.prompt,
+        modulus=traces.modulus,
+        terms=task.terms,
+        data_set=task.data_set or "",
+        options=task.options,
+    )
 
 
 def test_problems(config: StudyConfig) -> list[Problem]:

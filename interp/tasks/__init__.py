@@ -1,0 +1,48 @@
+"""Verifiable problems and their graders. A new task is one file here and one line in `open`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import InterpError, nearest
+
+if TYPE_CHECKING:
+    from interp.tasks.base import Task
+
+KINDS = ("chains", "reasoning_gym", "gsm8k", "math500", "aime")
+"""Tasks that are opened by name; every other source is a file."""
+
+
+def open(
+    source: str | Path,
+    *,
+    prompt: str = "{question}",
+    modulus: int | None = None,
+    terms: int = 5,
+    data_set: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> Task:
+    """A task by its name (one of `KINDS`), or the problems of a JSONL or Parquet file.
+
+    `prompt` says how a question becomes a prompt and `modulus` which arithmetic the equations of the traces follow (all
+    but chains); `terms` is the length of a chain; `data_set` and `options` are reasoning-gym's.
+
+    Raises:
+        InterpError: neither a known name nor a file.
+    """
+    from interp.tasks.chains import ChainTask
+    from interp.tasks.file import FileTask
+    from interp.tasks.gym import GymTask
+    from interp.tasks.hub import HubTask
+
+    if source == "chains":
+        return ChainTask(terms)
+    if source == "reasoning_gym":
+        return GymTask(data_set, options or {}, prompt=prompt, modulus=modulus)
+    if source in KINDS:
+        return HubTask(str(source), prompt=prompt, modulus=modulus)
+    if Path(source).suffix not in (".jsonl", ".parquet") and not Path(source).exists():
+        raise InterpError(f"task {str(source)!r}: neither a file nor a task; {nearest(str(source), KINDS)}")
+    return FileTask(Path(source), prompt=prompt, modulus=modulus)
