@@ -18,7 +18,7 @@ from mutants.faults import equivalents, faults
 from mutants.matching import matching
 from mutants.report import as_json, by_file, killed_share, shown, survivors
 from mutants.results import Results
-from mutants.trials import BrokenTestsError, Result, baseline, judge
+from mutants.trials import Result, baseline, failing, judge
 
 ROOT = Path(__file__).parents[2]
 LEAST = 0.95
@@ -35,10 +35,11 @@ def main() -> int:
     forks.preload()
     with forks.copies(ROOT, options.workers) as trees:
         needed = [test for mutant in drawn for test in matching(ROOT, mutant.file, {})]
-        try:
-            seconds = baseline(ROOT, needed + [test for fault in wired for test in fault.tests], trees, results)
-        except BrokenTestsError as error:
-            print(error)
+        needed += [test for fault in wired for test in fault.tests]
+        seconds, broken = baseline(ROOT, needed, trees, results)
+        for test, log in broken.items():
+            print(f"{test} fails or selects nothing on the unchanged source: {failing(log) or log[-3000:]}")
+        if broken and not options.keep_going:
             return 2
         random = [(mutant, matching(ROOT, mutant.file, seconds), "") for mutant in drawn]
         by_hand = [(fault.mutant(ROOT), fault.tests, fault.what) for fault in wired]
@@ -71,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="PATH", help="files or folders of the source, instead of all")
     parser.add_argument("--workers", type=int, default=2, help="mutants tested side by side")
     parser.add_argument("--no-wiring", action="store_true", help="leave the wiring faults out")
+    parser.add_argument("--keep-going", action="store_true", help="leave out tests that fail on the unchanged source")
     parser.add_argument("--fresh", action="store_true", help="run again what is in results/mutants.jsonl too")
     parser.add_argument("--list-survivors", type=Path, metavar="FILE", help="write the survivors as JSON")
     return parser.parse_args()

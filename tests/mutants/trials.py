@@ -13,6 +13,8 @@ from mutants.results import Results, key, source_texts
 
 LIMIT, TIMES = 60.0, 5.0
 """A test file may take this many seconds, and this many times its seconds on the unchanged source beside them."""
+LONGEST = 900.0
+"""Seconds allowed on the unchanged source."""
 KILLED, TIMED_OUT, SURVIVED = "killed", "timed out", "survived"
 
 
@@ -29,29 +31,26 @@ class Result:
     """Of a wiring fault: the number that would be wrong."""
 
 
-class BrokenTestsError(Exception):
-    """Tests that fail, or select nothing, on the unchanged source."""
-
-
-def baseline(root: Path, tests: Sequence[str], trees: list[Path], results: Results) -> dict[str, float]:
-    """Seconds of each test file (or file with `-k`) on the unchanged source.
-
-    Raises:
-        BrokenTestsError: one of them fails.
-    """
-    package = source_texts(root)
+def baseline(
+    root: Path, tests: Sequence[str], trees: list[Path], results: Results
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of each test file (or file with `-k`) on the unchanged source, and the logs of those that fail there or
+    select no test."""
+    package, broken = source_texts(root), {}
     keys = {test: key(root, package, [test]) for test in dict.fromkeys(tests)}
     todo = [test for test in keys if results.get(keys[test]) is None]
     print(f"{len(keys)} test files on the unchanged source, {len(keys) - len(todo)} of them known", flush=True)
 
     def trial(test: str, tree: Path) -> Steps:
-        ended = yield test, 900.0
+        ended = yield test, LONGEST
         if not ended.passed or (ended.no_tests and " " in test):
-            raise BrokenTestsError(f"{test} fails or selects nothing on the unchanged source:\n{ended.log[-3000:]}")
-        results.put(keys[test], test=test, seconds=round(ended.seconds, 2))
+            broken[test] = ended.log
+        else:
+            results.put(keys[test], test=test, seconds=round(ended.seconds, 2))
 
     run([partial(trial, test) for test in todo], trees)
-    return {test: results.get(k)["seconds"] for test, k in keys.items()}  # type: ignore[index]
+    known = {test: results.get(k) for test, k in keys.items()}
+    return {test: record["seconds"] for test, record in known.items() if record}, broken
 
 
 def judge(
@@ -63,6 +62,7 @@ def judge(
     say: Callable[[Result], None],
 ) -> list[Result]:
     """Test every (mutant, test files, what would be wrong); `say` is called with each result that is new."""
+    mutants = [(mutant, [test for test in tests if test in seconds], what) for mutant, tests, what in mutants]
     found: dict[int, Result] = {}
 
     def trial(i: int, k: str, tree: Path) -> Steps:
