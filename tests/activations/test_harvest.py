@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.activations.harvest import Harvest, Text, padded, shared_columns
+from interp.activations.harvest import Harvest, Text, moved, padded, shared_columns
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
@@ -91,3 +91,9 @@ def test_a_crosscoder_trains_while_residuals_are_read(models, texts):
     from_rows = train_many(together, [(shape, recipe)])[0]
     assert min(done.held_out.fve) > 0.5
     assert done.held_out.fve == pytest.approx(from_rows.held_out.fve, abs=0.1)
+
+
+def test_moved_is_the_distance_from_the_first_model_over_its_norm():
+    """Of (3, 4): (3, 4) is at 0, (3, 9) at 5 / 5, (0, 0) at 5 / 5; of (0, 2): (0, 2), (0, 3), (0, -2)."""
+    resid = torch.tensor([[[3.0, 4.0], [3.0, 9.0], [0.0, 0.0]], [[0.0, 2.0], [0.0, 3.0], [0.0, -2.0]]])
+    assert moved(resid).tolist() == [[0.0, 1.0, 1.0], [0.0, 0.5, 2.0]]
