@@ -68,8 +68,8 @@ class Options:
 
 def make_rows(options: Options, n: int) -> torch.Tensor:
     """Planted rows [n, models * d_model], normalised."""
-    from interp.crosscoder.normaliser import fit_normaliser
     from interp.crosscoder.planted import PlantedConfig, plant
+    from interp.crosscoder.rows import fit_normaliser
 
     # Twice as many latents as the smallest dictionary of the sweep has, 60 of them on in a row.
     config = PlantedConfig(

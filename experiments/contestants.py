@@ -60,7 +60,7 @@ class Engine:
 
     def __init__(self, shape: Shape, dtype: str):
         from interp.crosscoder import CrosscoderConfig, TrainConfig
-        from interp.crosscoder.normaliser import Normaliser
+        from interp.crosscoder.rows import Normaliser
         from interp.crosscoder.trainer import Trainer
 
         config = CrosscoderConfig(n_models=shape.n_models, d_model=shape.d_model, n_latents=shape.n_latents, k=shape.k)

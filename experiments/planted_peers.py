@@ -17,8 +17,8 @@ import torch
 import tyro
 from contestants import CONTESTANTS, Shape, make
 
-from interp.crosscoder.normaliser import fit_normaliser
 from interp.crosscoder.planted import PlantedConfig, match, plant
+from interp.crosscoder.rows import fit_normaliser
 
 LRS = (1e-3, 3e-3, 1e-2)
 TUNING = (100, 101)

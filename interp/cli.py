@@ -29,7 +29,7 @@ commands:
 {stages}
 
 CONFIG is a YAML file, for example experiments/configs/organism.yaml. Any of its keys can be set on the command line,
-for example --crosscoder.k 16 or --causal.doses '[-1, 1]'. `interp COMMAND --help` explains every option.
+for example --crosscoder.shape.k 16 or --causal.doses '[-1, 1]'. `interp COMMAND --help` explains every option.
 """
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from interp.crosscoder.config import DictionaryConfig, TrainConfig, check_pair
 from interp.errors import InterpError, nearest
 from interp.names import COMPARED, MODELS
 
@@ -158,37 +159,39 @@ class ActivationsConfig(Section):
     """Texts read together."""
 
 
-class CrosscoderSection(Section):
+class ShapeConfig(DictionaryConfig):
+    """The engine's shape of a dictionary, with the study's defaults."""
+
     n_latents: int = Field(default=768, ge=1)
-    """Latents of the dictionary."""
+    """Number of latents in the dictionary."""
     k: int | None = Field(default=12, ge=1)
-    """Mean number of active latents a token (batch_topk, topk); null for the other gates."""
-    activation: Literal["batch_topk", "topk", "jumprelu", "relu"] = "batch_topk"
-    """Which latents are active: the batch's best, each token's best, those above their threshold, all positive."""
-    n_dedicated: int = Field(default=0, ge=0)
-    """Latents set aside for each model, whose decoders for the others are exactly zero."""
+    """Active latents per row: on average over a batch (batch_topk), or in every row (topk); null for other gates."""
+
+
+class RecipeConfig(TrainConfig):
+    """The engine's recipe of training, with the study's defaults."""
+
     steps: int = Field(default=1500, ge=1)
-    """Updates."""
-    batch_size: int = Field(default=1024, ge=1)
-    """Rows (tokens) an update."""
-    lr: float = Field(default=1e-3, gt=0)
-    """Peak learning rate."""
-    sparsity: float = Field(default=0.0, ge=0)
-    """Weight of the sparsity penalty (relu: L1 of the scores; jumprelu: active latents a token)."""
-    k_start: int | None = Field(default=None, ge=1)
-    """Active latents a token at the first update, from which k is approached over a fifth of them; null is k."""
-    dead_after_rows: int = Field(default=100_000, ge=1)
-    """A latent silent on this many rows in a row is dead, and AuxK tries to revive it."""
-    encoder_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the encoder's product while training; bfloat16 is faster where the processor has it."""
-    outlier_ratio: float = Field(default=100.0, gt=1)
-    """Rows whose norm is above this multiple of the median norm, in any model, are left out and counted."""
-    shuffle_rows: int = Field(default=1 << 18, ge=1)
-    """Rows shuffled together; a larger store is read in groups of whole shards that hold this many."""
+    """Number of optimiser updates."""
+    seed: int | None = Field(default=None, ge=0)  # type: ignore[assignment]
+    """Fixes the initial weights, and the order of the rows unless `data_seed` does; null is the study's seed."""
+
+
+class CrosscoderSection(Section):
+    shape: ShapeConfig = ShapeConfig()
+    """Size of the dictionary and the gate of its code."""
+    train: RecipeConfig = RecipeConfig()
+    """Recipe of the training."""
     spliced_texts: int = Field(default=256, ge=1)
-    """Texts on which the reconstruction is spliced into the models, for loss recovered and KL."""
+    """Texts of held-out problems on which the reconstruction is spliced into the models, for loss recovered and KL."""
     wandb: str | None = None
     """Project of Weights & Biases that the metrics are also sent to; null sends nothing."""
+
+    def recipe(self, seed: int, n_rows: int) -> TrainConfig:
+        """The engine's recipe for a study of this seed and a store of `n_rows` rows."""
+        own = self.train.model_dump()
+        chosen = seed if self.train.seed is None else self.train.seed
+        return TrainConfig.model_validate(own | {"seed": chosen, "batch_size": min(self.train.batch_size, n_rows)})
 
 
 class FeaturesConfig(Section):
@@ -310,6 +313,8 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"no such key {key!r}; {nearest(str(first['loc'][-1]), _keys_at(first['loc'][:-1]))}"
+    if first["type"] == "value_error":  # of a whole section, whose values the rule names itself
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     return f"{key} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
@@ -375,16 +380,10 @@ def _refuse_impossible_task(config: StudyConfig, where: str) -> None:
         raise InterpError(f"{kind}: organisms are trained on chains only; give checkpoints, or set it to chains")
 
 
-def _refuse_impossible_crosscoder(config: CrosscoderSection, where: str) -> None:
-    kind, has_k = config.activation, config.activation in ("batch_topk", "topk")
-    if has_k and config.k is None:
-        raise InterpError(f"config {where}: crosscoder.k is missing; crosscoder.activation = {kind} needs it")
-    if config.k is not None and config.k > config.n_latents:
-        raise InterpError(f"config {where}: crosscoder.k = {config.k} is above crosscoder.n_latents")
-    if not has_k and (config.k is not None or config.k_start is not None):
-        raise InterpError(f"config {where}: crosscoder.k and k_start do nothing for {kind}; set them to null")
-    if has_k == (config.sparsity > 0):
-        says = "does nothing, k decides; set it to 0" if has_k else "must be above 0, or nothing keeps the code sparse"
-        raise InterpError(f"config {where}: crosscoder.sparsity = {config.sparsity}: for {kind} it {says}")
-    if 3 * config.n_dedicated > config.n_latents:
-        raise InterpError(f"config {where}: crosscoder.n_dedicated = {config.n_dedicated} for 3 models is too many")
+def _refuse_impossible_crosscoder(section: CrosscoderSection, where: str) -> None:
+    """The engine's own rules, before hours of work; the width of the models plays no part in them."""
+    try:
+        check_pair(section.shape.between(len(COMPARED), 1), section.recipe(0, section.train.batch_size))
+    except ValueError as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InterpError(f"config {where}: crosscoder: {reason.removeprefix('Value error, ')}") from error

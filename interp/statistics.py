@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -48,7 +47,8 @@ class Bootstrap:
         """[resamples, n]: how often each problem was drawn."""
 
     def first(self, n: int) -> Bootstrap:
-        """The same draws of the first `n` problems alone."""
+        """Resamples of `n` problems, as many and from the same seed. Drawn anew: they are not the draws of all `self.n`
+        problems restricted to the first `n`."""
         return self if n == self.n else Bootstrap(n, self._resamples, self._seed)
 
     def sums(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " resamples"]:
@@ -56,16 +56,23 @@ class Bootstrap:
         return (self.counts @ np.asarray(values, dtype=np.float32)).astype(np.float64)
 
     def mean(self, values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
-        """Mean over problems. Where all outcomes are the same 0 or 1, which no resample can vary, the interval is
+        """Mean over problems. Where every value is 0, or every value is 1, no resample varies; the interval is then
         Clopper and Pearson's."""
         array = np.asarray(values, dtype=np.float64)
         if array.min() == array.max() and array[0] in (0.0, 1.0):
-            edge = (0.5 - LEVEL / 2) ** (1 / len(array))
-            return Interval(array[0], *((edge, 1.0) if array[0] == 1.0 else (0.0, 1 - edge)))
+            return Interval(float(array[0]), *clopper_pearson(int(array.sum()), len(array)))
         return self.interval(float(array.mean()), self.sums(array) / self.n)
 
-    def difference(self, differences: Float[np.ndarray, " n"]) -> Interval:
-        """Mean of paired differences over problems."""
+    def difference(self, differences: Float[np.ndarray, " n"], *, within: float | None = None) -> Interval:
+        """Mean of paired differences over problems.
+
+        `within` is the largest size that one difference can have (1 for outcomes between 0 and 1), None where there
+        is no such limit. Where every difference is 0, no resample varies: the interval is then ± `within` times the
+        largest share of changed problems that Clopper and Pearson's interval allows after none of n.
+        """
+        if within is not None and not np.any(differences):
+            edge = within * clopper_pearson(0, len(differences))[1]
+            return Interval(0.0, -edge, edge)
         return self.interval(float(np.mean(differences)), self.sums(differences) / self.n)
 
     def ratio(self, numerator: Float[np.ndarray, " n"], denominator: Float[np.ndarray, " n"]) -> Interval | Refused:
@@ -84,9 +91,17 @@ class Bootstrap:
         return Interval(estimate, float(low), float(high))
 
 
+def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share, from its count (Clopper & Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    low, high = binomtest(successes, n).proportion_ci(LEVEL, "exact")
+    return float(low), float(high)
+
+
 def control_p(effect: float, controls: Sequence[float]) -> float:
-    """Two-sided p of an effect against draws of matched controls, about their mean, with the +1 of a Monte-Carlo
-    test; never below 1 / (n + 1)."""
+    """Two-sided Monte-Carlo p of an effect against draws of matched controls: the share of draws, the effect counted
+    among them, at least as far from the draws' mean as the effect; never below 1 / (n + 1)."""
     draws = np.asarray(controls, dtype=np.float64)
     centre = draws.mean()
     beyond = np.abs(draws - centre) >= abs(effect - centre) - 1e-12
@@ -94,25 +109,20 @@ def control_p(effect: float, controls: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment; None stays None and does not count."""
-    order = sorted((i for i, p in enumerate(ps) if p is not None), key=lambda i: ps[i] or 0.0)
-    adjusted: list[float | None] = [None] * len(ps)
-    running = 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * float(ps[i] or 0.0)))
-        adjusted[i] = running
-    return adjusted
+    """Holm's step-down adjustment (1979) over the p-values that are given; None stays None and does not count."""
+    from statsmodels.stats.multitest import multipletests
+
+    given = [p for p in ps if p is not None]
+    adjusted = iter(np.asarray(multipletests(given, method="holm")[1]).tolist() if given else [])
+    return [None if p is None else next(adjusted) for p in ps]
 
 
 def problems_needed(interval: Interval, n: int, bound: float) -> int | None:
-    """Problems with which an interval of this spread, which shrinks as 1/√n, would leave `bound` outside it; None
-    where they would be more than a hundred times those at hand: the estimate is then so near the bound that its own
-    error decides the number."""
+    """Number of problems with which an interval of this spread, which shrinks as 1/√n, would no longer hold `bound`.
+
+    At least `n`. None above a hundred times `n`: the estimate is then so near the bound that its own error decides
+    the number.
+    """
     gap = abs(interval.estimate - bound)
     half = (interval.high - interval.low) / 2
     return None if gap <= half / 10 else max(n, math.ceil(n * (half / gap) ** 2))
-
-
-def as_json(value: Interval | Refused) -> dict[str, Any]:
-    """The form in which tables and `verdict.json` hold a number."""
-    return value.as_dict()

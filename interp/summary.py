@@ -56,7 +56,7 @@ def _models(models: dict[str, Any]) -> Table:
 
 def _effects(effects: pl.DataFrame) -> Table:
     table = Table(title="Change of the distilled model's accuracy under each edit", title_justify="left")
-    for title in ("edit", "change", "matched controls", "p", "problems"):
+    for title in ("edit", "change", "matched controls", "p", "p (Holm)", "problems"):
         table.add_column(title)
     for row in effects.filter(pl.col("outcome") == "accuracy").iter_rows(named=True):
         controls = (
@@ -67,9 +67,9 @@ def _effects(effects: pl.DataFrame) -> Table:
                 f"x{row['n_controls']}"
             )
         )
-        p = "-" if row["p_holm"] is None else f"{row['p_holm']:.3f}"
+        p, holm = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("p", "p_holm"))
         arm = row["arm"] if row["coherent"] else f"{row['arm']} (incoherent)"
-        table.add_row(arm, interval(row), controls, p, str(row["n_problems"]))
+        table.add_row(arm, interval(row), controls, p, holm, str(row["n_problems"]))
     return table
 
 

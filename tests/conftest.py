@@ -31,3 +31,17 @@ def models():
 @pytest.fixture(scope="session")
 def model(models):
     return models["distilled"]
+
+
+@pytest.fixture(params=["cpu", "pretended gpu", "cuda"])
+def device(request):
+    """Each device in turn: the CPU, a pretended GPU (see `elsewhere`), and a real one where there is one."""
+    if request.param == "pretended gpu":
+        from elsewhere import pretended_gpu
+
+        with pretended_gpu() as gpu:
+            yield gpu
+        return
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU")
+    yield torch.device(request.param)

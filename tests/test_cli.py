@@ -27,7 +27,7 @@ def own_environment(monkeypatch):
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "study.yaml"
-    path.write_text("name: mine\ncrosscoder: {k: 5}\n")
+    path.write_text("name: mine\ncrosscoder: {shape: {k: 5}}\n")
     return path
 
 
@@ -48,11 +48,11 @@ def test_a_misspelt_command(capsys, word, suggested):
 
 
 def test_a_misspelt_key_is_refused_alike_in_the_file_and_on_the_command_line(capsys, tmp_path, config):
-    line = refused(capsys, "study", str(config), "--crosscoder.n-latent", "3")
-    assert "'crosscoder.n_latent'" in line and "did you mean 'crosscoder.n_latents'?" in line
-    line = refused(capsys, "study", str(config), "--crosscodr.k=3")
-    assert "'crosscodr.k'" in line and "did you mean 'crosscoder.k'?" in line
-    config.write_text("crosscodr: {k: 3}")
+    line = refused(capsys, "study", str(config), "--crosscoder.shape.n-latent", "3")
+    assert "'crosscoder.shape.n_latent'" in line and "did you mean 'crosscoder.shape.n_latents'?" in line
+    line = refused(capsys, "study", str(config), "--crosscodr.shape.k=3")
+    assert "'crosscodr.shape.k'" in line and "did you mean 'crosscoder.shape.k'?" in line
+    config.write_text("crosscodr: {shape: {k: 3}}")
     line = refused(capsys, "study", str(config))
     assert "'crosscodr'" in line and "did you mean 'crosscoder'?" in line
 
@@ -60,11 +60,11 @@ def test_a_misspelt_key_is_refused_alike_in_the_file_and_on_the_command_line(cap
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--crosscoder.k", "many"], "crosscoder.k = 'many'"),
-        (["--crosscoder.k", "4", "--crosscoder.n_latents", "3"], "crosscoder.k = 4"),
+        (["--crosscoder.shape.k", "many"], "crosscoder.shape.k = 'many'"),
+        (["--crosscoder.shape.k", "4", "--crosscoder.shape.n_latents", "3"], "crosscoder.shape: k=4 is more than"),
         (["--causal.controls=3"], "causal.controls = '3'"),
         (["--device", "tpu"], "device = 'tpu'"),
-        (["--crosscoder.k.deep", "3"], "crosscoder.k"),
+        (["--crosscoder.shape.k.deep", "3"], "crosscoder.shape.k"),
         (["--crosscoder", "3"], "crosscoder = 3"),
         (["--seed"], "--seed: no value"),
         (["other.yaml"], "'other.yaml' is one too many"),
@@ -94,11 +94,13 @@ def test_an_output_that_cannot_be_written(capsys, monkeypatch, config, tmp_path)
 
 
 def test_settings_reach_their_keys_in_their_types(config):
-    words = "--crosscoder.k 16 --crosscoder.lr=1e-2 --causal.doses [-1,1.5] --organism.zero-rl.steps 3 --seed 4"
+    words = (
+        "--crosscoder.shape.k 16 --crosscoder.train.lr=1e-2 --causal.doses [-1,1.5] --organism.zero-rl.steps 3 --seed 4"
+    )
     study, force = parse([*words.split(), str(config), "--report.title", "A title", "--checkpoints.base", "null"])
     assert not force
-    assert study.config.crosscoder.k == 16
-    assert study.config.crosscoder.lr == 0.01
+    assert study.config.crosscoder.shape.k == 16
+    assert study.config.crosscoder.train.lr == 0.01
     assert study.config.causal.doses == (-1.0, 1.5)
     assert study.config.organism.zero_rl.steps == 3
     assert study.config.seed == 4

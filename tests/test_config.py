@@ -38,17 +38,20 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 
 
 def test_what_is_dumped_is_what_is_read(tmp_path):
-    changed = check_config({"seed": 3, "causal": {"doses": [-1, 2.5]}, "crosscoder": {"k": 5, "lr": "1e-3"}}, "here")
+    changed = check_config(
+        {"seed": 3, "causal": {"doses": [-1, 2.5]}, "crosscoder": {"shape": {"k": 5}, "train": {"lr": "1e-3"}}}, "here"
+    )
     dumped = yaml.safe_dump(changed.model_dump(mode="json"))
     assert load_config(written(tmp_path, dumped)) == changed
-    assert changed.crosscoder.lr == 1e-3
+    assert changed.crosscoder.train.lr == 1e-3
 
 
 @pytest.mark.parametrize(
     ("text", "key", "suggested"),
     [
         ("crosscodr: {k: 3}", "crosscodr", "crosscoder"),
-        ("crosscoder: {n_latent: 3}", "crosscoder.n_latent", "n_latents"),
+        ("crosscoder: {shape: {n_latent: 3}}", "crosscoder.shape.n_latent", "n_latents"),
+        ("crosscoder: {train: {warm_up_fraction: 0}}", "crosscoder.train.warm_up_fraction", "warmup_fraction"),
         ("organism: {pretraining: {step: 3}}", "organism.pretraining.step", "steps"),
         ("causal: {control: 30}", "causal.control", "controls"),
         ("sed: 3", "sed", "seed"),
@@ -68,16 +71,16 @@ def test_a_key_like_no_other_lists_those_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
-        ("crosscoder: {k: many}", "crosscoder.k", "'many'"),
-        ("crosscoder: {k: 0}", "crosscoder.k", "0"),
-        ("crosscoder: {k: 1.5}", "crosscoder.k", "1.5"),
+        ("crosscoder: {shape: {k: many}}", "crosscoder.shape.k", "'many'"),
+        ("crosscoder: {shape: {k: 0}}", "crosscoder.shape.k", "0"),
+        ("crosscoder: {shape: {k: 1.5}}", "crosscoder.shape.k", "1.5"),
         ("organism: {kind: decoratve}", "organism.kind", "'decoratve'"),
         ("causal: {controls: 5}", "causal.controls", "5"),
         ("causal: {doses: [1, x]}", "causal.doses.1", "'x'"),
         ("traces: 7", "traces", "7"),
         ("traces:", "traces", "None"),
         ("device: tpu", "device", "'tpu'"),
-        ("crosscoder: {lr: .inf}", "crosscoder.lr", "inf"),
+        ("crosscoder: {train: {lr: .inf}}", "crosscoder.train.lr", "inf"),
         ("causal: {doses: [.nan]}", "causal.doses.0", "nan"),
     ],
 )
@@ -95,7 +98,12 @@ def test_the_allowed_values_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("crosscoder: {k: 900, n_latents: 800}", ("crosscoder.k = 900", "n_latents")),
+        ("crosscoder: {shape: {k: 900, n_latents: 800}}", ("crosscoder.shape: k=900", "n_latents=800")),
+        ("crosscoder: {shape: {n_dedicated: 300}}", ("n_dedicated=300 for 3 models", "n_latents=768")),
+        ("crosscoder: {shape: {activation: relu}}", ("k=12", "activation=relu")),
+        ("crosscoder: {shape: {activation: relu, k: null}}", ("activation=relu", "sparsity penalty")),
+        ("crosscoder: {train: {sparsity: 0.1}}", ("sparsity=0.1", "k decides")),
+        ("crosscoder: {train: {warmup_fraction: 0.9, decay_fraction: 0.9}}", ("warmup_fraction=0.9", "overlap")),
         ("organism: {zero_rl: {completions: 100, group_size: 8}}", ("group_size = 8", "completions = 100")),
         ("organism: {distillation: {batch_size: 6, micro_batch: 4}}", ("micro_batch = 4", "batch_size = 6")),
         ("organism: {d_model: 96, n_heads: 7}", ("n_heads = 7", "d_model = 96")),
@@ -118,6 +126,21 @@ def test_impossible_combinations_are_refused(tmp_path, text, named):
     message = refusal(tmp_path, text)
     for part in named:
         assert part in message
+
+
+def test_every_field_of_the_engines_configs_can_be_set(tmp_path):
+    """And nothing is between: what the file says is what the engine gets."""
+    from interp.crosscoder.config import DictionaryConfig, TrainConfig
+
+    text = "crosscoder: {shape: {n_dedicated: 2}, train: {k_start: 30, k_aux: 4, grad_clip: 0.5, data_seed: 9}}"
+    section = load_config(written(tmp_path, text)).crosscoder
+    assert set(type(section.shape).model_fields) == set(DictionaryConfig.model_fields)
+    assert set(type(section.train).model_fields) == set(TrainConfig.model_fields)
+    recipe = section.recipe(seed=5, n_rows=700)
+    assert (recipe.k_start, recipe.k_aux, recipe.grad_clip, recipe.data_seed) == (30, 4, 0.5, 9)
+    assert (recipe.seed, recipe.batch_size, recipe.steps) == (5, 700, section.train.steps)
+    assert check_config({"crosscoder": {"train": {"seed": 3}}}, "here").crosscoder.recipe(5, 10**6).seed == 3
+    assert section.shape.between(3, 16).n_dedicated == 2
 
 
 def test_own_checkpoints_can_be_measured_on_any_task(tmp_path):

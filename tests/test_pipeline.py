@@ -91,11 +91,11 @@ def test_a_stage_before_its_inputs_names_what_to_run(tmp_path, ran):
 
 def test_another_config_is_refused_by_the_key_that_differs_and_nothing_is_touched(tmp_path, ran):
     run_study(study(tmp_path), say=silent)
-    before, after = state(tmp_path), study(tmp_path, crosscoder={"k": 13})
+    before, after = state(tmp_path), study(tmp_path, crosscoder={"shape": {"k": 13}})
     with pytest.raises(InterpError) as caught:
         run_stage(after, "crosscoder", say=silent)
     message = str(caught.value)
-    assert "crosscoder.k = 12, now 13" in message
+    assert "crosscoder.shape.k = 12, now 13" in message
     assert str(tmp_path / "crosscoder") in message
     assert "--force" in message and "--out" in message
     assert "\n" not in message
@@ -106,7 +106,7 @@ def test_another_config_is_refused_by_the_key_that_differs_and_nothing_is_touche
 def test_force_replaces_what_differs_and_what_rests_on_it_and_no_more(tmp_path, ran):
     run_study(study(tmp_path), say=silent)
     ran.clear()
-    run_study(study(tmp_path, crosscoder={"k": 13}), force=True, say=silent)
+    run_study(study(tmp_path, crosscoder={"shape": {"k": 13}}), force=True, say=silent)
     assert ran == ["crosscoder", "features", "causal", "report"]
     assert '"k": 13' in (tmp_path / "report" / "line.txt").read_text()
     assert names(tmp_path) == sorted(NAMES)

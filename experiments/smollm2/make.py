@@ -195,7 +195,7 @@ def main(options: Options) -> None:
     (HERE / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = arms(options, config)
     missing = [name for name in options.arms if not (HERE / name).exists()]
-    run_jobs([job(name, made[name], HERE / name, options.threads) for name in missing], 1)
+    run_jobs([job(name, made[name], HERE / name, options.threads, device=config.device) for name in missing], 1)
     with house_style():
         drawing = training_curves(training_table({name: str(HERE / name) for name in made}))
         if drawing is not None:

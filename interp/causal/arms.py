@@ -122,7 +122,7 @@ def latent_family(
             "layer": subject.layer,
             "site": "resid_post",
         }
-        control = f"{len(arm.latents)} random latents of like frequency and norm"
+        control = f"{len(arm.latents)} random latents matched in frequency and norm"
         rows += effect_rows(labels, outcomes[0], untouched.head(n), outcomes[1:], control, subject.bootstrap(n))
     return ran, rows
 

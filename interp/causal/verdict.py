@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +28,14 @@ class Reading:
     """The loss of accuracy under a removal, beyond what matched controls lose."""
 
     drop: Interval
-    """Accuracy points lost: untouched minus edited, minus the controls' mean loss; positive is worse."""
+    """Accuracy lost, a share: untouched minus edited, minus the controls' mean loss; positive is worse."""
     control_drop: float
     """Mean loss under the matched controls, 0 where there are none."""
     reading: str
-    """`drop`: the interval is above the bound; `no drop`: below it; `undetermined`: the bound is inside."""
+    """`drop`: the interval is above the bound; `rise`: below minus the bound; `no drop`: between the two;
+    `undetermined`: one of them is inside."""
     needed: int | None
-    """Problems that would put the bound outside an interval about this estimate, where it is undetermined."""
+    """Problems with which the nearer of the two would be outside the interval, where the reading is undetermined."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,22 @@ def losses(arm: Arm, untouched: Outcomes) -> tuple[np.ndarray, float]:
 
 
 def read(arm: Arm, untouched: Outcomes, bound: float, bootstrap: Bootstrap) -> Reading:
-    """Compare a drop with the equivalence bound."""
+    """Compare a drop with the equivalence bound, on both sides of 0."""
     loss, control = losses(arm, untouched)
-    drop = bootstrap.first(len(loss)).difference(loss - control)
-    if not loss.any():  # no resample can vary it; a change on 1 - .025^(1/n) of the problems would have been seen
-        edge = 1 - 0.025 ** (1 / len(loss))
-        drop = Interval(drop.estimate, drop.estimate - edge, drop.estimate + edge)
-    reading = "drop" if drop.low > bound else "no drop" if drop.high < bound else "undetermined"
-    needed = problems_needed(drop, len(loss), bound) if reading == "undetermined" else None
+    raw = bootstrap.first(len(loss)).difference(loss, within=1.0)
+    drop = Interval(raw.estimate - control, raw.low - control, raw.high - control)
+    reading = _word(drop, bound)
+    nearer = math.copysign(bound, drop.estimate)
+    needed = problems_needed(drop, len(loss), nearer) if reading == "undetermined" else None
     return Reading(drop, control, reading, needed)
+
+
+def _word(drop: Interval, bound: float) -> str:
+    if drop.low > bound:
+        return "drop"
+    if drop.high < -bound:
+        return "rise"
+    return "no drop" if -bound < drop.low and drop.high < bound else "undetermined"
 
 
 def mediated_fraction(
@@ -78,7 +87,7 @@ def mediated_fraction(
     The fraction is refused where the gain's own interval contains 0.
     """
     gained = untouched.parts["accuracy"][0] - base.parts["accuracy"][0]
-    gain = bootstrap.difference(gained)
+    gain = bootstrap.difference(gained, within=1.0)
     if not gain.excludes_zero():
         why = f"the gain over the base, {gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}], may be 0"
         return gain, Refused(why)
@@ -102,30 +111,44 @@ def conclude(
     return Verdict(verdict, why, gain, mediated, readings)
 
 
+WITHOUT = {
+    STYLE: "without the markers",
+    FUNCTION: "without the verification they announce",
+    BOTH: "without the markers and the verification together",
+}
+
+
 def _read_table(readings: Mapping[str, Reading]) -> tuple[str, str]:
-    style = readings[STYLE]
-    if style.reading == "drop":
+    """(verdict, reason), taking the removals in the order style, function, both, as far as they are needed."""
+    if readings[STYLE].reading == "drop":
         return "stylistic", "Accuracy falls when the markers are taken away and everything else is kept."
-    if style.reading == "undetermined":
-        return (
-            "undetermined",
-            f"Whether accuracy falls without the markers is open; about {style.needed} problems decide.",
-        )
+    if readings[STYLE].reading != "no drop":
+        return "undetermined", _open(STYLE, readings[STYLE])
     if FUNCTION not in readings:
         return "undetermined", "Nothing is lost without the markers, but the function could not be removed here."
-    function = readings[FUNCTION]
-    if function.reading == "undetermined":
-        return (
-            "undetermined",
-            "Nothing is lost without the markers; whether accuracy falls without the verification is open; "
-            f"about {function.needed} problems decide.",
-        )
-    if function.reading == "drop":
+    if readings[FUNCTION].reading == "drop":
         return (
             "functional",
             "Nothing is lost without the markers, and accuracy falls without the verification they announce.",
         )
-    return "decorative", "Nothing is lost without the markers, nor without the verification they announce."
+    if readings[FUNCTION].reading != "no drop":
+        return "undetermined", f"Nothing is lost without the markers. {_open(FUNCTION, readings[FUNCTION])}"
+    neither = "Nothing is lost without the markers, nor without the verification they announce"
+    if BOTH not in readings:
+        return "undetermined", f"{neither}, but the two could not be removed together here."
+    if readings[BOTH].reading == "drop":
+        return "redundant", f"{neither}, but accuracy falls without both: either suffices."
+    if readings[BOTH].reading != "no drop":
+        return "undetermined", f"{neither}. {_open(BOTH, readings[BOTH])}"
+    return "decorative", f"{neither}, nor without both."
+
+
+def _open(arm: str, reading: Reading) -> str:
+    """Why a removal leaves the verdict undetermined."""
+    if reading.reading == "rise":
+        return f"Accuracy rises {WITHOUT[arm]}, beyond the bound."
+    enough = "no number of problems near these" if reading.needed is None else f"about {reading.needed} problems"
+    return f"Whether accuracy changes {WITHOUT[arm]} is open; {enough} would decide."
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

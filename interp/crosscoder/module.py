@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from interp.crosscoder import gates
+from interp.crosscoder import formats, gates
 from interp.crosscoder.config import CrosscoderConfig
+from interp.crosscoder.formats.gating import check_ranking
 from interp.errors import InterpError
 
 
@@ -23,18 +25,18 @@ class Crosscoder(nn.Module):
     f_j * sum_m |W_dec[j, m]| is above `threshold`, that of topk on each row's k best scores, that of jumprelu where
     f_j is above exp(log_threshold_j).
 
-    The weights live in normalised space; everything that goes in or out of a public method is in the input's units.
-    A new one has no statistics yet (mean 0, scale 1) and threshold 0, which keeps every positive activation.
+    The weights act in normalised space; public methods take and return the input's units. A new crosscoder has mean 0,
+    scale 1 and threshold 0, which keeps every positive activation.
     """
 
     encoder: Float[Tensor, "latents models_times_d_model"]
-    """W_enc as it lies in memory: one row a latent, so that an active latent's weights are read in one piece."""
+    """W_enc in memory order: one row per latent, so that an active latent's weights are contiguous."""
     decoder: Float[Tensor, "latents models_times_d_model"]
-    """W_dec, likewise."""
+    """W_dec in memory order, one row per latent."""
     mean: Float[Tensor, "models d_model"]
-    """What is taken off the input, in its units."""
+    """Subtracted from the input, in its units."""
     scale: Float[Tensor, "models d_model"]
-    """What the centred input is multiplied by; one factor a model where this project trained it."""
+    """Factor of the centred input; one factor per model where this project trained it."""
     threshold: Float[Tensor, ""]
     """The score that an activation must exceed at inference (batch_topk); scores are in normalised units."""
     log_threshold: Float[Tensor, " latents"]
@@ -73,8 +75,8 @@ class Crosscoder(nn.Module):
     ) -> Float[Tensor, "batch chosen"]:
         """Latent activations f of rows in input units, of any float type; zero where the gate is shut.
 
-        `latents` names the columns to compute, in the order wanted; None is all. Where the gate knows nothing of the
-        other latents (all but topk) they cost their share only, and agree with the full code up to fp32 rounding.
+        `latents` are the columns to compute, in this order; None is all. Except under topk, whose gate compares all
+        latents, only these are computed; they agree with the full code up to fp32 rounding.
 
         Raises:
             InterpError: rows of another shape than [batch, n_models, d_model].
@@ -100,7 +102,7 @@ class Crosscoder(nn.Module):
         return self.reconstruct(f) / self.scale + self.mean
 
     def decoder_in_input_units(self) -> Float[Tensor, "latents models d_model"]:
-        """What one unit of f_j adds to each model's residual: W_dec / scale.
+        """W_dec / scale: one unit of f_j adds this to each model's residual.
 
         Norms compared between models differ from those of W_dec, which the gate and specificity use, by the scales.
         """
@@ -120,7 +122,7 @@ class Crosscoder(nn.Module):
         return torch.addmm(b_enc, x_normalised.flatten(1), encoder.T)
 
     def decoder_norms(self, latents: Int[Tensor, " chosen"] | None = None) -> Float[Tensor, " chosen"]:
-        """sum_m |W_dec[j, m]| in normalised space: what turns an activation into its score."""
+        """sum_m |W_dec[j, m]| in normalised space: score / activation."""
         W_dec = self.W_dec if latents is None else self.W_dec[latents]
         return W_dec.norm(dim=2).sum(1)
 
@@ -128,39 +130,61 @@ class Crosscoder(nn.Module):
         """f W_dec + b_dec, in normalised space."""
         return torch.addmm(self.b_dec.flatten(), f, self.decoder).view(-1, *self.b_dec.shape)
 
-    @torch.no_grad()
     def fold(self) -> Crosscoder:
         """The same crosscoder with mean 0 and scale 1: normalisation is taken into the weights.
 
-        Scaling changes the decoder norms that batch_topk's scores are made of, so its gate becomes each latent's own
-        threshold on f, threshold / sum_m |W_dec[j, m]|: the result is a jumprelu crosscoder with the same code.
+        Scaling changes the decoder norms that batch_topk's scores are made of, so its gate becomes a threshold on f for
+        each latent, threshold / sum_m |W_dec[j, m]|: the result is a jumprelu crosscoder with the same code.
 
         Raises:
-            InterpError: topk, whose choice within a row the new norms would change.
+            InterpError: topk, because the new norms would change the ranking within a row.
         """
-        config = self.config
-        if config.activation == "topk":
+        if self.config.activation == "topk":
             raise InterpError("fold: a topk crosscoder ranks scores, which folding would change; use it as it is")
+        return self._folded()
+
+    @torch.no_grad()
+    def _folded(self) -> Crosscoder:
+        config = self.config
         if config.activation == "batch_topk":
             config = CrosscoderConfig(**config.model_dump() | {"activation": "jumprelu", "k": None})
         folded = Crosscoder(config).to(self.mean.device)
         if config.activation == "jumprelu":
             own = self.config.activation == "jumprelu"
             log = self.log_threshold if own else (self.threshold / self.decoder_norms()).log()
-            folded.log_threshold.copy_(
-                log.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-            )  # no decoder, no score: never open
+            # 0 / 0 is a latent without a decoder, whose score of 0 never exceeds a threshold: never active.
+            folded.log_threshold.copy_(log.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf))
         folded.W_enc.copy_(self.W_enc * self.scale[..., None])
         folded.b_enc.copy_(self.b_enc - torch.einsum("md,mdl->l", self.mean, folded.W_enc))
         folded.W_dec.copy_(self.decoder_in_input_units())
         folded.b_dec.copy_(self.b_dec / self.scale + self.mean)
         return folded.requires_grad_(False)
 
+    @classmethod
+    def from_state(cls, config: CrosscoderConfig, state: Mapping[str, Tensor]) -> Crosscoder:
+        """A crosscoder that holds the tensors of `state`, without a copy; its weights require no gradient."""
+        with torch.device("meta"):  # no random weights are drawn only to be replaced
+            crosscoder = cls(config)
+        crosscoder.load_state_dict(state, assign=True)
+        return crosscoder.requires_grad_(False)
+
     def save(self, folder: Path | str) -> None:
         """Write `config.json` and `model.safetensors` (format 1, see `formats`) into `folder`, which is made."""
-        from interp.crosscoder.formats import write
+        formats.write(self.config, self.state_dict(), folder)
 
-        write(self, Path(folder))
+    def save_sae_lens(self, folder: Path | str) -> None:
+        """Write `cfg.json` and `sae_weights.safetensors`, which `sae_lens.SAE.load_from_disk` opens.
+
+        Its d_in is M * D, model after model; its encode and decode are ours, up to fp32 rounding, on rows of that
+        layout in input units. Normalisation is folded in; batch_topk becomes jumprelu with one threshold per latent.
+
+        Raises:
+            InterpError: a topk crosscoder whose decoder norms differ, because SAELens ranks by activation alone.
+        """
+        if self.config.activation == "topk":
+            check_ranking(Path(folder), "SAELens", self.decoder_norms().detach())
+        folded = self._folded()
+        formats.write_sae_lens(folded.config, folded.state_dict(), folder)
 
     @classmethod
     def load(
@@ -172,22 +196,20 @@ class Crosscoder(nn.Module):
     ) -> Crosscoder:
         """Read a crosscoder from a folder, a file or a hub id, in any format of `formats`.
 
-        What `save` wrote encodes the same to the bit. The weights ask for no gradient. `scales`, one factor a model
-        that the input is multiplied by, must be given where the published file lacks them.
+        One that `save` wrote encodes the same to the bit. The weights require no gradient. `scales`, one factor per
+        model by which the input is multiplied, must be given where the published file lacks them.
 
         Raises:
             InterpError: a missing or unreadable file, or missing, unknown or misshapen tensors.
         """
-        from interp.crosscoder.formats import read
-
-        return read(source, scales=scales).requires_grad_(False).to(device)
+        return cls.from_state(*formats.read(source, scales=scales)).to(device)
 
 
 def initial_decoder(
     config: CrosscoderConfig, generator: torch.Generator, *, shared: bool
 ) -> Float[Tensor, "latents models d_model"]:
-    """Random directions of norm 1 over all models together, equal in each model where `shared`; those of dedicated
-    latents are zero but in their own model."""
+    """Random directions of norm 1 over all models together, equal in each model where `shared`; dedicated latents are
+    zero in all models but their own."""
     m, d, n = config.n_models, config.d_model, config.n_latents
     direction = torch.randn(n, 1 if shared else m, d, generator=generator)
     start = (direction / direction.norm(dim=2, keepdim=True)).expand(n, m, d) / math.sqrt(m)

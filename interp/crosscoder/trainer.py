@@ -12,7 +12,7 @@ from interp.crosscoder.config import CrosscoderConfig, TrainConfig, check_pair
 from interp.crosscoder.encoder import Encoder
 from interp.crosscoder.loss import Forward, aux_k, forward, squared_error
 from interp.crosscoder.module import Crosscoder
-from interp.crosscoder.normaliser import Normaliser
+from interp.crosscoder.rows import Normaliser
 from interp.errors import InterpError
 
 Metrics = dict[str, float]

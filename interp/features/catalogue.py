@@ -34,20 +34,20 @@ def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:
     nu_error, nu_recon = (worst_other(nu(beta), claimed) for beta in (scaling.error, scaling.reconstruction))
     firing = np.diff(f.indptr) / size(f)[0]
     alive = firing > 0
-    by_norm = alive & (share.amax(1).numpy() > NORM_EXCLUSIVE)
+    by_norm = alive & (share.amax(1).cpu().numpy() > NORM_EXCLUSIVE)
     exclusive = by_norm & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
-    model = names[claimed.numpy()]
+    model = names[claimed.cpu().numpy()]
     return pl.DataFrame(
         {
             "latent": np.arange(size(f)[1]),
             "firing_rate": firing,
-            "decoder_norm": w_dec.norm(dim=2).sum(1).numpy(),
-            **{f"specificity_{name}": share[:, m].numpy() for m, name in enumerate(names)},
+            "decoder_norm": w_dec.norm(dim=2).sum(1).cpu().numpy(),
+            **{f"specificity_{name}": share[:, m].cpu().numpy() for m, name in enumerate(names)},
             "exclusive_to": [str(m) if yes else None for m, yes in zip(model, exclusive, strict=True)],
             "exclusive_by_norm": [str(m) if yes else None for m, yes in zip(model, by_norm, strict=True)],
             "nu_error_max": np.where(alive, nu_error, np.nan),
             "nu_recon_max": np.where(alive, nu_recon, np.nan),
-            "cosine_min": smallest_cosine(w_dec).numpy(),
+            "cosine_min": smallest_cosine(w_dec).cpu().numpy(),
         },
         schema_overrides={"exclusive_to": pl.String, "exclusive_by_norm": pl.String},
     )

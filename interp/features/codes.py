@@ -24,7 +24,7 @@ def chunks(rows: Float[Tensor, "rows models d_model"]) -> Iterator[Float[Tensor,
 @torch.inference_mode()
 def encode_sparse(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> csc_array:
     """Activations [rows, latents] as a sparse matrix with fast columns."""
-    parts = [csr_array(cc.encode(chunk).numpy()) for chunk in chunks(rows)]
+    parts = [csr_array(cc.encode(chunk.to(cc.mean.device)).cpu().numpy()) for chunk in chunks(rows)]
     return csc_array(vstack(parts))
 
 

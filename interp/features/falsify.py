@@ -39,4 +39,4 @@ def inject(texts: Sequence[Text], tokens: Sequence[int], rng: np.random.Generato
 def kind_of(inside: float, injected: float) -> str:
     """What a confirmed latent is, from its mean activation inside the behaviour (off markers) and at injected
     tokens."""
-    return "marker latent" if injected >= AS_HARD * inside else "behaviour latent"
+    return "token latent" if injected >= AS_HARD * inside else "behaviour latent"

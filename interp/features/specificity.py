@@ -49,10 +49,11 @@ def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -
     so that one pass over the rows serves every latent.
     """
     n, m, d = cc.W_dec.shape
-    f_error = torch.zeros(m, n, d, dtype=torch.float64)
-    f_recon = torch.zeros(m, n, d, dtype=torch.float64)
-    f_squared = torch.zeros(n, dtype=torch.float64)
-    for chunk in chunks(rows):
+    f_error = torch.zeros(m, n, d, dtype=torch.float64, device=cc.mean.device)
+    f_recon = torch.zeros_like(f_error)
+    f_squared = torch.zeros(n, dtype=torch.float64, device=cc.mean.device)
+    for piece in chunks(rows):
+        chunk = piece.to(cc.mean.device)
         f = cc.encode(chunk)
         recon = torch.einsum("bl,lmd->bmd", f, cc.W_dec) + cc.b_dec
         error = cc.normalise(chunk) - recon
@@ -75,6 +76,7 @@ def nu(beta: Float[Tensor, "latents probe target"]) -> Float[Tensor, "latents pr
 
 def worst_other(ratios: Float[Tensor, "latents probe target"], claimed: Tensor) -> Float[np.ndarray, " latents"]:
     """The largest |ν| of another model, for the model each latent is claimed for."""
-    picked = ratios[torch.arange(len(ratios)), claimed].abs().clone()
-    picked[torch.arange(len(ratios)), claimed] = 0.0
-    return picked.amax(1).numpy()
+    each = torch.arange(len(ratios), device=ratios.device)
+    picked = ratios[each, claimed].abs().clone()
+    picked[each, claimed] = 0.0
+    return picked.amax(1).cpu().numpy()

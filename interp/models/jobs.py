@@ -1,41 +1,47 @@
-"""Trainings one after the other or side by side, with a bar for every one that has begun."""
+"""Trainings one after the other in this process, or side by side in others, with a progress bar for each."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from interp.errors import InterpError
 from interp.progress import bars
 
 Tick = Callable[[int], None]
-"""Hears how many updates are done."""
+"""Callback(number of updates done)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training. Where several run side by side, `work` is called in another process, so it must be picklable."""
+    """One training. `work` is called in another process where several jobs run at a time, so it must be picklable."""
 
     name: str
     steps: int
     work: Callable[[Tick], None]
     needs: tuple[Path, ...] = ()
-    """What other jobs make that must be there first."""
+    """Files or folders that must exist before the job begins; other jobs may write them."""
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> None:
-    """Run jobs, `workers` at a time, each as soon as what it needs is there; a single worker is this process.
+    """Run jobs, at most `workers` at a time, each as soon as its needs exist; a single worker is this process.
+
+    Ctrl-C and an error of any job end the other jobs at once.
 
     Raises:
-        ValueError: a job needs what is not there and what no job before it makes.
+        ValueError: a job needs a path that neither exists nor is written by a job before it.
+        InterpError: the system killed a worker, as it does when memory is short.
     """
     with bars() as progress:
         tasks = {
@@ -58,20 +64,39 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
 
 def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], None]) -> None:
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(queue,)) as pool:
-        later, running = list(jobs), set()
-        while later or running:
-            ready = [_ready(job) for job in later]
-            running |= {pool.submit(_work, job) for job, now in zip(later, ready, strict=True) if now}
-            later = [job for job, now in zip(later, ready, strict=True) if not now]
-            if not running:
-                raise _stuck(later)
-            with contextlib.suppress(Empty):
-                show(*queue.get(timeout=0.5))
-            for future in [f for f in running if f.done()]:
-                running.remove(future)
-                future.result()
+    ticks = context.Queue()
+    others, running = set(multiprocessing.active_children()), dict[Future[None], Job]()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(ticks,))
+    try:
+        _run(pool, list(jobs), running, ticks, show)
+        pool.shutdown()
+    except BaseException as error:
+        with _interrupts_ignored():
+            pool.shutdown(wait=False, cancel_futures=True)
+            _terminate(set(multiprocessing.active_children()) - others)
+        if isinstance(error, BrokenProcessPool):
+            names = ", ".join(job.name for job in running.values())
+            raise InterpError(
+                f"training {names}: a worker process was killed, as the system does when memory is short; lower "
+                "threads (models trained at a time) or micro_batch and run again (finished models are kept)"
+            ) from error
+        raise
+
+
+def _run(pool: ProcessPoolExecutor, later: list[Job], running: dict[Future[None], Job], ticks: Any, show: Any) -> None:
+    """Submit every job once it is ready, until all are done; `running` always holds the jobs under way."""
+    while later or running:
+        ready = [job for job in later if _ready(job)]
+        later = [job for job in later if job not in ready]
+        with _interrupts_withheld():
+            running |= {pool.submit(_work, job): job for job in ready}
+        if not running:
+            raise _stuck(later)
+        with contextlib.suppress(Empty):
+            show(*ticks.get(timeout=0.5))
+        for future in [f for f in running if f.done()]:
+            future.result()
+            del running[future]
 
 
 def _ready(job: Job) -> bool:
@@ -83,9 +108,41 @@ def _stuck(jobs: Sequence[Job]) -> ValueError:
     return ValueError(f"{', '.join(job.name for job in jobs)}: no job makes {', '.join(sorted(missing))}")
 
 
-def _begin(queue: Any) -> None:
-    """Set a worker up: where its ticks go, and that it does not outlive the process it works for."""
-    _ticks.append(queue)
+def _terminate(workers: set[Any]) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(timeout=1)
+        worker.kill()
+
+
+@contextlib.contextmanager
+def _interrupts_withheld() -> Iterator[None]:
+    """Block SIGINT in this thread, so that processes started here never receive it: Ctrl-C in a terminal goes to the
+    whole process group, and only the parent shall answer it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore a second Ctrl-C while the first is being answered; handlers belong to the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _begin(ticks: Any) -> None:
+    """Initialise a worker: it reports to the queue `ticks`, and ends with its parent."""
+    _ticks.append(ticks)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -93,7 +150,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # no clean-up: whoever was to be told is gone
+        os._exit(1)  # without clean-up, which could wait for a reader that no longer exists
 
 
 def _work(job: Job) -> None:

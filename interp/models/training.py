@@ -1,24 +1,27 @@
-"""Fine-tuning on TRL: supervised (pre-training and distillation) and reinforced (zero-RL)."""
+"""Training with TRL: supervised (pre-training and distillation) and by verified reward (zero-RL)."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from interp.config import DistillationConfig, PretrainingConfig, ZeroRLConfig
 from interp.errors import InterpError
+from interp.models.resume import Resume, newest_checkpoint
 from interp.progress import console
 from interp.tasks.grading import grade
 from interp.traces.tokens import end_id
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
     from interp.tasks.base import Problem, Task
+
+Arguments = TypeVar("Arguments", bound="TrainingArguments")
 
 
 @dataclass(frozen=True)
@@ -30,22 +33,14 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Resume:
-    """Where a trainer keeps its state, and after how many updates: a run that is killed goes on from there."""
-
-    folder: Path
-    every: int
-
-
-@dataclass(frozen=True)
 class TrainingLog:
-    """What a trainer logged: (step, value) pairs."""
+    """A training curve, as (number of updates done, value) pairs."""
 
     name: str
     """`loss` or `reward`."""
     points: list[tuple[int, float]]
     left_out: int = 0
-    """Documents that the model's context does not take."""
+    """Number of documents that were longer than the model's context."""
 
     @property
     def last(self) -> float:
@@ -63,15 +58,15 @@ def supervise(
     callbacks: Sequence[TrainerCallback] = (),
     resume: Resume | None = None,
 ) -> TrainingLog:
-    """Train `model` in place on documents (reshuffled every epoch) with warm-up, a plateau, and decay over the last
-    third. With `muon_lr` the hidden matrices are trained by Muon at that rate, and the recipe's is for the rest.
+    """Train `model` in place, on the device it is on, on documents that are reshuffled every epoch; the learning rate
+    warms up, stays, and decays over the last third. With `muon_lr`, Muon trains the hidden matrices at that rate and
+    `recipe.lr` is AdamW's for the other weights.
 
-    An update's gradient is that of its tokens' mean loss, summed up in parts of documents of like length.
-
-    Documents longer than the model's context are left out, never cut, and counted in the log.
+    The loss is the mean over all completion tokens of an update, accumulated over micro-batches of documents of
+    similar length. Documents longer than the model's context are left out, never cut, and counted in the log.
 
     Raises:
-        InterpError: none of them fits.
+        InterpError: every document is longer than the context, or this is one of several processes (torchrun).
     """
     import torch
     from datasets import Dataset
@@ -85,14 +80,18 @@ def supervise(
     order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
     at_once = recipe.micro_batch or recipe.batch_size // (1 if recipe.batch_size % 4 else 4)
     with _output(resume) as output:
-        config = SFTConfig(
+        config = _arguments(
+            SFTConfig,
+            model,
+            seed,
+            resume,
             output_dir=output,
             max_steps=recipe.steps,
             per_device_train_batch_size=at_once,
             gradient_accumulation_steps=recipe.batch_size // at_once,
             train_sampling_strategy="sequential",
             max_length=None,
-            **_common(seed, logging_steps=max(1, recipe.steps // 50), resume=resume),
+            logging_steps=max(1, recipe.steps // 50),
         )
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         if muon_lr is not None:
@@ -128,10 +127,14 @@ def reinforce(
     callbacks: Sequence[TrainerCallback] = (),
     resume: Resume | None = None,
 ) -> TrainingLog:
-    """GRPO in place, the reward being 1 for a verified answer with the exact ending and 0 otherwise.
+    """Train `model` in place, on the device it is on, by GRPO; a completion's reward is 1 if its answer is verified
+    and 0 otherwise.
 
-    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0). A reward that
-    does not vary teaches nothing: it is said at the first such step.
+    The loss is Dr. GRPO's (Liu et al. 2025), which has no length bias; no reference model (beta = 0). The first step
+    at which every group's rewards are equal, so that there is no gradient, is reported on the console.
+
+    Raises:
+        InterpError: this is one of several processes (torchrun).
     """
     from datasets import Dataset
     from trl.trainer.grpo_config import GRPOConfig
@@ -140,11 +143,15 @@ def reinforce(
     rows = [{"prompt": p.prompt, "problem": i} for i, p in enumerate(problems)]
     at_once = recipe.micro_batch or recipe.completions
 
-    def verified(*, completions: list[str], problem: list[int], **_: Any) -> list[float | None]:
-        return [float(grade(task, problems[i], text).correct) for i, text in zip(problem, completions, strict=True)]
+    def verified(*, completions: list[str], problem: list[int], **_: Any) -> list[float]:
+        return verified_rewards(task, problems, completions, problem)
 
     with _output(resume) as output:
-        config = GRPOConfig(
+        config = _arguments(
+            GRPOConfig,
+            model,
+            seed,
+            resume,
             output_dir=output,
             max_steps=recipe.steps,
             per_device_train_batch_size=at_once,
@@ -160,7 +167,7 @@ def reinforce(
             scale_rewards="none",
             beta=0.0,
             use_vllm=recipe.vllm,
-            **_common(seed, logging_steps=1, resume=resume),
+            logging_steps=1,
         )
         trainer = GRPOTrainer(
             model=model,
@@ -174,9 +181,17 @@ def reinforce(
     return TrainingLog("reward", _history(trainer, "reward"))
 
 
+def verified_rewards(
+    task: Task, problems: Sequence[Problem], completions: Sequence[str], indices: Sequence[int]
+) -> list[float]:
+    """1 for every completion whose answer is verified, 0 for the others; completion i answers
+    `problems[indices[i]]`."""
+    return [float(grade(task, problems[i], text).correct) for i, text in zip(indices, completions, strict=True)]
+
+
 def reading_order(lengths: Sequence[int], updates: int, batch_size: int, seed: int) -> list[int]:
-    """Which documents are read one after the other: all, in a new order every epoch, and those of one update from the
-    shortest to the longest, so that parts of a batch need little padding."""
+    """Indices of the documents in the order in which they are read, [updates * batch_size]: every epoch is a new
+    permutation, and the documents of one update are sorted by length, so that micro-batches need little padding."""
     import torch
 
     generator, order = torch.Generator().manual_seed(seed), []
@@ -187,17 +202,18 @@ def reading_order(lengths: Sequence[int], updates: int, batch_size: int, seed: i
 
 
 def with_adapters(model: PreTrainedModel, rank: int, seed: int) -> Any:
-    """The model with LoRA adapters on every linear layer (Hu et al. 2021), alpha twice the rank; only they learn."""
+    """The model with LoRA adapters on every linear layer (Hu et al. 2021), alpha twice the rank; they alone are
+    trained."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)  # the adapters' random half
+    torch.manual_seed(seed)  # of the random lora_A
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     return get_peft_model(model, config)
 
 
 def _fitting(rows: list[dict[str, list[int]]], model: PreTrainedModel) -> tuple[list[dict[str, list[int]]], int]:
-    """Rows that the model's context takes, and how many it does not."""
+    """The rows that are not longer than the model's context, and the number of the others."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     kept = [row for row in rows if context is None or len(row["input_ids"]) <= context]
     if not kept:
@@ -209,7 +225,7 @@ def _fitting(rows: list[dict[str, list[int]]], model: PreTrainedModel) -> tuple[
 
 @contextmanager
 def _output(resume: Resume | None) -> Iterator[str]:
-    """Where a trainer keeps its state: nowhere that lasts, or in the folder to resume from."""
+    """The trainer's output folder: the one to resume from, or a temporary one."""
     if resume is not None:
         resume.folder.mkdir(parents=True, exist_ok=True)
         yield str(resume.folder)
@@ -222,8 +238,8 @@ def _train(trainer: Any, resume: Resume | None) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    there = resume is not None and any(resume.folder.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=True if there else None)
+    checkpoint = None if resume is None else newest_checkpoint(resume.folder)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
 def _say_constant_reward() -> TrainerCallback:
@@ -255,21 +271,38 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document])
     return rows
 
 
-def _common(seed: int, logging_steps: int, resume: Resume | None) -> dict[str, Any]:
-    saving = {"save_strategy": "no"}
+def _arguments(
+    kind: type[Arguments], model: PreTrainedModel, seed: int, resume: Resume | None, **own: Any
+) -> Arguments:
+    """A trainer's arguments: `own`, and those that both kinds of training share. One process, on the model's device.
+
+    Raises:
+        InterpError: this is one of several processes (torchrun).
+    """
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise InterpError(
+            f"training: WORLD_SIZE is {os.environ['WORLD_SIZE']} and training runs in one process only; "
+            "start the command without torchrun"
+        )
+    saving: dict[str, Any] = {"save_strategy": "no"}
     if resume is not None:
         saving = {"save_strategy": "steps", "save_steps": resume.every, "save_total_limit": 1}
-    return saving | {
-        "seed": seed,
-        "data_seed": seed,
-        "max_grad_norm": 1.0,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "logging_steps": logging_steps,
-        "dataloader_pin_memory": False,
-    }
+    arguments = kind(
+        **own,
+        **saving,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=model.device.type == "cpu",
+        max_grad_norm=1.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    # With several GPUs, transformers would wrap the model in nn.DataParallel and so multiply the recipe's batch.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _history(trainer: Any, key: str) -> list[tuple[int, float]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError
 from interp.models.source import locate
+from interp.models.weights import read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -100,36 +101,18 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
-    """A checkpoint's weights, in its own dtype on a GPU and in fp32 on the CPU; adapters are merged into them.
+    """A checkpoint's model for evaluation, in its own dtype on a GPU and in fp32 on the CPU; adapters are merged.
 
     Raises:
-        InterpError: the weights are missing or damaged.
+        InterpError: the weights are missing, damaged, or not those of the model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    source = locate(name, path)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.model, dtype=torch.float32 if device.type == "cpu" else "auto", output_loading_info=True
-        )
-        model: Any = loaded[0] if source.adapter is None else _merged(loaded[0], source.adapter)
-        found = loaded[1]
-    except Exception as error:  # each weights format raises its own kind
-        raise InterpError(f"checkpoints.{name} = {path}: the weights cannot be read ({_one_line(error)})") from error
-    if found["missing_keys"]:  # transformers would fill them with random numbers
-        lacking = ", ".join(sorted(found["missing_keys"])[:3])
-        raise InterpError(f"checkpoints.{name} = {path}: the weights lack {lacking}; save the whole model")
+    model: Any = read_weights(name, path, torch.float32 if device.type == "cpu" else "auto")
     return model.to(device).eval()
-
-
-def _merged(model: Any, adapter: str) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[operator]
 
 
 def pick_device(wanted: str) -> torch.device:

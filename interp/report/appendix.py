@@ -30,7 +30,9 @@ LIMITS = (
 
 def limits(study: Study) -> list[str]:
     """What this study cannot say: the general limits, and its own gaps."""
-    own = [f"No {MODEL_LABELS[m]} model: what it would separate is not separated." for m in _absent(study)]
+    own = [
+        f"There is no {MODEL_LABELS[m]} model in this study, and nothing is compared with it." for m in _absent(study)
+    ]
     sizes = study.effects["n_problems"].drop_nulls()
     if sizes.len():
         own.append(f"Effects rest on {_span(sizes.to_list())} problems each.")

@@ -17,8 +17,8 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "counts measure length. Higher is more style.",
         "behaviour": "What the text does, whatever its words. Reflection doubts, backtracks or restarts; "
         "verification recomputes or checks an earlier result.",
-        "accuracy": "Share of problems whose final answer is verified right, sampled at temperature 1; beside it the "
-        "same taking the likeliest token. Higher is better.",
+        "accuracy": "Share of problems whose final answer is verified right, of answers sampled at the study's "
+        "temperature; greedy: of answers that take the likeliest token. Higher is better.",
         "verification rate": "Of the wrong steps, the share followed by their correct recomputation. Higher is better.",
         "repetition": "Share of repeated 4-grams. Higher is worse; it guards against text that merely loops.",
     },
@@ -37,18 +37,22 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "more specific. The claim needs less than 0.2 and less than 0.5.",
         "exclusive": "Specific, and the claim survives Latent Scaling. “By norm” is the weaker one, by specificity "
         "alone.",
-        "cosine": "The smallest cosine between the decoders of two models. Near 1: rescaled; near 0: rotated.",
-        "rate, mean": "Share of a model's own rollout tokens on which the latent fires, and its mean activation there.",
+        "cosine": "The smallest cosine between the decoders of two models. Near 1: rescaled; near 0: rotated; below 0: "
+        "opposed.",
+        "rate, mean": "Share of the tokens of a model's own rollouts, prompts included, on which the latent fires, and "
+        "its mean activation over all of them.",
     },
     "Behaviour latents": {
         "AUROC": "How well the activation tells tokens inside the behaviour but not at a marker from tokens "
         "elsewhere. 0.5 is chance, 1 is perfect. It is chosen on one half of the problems and confirmed on the other; "
-        "the page shows the confirming half unless it says otherwise.",
+        "the page shows the confirming half except where a column says otherwise.",
         "d, q": "Cohen's d of the same comparison (higher is stronger), and the Benjamini-Hochberg false discovery "
-        "rate over all latents (lower is stronger).",
+        "rate over all latents (lower is stronger). It comes from the choosing half and takes tokens of one text "
+        "for independent, so it ranks latents and is no test.",
         "behaviour latent": "Confirmed, and it fires less than half as hard where its top tokens are put into text "
         "without the behaviour.",
-        "marker latent": "Confirmed, but it fires at least half as hard on the words alone: it follows the style.",
+        "token latent": "Confirmed, but it fires at least half as hard on its own top tokens alone, put into text "
+        "without the behaviour. Those tokens are the ones it fires on off the markers, so they are no markers.",
         "unconfirmed": "Not confirmed on both halves of the problems.",
     },
     "Causal effects": {
@@ -58,24 +62,28 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "interval": "95 %, bootstrap over problems, paired; never over tokens.",
         "controls": "The same edit on matched random latents, directions or positions. The band is the 2.5 to 97.5 "
         "percentile over draws. An effect inside its band shows nothing about what was edited.",
-        "p, p (Holm)": "Share of control draws at least as extreme, and the same corrected for all arms of the "
-        "table. Lower is stronger; with n draws it cannot be below 1/(n + 1).",
+        "p, p (Holm)": "Share of control draws at least as extreme, the effect counted among them, and the same "
+        "corrected for all arms of the same family and outcome. Lower is stronger; with n draws p cannot be below "
+        "1/(n + 1).",
         "restored": "Share of the difference between the two runs that a patch carries over: 0 nothing, 1 all, for "
         "noising and denoising alike. Refused where the two runs do not differ.",
         "noising, denoising": "Neutral activations put into the clean run (is the place needed?), and marker "
         "activations into the neutral one (does it suffice?).",
-        "coherence guard": "A dose whose text the untouched model finds too improbable, or that repeats itself, is "
-        "drawn hollow and never counted.",
+        "coherence guard": "A dose whose text the untouched model finds too improbable (perplexity) is drawn hollow.",
     },
     "Verdict": {
         "gain": "Accuracy of the distilled model less that of the base, in points. Positive is better.",
-        "mediated fraction": "Drop with the style removed, less the mean drop under matched controls, over the gain. "
+        "mediated fraction": "Accuracy lost with the style removed, minus the mean loss under matched controls, over "
+        "the gain. "
         "0: none of the gain needs it; 1: all of it. Refused where the gain's interval contains 0.",
-        "bound": "The equivalence bound: a drop whose whole interval lies within it counts as none.",
-        "decorative": "Neither removal costs accuracy.",
+        "drop, no drop, rise": "Readings of one removal. Drop: the whole interval of accuracy lost is above the bound; "
+        "no drop: between minus the bound and the bound; rise: below minus the bound.",
+        "bound": "The equivalence bound: an interval wholly inside ± the bound counts as no change.",
+        "decorative": "Neither removal costs accuracy, nor do both together.",
+        "redundant": "Neither removal alone costs accuracy, both together do: either suffices.",
         "functional": "Removing the function costs accuracy, removing the style does not.",
         "stylistic": "Removing the style costs accuracy.",
-        "undetermined": "An interval neither stays within the bound nor leaves it; the table says how many problems "
-        "would decide.",
+        "undetermined": "An interval neither stays within the bound nor leaves it (the table says how many problems "
+        "would decide), or accuracy rises under a removal.",
     },
 }

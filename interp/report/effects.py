@@ -12,11 +12,14 @@ from interp.report.numbers import Estimate, Shown, metric, number, p_text, real,
 from interp.report.palette import MODEL_LABELS
 
 FAMILIES = {
-    "style": ("Style removed, function kept", "Markers banned, swapped, paraphrased or replaced while decoding."),
-    "function": ("Function removed, style kept", "The recomputation is taken away; the words may stay."),
+    "style": ("Style removed, function kept", "Every token that spells a marker is forbidden while decoding."),
+    "function": (
+        "Function removed, style kept",
+        "Every recomputation repeats the earlier result; for prose, latents are ablated.",
+    ),
     "both": ("Both removed", "Style and function together."),
-    "latents": ("Latent edits", "Latents ablated, amplified or transplanted; the crosscoder's error is kept."),
-    "steering": ("Steering", "A direction added in multiples of the mean residual norm, or projected out."),
+    "latents": ("Latent edits", "Latents ablated or amplified, the crosscoder's error kept; and the dictionary alone."),
+    "steering": ("Steering", "A direction added, in multiples of the mean residual norm."),
     "patching": ("Activation patching", "One site of one layer, between a clean and a corrupt run of the same trace."),
 }
 ROWS_SHOWN = 400
@@ -71,6 +74,18 @@ def families(study: Study) -> list[Family]:
         shown = [_row(r) for r in rows.head(ROWS_SHOWN).iter_rows(named=True)]
         found.append(Family(name, title, about, shown, rows.height, any(r.where for r in shown)))
     return found
+
+
+def unpatched(study: Study) -> str:
+    """Why there is no figure of patching, in a sentence."""
+    rows = study.effects.filter(pl.col("family") == "patching", pl.col("outcome") == "restored")
+    if not rows.height:
+        return "No place was patched."
+    why = rows["note"].drop_nulls().filter(rows["note"].drop_nulls() != "").unique(maintain_order=True).to_list()
+    return (
+        f"{rows.height} patches of {rows['n_problems'].max()} pairs restore no share that can be given: "
+        f"{'; '.join(why) or 'no reason was given'}. The markers make no measurable difference to what follows them."
+    )
 
 
 def where(row: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from interp.errors import InterpError
-from interp.names import MODELS, STAGE_NAMES
+from interp.names import COMPARED, MODELS, STAGE_NAMES
+from interp.report.numbers import real
 from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, SUMMARY, TRACES, TRAINING, Schema
 
 READ = STAGE_NAMES[:-1]
@@ -40,6 +41,17 @@ class Study:
     manifests: dict[str, dict[str, Any]]
     missing: tuple[str, ...]
     """What was not on disk, a sentence each."""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The models of the crosscoder, as far as they are present: no others have activations."""
+        return tuple(model for model in self.models if model in COMPARED)
+
+    @property
+    def temperature(self) -> float | None:
+        """Sampling temperature of the rollouts, from the manifest of the stage `traces`."""
+        config = self.manifests.get("traces", {}).get("config") or {}
+        return real((config.get("traces") or {}).get("temperature"))
 
 
 class Reader:

@@ -14,6 +14,7 @@ from interp.report.numbers import number, p_text, real
 from interp.report.palette import MODEL_LABELS
 
 LISTED = 200
+"""Latents on the page and its dashboards, at most."""
 NU_ERROR_MAX = 0.2
 NU_RECON_MAX = 0.5
 """The claim "specific" needs both below (Minder, Dumas et al. 2025)."""
@@ -72,8 +73,8 @@ def most_specific(rows: pl.DataFrame, models: Sequence[str]) -> pl.Series:
 
 
 def listed(study: Study) -> list[Latent]:
-    """Confirmed latents first (by held-out AUROC), then exclusive ones (by rarity of company: smallest ν of the
-    error), then the most frequent, `LISTED` at most."""
+    """Confirmed latents first (highest AUROC on the confirming half), then exclusive ones (smallest ν of the error),
+    then the most frequent; `LISTED` at most. Only those with contexts, where the study kept any."""
     confirmed = pl.any_horizontal(pl.col(f"confirmed_{b}").fill_null(False) for b in BEHAVIOURS)
     best = pl.max_horizontal(
         pl.when(pl.col(f"confirmed_{b}").fill_null(False)).then(pl.col(f"auroc_confirm_{b}")) for b in BEHAVIOURS
@@ -83,10 +84,13 @@ def listed(study: Study) -> list[Latent]:
     within = (
         pl.when(confirmed).then(-best).when(exclusive).then(pl.col("nu_error_max")).otherwise(-pl.col("firing_rate"))
     )
-    rows = study.latents.with_columns(most_specific(study.latents, study.models), group.alias("group"))
+    latents = study.latents
+    if study.examples.height:
+        latents = latents.filter(pl.col("latent").is_in(study.examples["latent"].drop_nulls().unique().implode()))
+    rows = latents.with_columns(most_specific(latents, study.compared), group.alias("group"))
     rows = rows.with_columns(within.fill_nan(None).alias("within")).sort("group", "within", "latent", nulls_last=True)
     why = ("confirmed", "exclusive", "frequent")
-    return [_latent(row, why[row["group"]], study.models) for row in rows.head(LISTED).iter_rows(named=True)]
+    return [_latent(row, why[row["group"]], study.compared) for row in rows.head(LISTED).iter_rows(named=True)]
 
 
 def _latent(row: dict[str, Any], why: str, models: Sequence[str]) -> Latent:
@@ -116,7 +120,7 @@ def counts(study: Study) -> dict[str, int]:
         "all": rows.height,
         "confirmed": rows.filter(pl.any_horizontal(pl.col(f"confirmed_{b}") for b in BEHAVIOURS)).height,
         "behaviour": int((kinds == "behaviour latent").sum()),
-        "marker": int((kinds == "marker latent").sum()),
+        "token": int((kinds == "token latent").sum()),
         "exclusive": rows["exclusive_to"].drop_nulls().len(),
         "by_norm": rows["exclusive_by_norm"].drop_nulls().len(),
     }

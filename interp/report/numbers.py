@@ -25,7 +25,7 @@ class Metric:
 
 METRICS = {
     "accuracy": Metric(
-        "Accuracy, T = 1", "%", "points", 100, 1, "share of problems with the right final answer; higher is better"
+        "Accuracy", "%", "points", 100, 1, "share of problems with the right final answer; higher is better"
     ),
     "accuracy_greedy": Metric("Accuracy, greedy", "%", "points", 100, 1, "the same, taking the likeliest token"),
     "marker_density": Metric(

@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from interp.report import appendix, contexts
 from interp.report.definitions import DEFINITIONS
-from interp.report.effects import families
+from interp.report.effects import families, unpatched
 from interp.report.environment import environment
 from interp.report.figures import FIGURES
 from interp.report.inputs import Study, read_study
@@ -62,8 +62,8 @@ def _dashboards(env: Environment, study: Study, shown: list[Latent], title: str)
         page = template.render(
             title=title,
             latent=latent,
-            models=study.models,
-            columns=contexts.columns(examples.get(latent.id), study.models),
+            models=study.compared,
+            columns=contexts.columns(examples.get(latent.id), study.compared),
             before=shown[at - 1].id if at else None,
             after=shown[at + 1].id if at + 1 < len(shown) else None,
         )
@@ -86,6 +86,8 @@ def _index(
         latents=shown,
         counts=counts(study),
         families=families(study),
+        unpatched=unpatched(study),
+        temperature=study.temperature,
         definitions=DEFINITIONS,
         limits=appendix.limits(study),
         stages=appendix.stages(study),
@@ -98,14 +100,14 @@ def _evaluation(study: Study) -> list[tuple[str, str]]:
     raw: dict[str, Any] = study.evaluation
     fve = raw.get("fve") or {}
     dead = real(raw.get("dead"))
-    pairs = [(f"FVE, {MODEL_LABELS[m]}", number(fve.get(m), 3)) for m in study.models]
+    pairs = [(f"FVE, {MODEL_LABELS[m]}", number(fve.get(m), 3)) for m in study.compared]
     spliced = {m: found["arms"]["spliced"] for m, found in (raw.get("spliced") or {}).items()}
     recovered = [
         (
             f"Loss recovered, {MODEL_LABELS[m]}",
             f"{number(spliced[m]['loss_recovered'], 3)} (KL {number(spliced[m]['kl'], 3)} nats)",
         )
-        for m in study.models
+        for m in study.compared
         if m in spliced
     ]
     return [

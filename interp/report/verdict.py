@@ -10,16 +10,18 @@ from interp.report.numbers import Metric as Kind
 
 SENTENCES = {
     "decorative": "The gain does not run on the style: accuracy stays within the bound when the style is taken away, "
-    "and also when the verification is. The words are decoration.",
+    "when the verification is, and when both are. The words are decoration.",
+    "redundant": "The words and the work stand in for each other: taking either away costs nothing, taking both away "
+    "costs accuracy.",
     "functional": "The gain runs on the work, not on the words: taking the verification away costs accuracy, taking "
     "the style away does not. The words are a by-product of work that matters.",
     "stylistic": "The gain runs on stylistic circuitry: taking the style away, with the function kept, costs accuracy.",
-    "undetermined": "The study cannot tell whether the gain runs on the style: an interval neither stays within the "
-    "bound nor leaves it.",
-    "no gain": "There is no gain to explain: the interval of the distilled model's gain over the base contains zero.",
+    "undetermined": "The study does not decide whether the gain runs on the style.",
+    "no gain": "There is no gain to explain: the distilled model is not reliably better than the base.",
 }
 FRACTION = Kind("Mediated fraction", "of the gain", "", 100, 0, "")
-READINGS = {"drop": "drop", "no drop": "no-drop", "undetermined": "open"}
+READINGS = {"drop": "drop", "no drop": "no-drop"}
+"""Readings with a colour of their own."""
 
 
 @dataclass(frozen=True)

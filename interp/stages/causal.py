@@ -30,6 +30,7 @@ from interp.causal.subject import Subject
 from interp.causal.verdict import Arm, as_json, conclude
 from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
+from interp.features.labelled import Labelled
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import EDITED, OUTCOMES
@@ -137,21 +138,23 @@ def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, 
 
 
 def _steering(study: Study, trio: Trio, subject: Subject, untouched: Outcomes, n: int) -> list[dict]:
-    config = study.config
-    direction, norm = _behaviour_direction(study, trio)
+    direction, norm = behaviour_direction(labelled(study, trio.tokenizer))
     if direction is None:
         return []
-    causal = config.causal
+    causal = study.config.causal
     return steering_family(subject, direction, norm, causal.doses, causal.coherence, untouched, n, causal.controls)
 
 
-def _behaviour_direction(study: Study, trio: Trio) -> tuple[Float[Tensor, " d_model"] | None, float]:
-    """(mean residual inside the behaviours but off markers minus elsewhere, mean norm) of the distilled model."""
-    data = labelled(study, trio.tokenizer)
-    h = data.rows[:, data.store.names.index(EDITED)].float()
+def behaviour_direction(data: Labelled) -> tuple[Float[Tensor, " d_model"] | None, float]:
+    """(direction, norm) of the edited model's residuals.
+
+    Direction: mean over rows inside any behaviour, off markers, minus mean over rows outside all of them; None where
+    either kind of row is missing. Norm: mean norm over all rows.
+    """
+    h = data.rows[:, data.store.names.index(data.subject)].float()
     inside, elsewhere = data.in_any(INSIDE), data.in_all(ELSEWHERE)
     norm = float(h.norm(dim=1).mean())
-    if inside.sum() == 0 or elsewhere.sum() == 0:
+    if not inside.any() or not elsewhere.any():
         return None, norm
     return h[torch.from_numpy(inside)].mean(0) - h[torch.from_numpy(elsewhere)].mean(0), norm
 

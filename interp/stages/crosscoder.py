@@ -15,7 +15,7 @@ import torch
 
 from interp.activations.harvest import Harvest, Text
 from interp.activations.store import Store, open_store
-from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, train_many
+from interp.crosscoder import Crosscoder, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
@@ -25,10 +25,6 @@ from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.tokens import pad_id
-
-OF_THE_SHAPE = {"n_latents", "k", "activation", "n_dedicated"}
-"""Keys of the config that say what the crosscoder is; the others say how it is trained."""
-OF_THE_MEASURING = {"spliced_texts", "wandb"}
 
 
 def run(study: Study, out: Path) -> int:
@@ -40,14 +36,7 @@ def run(study: Study, out: Path) -> int:
     torch.set_num_threads(study.config.threads)
     store = open_store(study.folder("activations"))
     n_models, d_model = store.row_shape
-    shape = CrosscoderConfig.model_validate(
-        config.model_dump(include=OF_THE_SHAPE) | {"n_models": n_models, "d_model": d_model}
-    )
-    recipe = TrainConfig.model_validate(
-        config.model_dump(exclude=OF_THE_SHAPE | OF_THE_MEASURING)
-        | {"batch_size": min(config.batch_size, len(store)), "seed": study.config.seed}
-    )
-
+    shape, recipe = config.shape.between(n_models, d_model), config.recipe(study.config.seed, len(store))
     tracker = _tracker(config.wandb, study)
     started: list[tuple[float, int]] = []
 
@@ -63,7 +52,7 @@ def run(study: Study, out: Path) -> int:
 
     device = pick_device(study.config.device)
     print(f"  memory: {described([(shape, recipe)], device)}")
-    with bar("training the crosscoder", config.steps) as progress:
+    with bar("training the crosscoder", recipe.steps) as progress:
         done = train_many(store, [(shape, recipe)], on_step=show, checkpoint=out / "training", device=device)[0]
     if tracker is not None:
         tracker.finish()
@@ -73,9 +62,9 @@ def run(study: Study, out: Path) -> int:
     measured: dict[str, Any] = {
         "fve": dict(zip(store.names, done.held_out.fve, strict=True)),
         "l0": done.held_out.l0,
-        "k": config.k,
+        "k": shape.k,
         "dead": done.held_out.dead_share,
-        "n_latents": config.n_latents,
+        "n_latents": shape.n_latents,
         "rows": len(store),
         "rows_held_out": done.held_out.n_rows,
         "rows_not_finite": done.n_bad,

@@ -33,7 +33,7 @@ def run(study: Study, out: Path) -> int:
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
-    cc = Crosscoder.load(study.folder("crosscoder"))
+    cc = Crosscoder.load(study.folder("crosscoder"), device)
     with bar("describing latents", 5) as progress:
         data = labelled(study, trio.tokenizer)
         progress.advance()
@@ -110,4 +110,5 @@ def _mean_at(
     cut = [replace(text, ids=text.ids[: place + 1]) for text, place in zip(texts, places, strict=True)]
     (batch,) = Harvest(models, cut, layer, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
     at = batch.position == torch.tensor(places)[batch.text]
-    return float(cc.encode(batch.resid[at], torch.tensor([latent])).mean())
+    where = cc.mean.device
+    return float(cc.encode(batch.resid[at].to(where), torch.tensor([latent], device=where)).mean())

@@ -16,6 +16,9 @@ from interp.traces.lexicon import Lexicon
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import equations, recomputations, repetition
 
+SHARES = ("accuracy", "repetition")
+"""Outcomes of one value between 0 and 1 a problem."""
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -45,7 +48,7 @@ class Outcomes:
         """This minus `other`, paired by problem: both are resampled together."""
         (top, bottom), (top0, bottom0) = self.parts[outcome], other.parts[outcome]
         if np.all(bottom == 1) and np.all(bottom0 == 1):
-            return bootstrap.difference(top - top0)
+            return bootstrap.difference(top - top0, within=1.0 if outcome in SHARES else None)
         if bottom.sum() == 0 or bottom0.sum() == 0:
             return Refused("nothing to divide by: the event never occurred in one of the runs")
         with np.errstate(invalid="ignore", divide="ignore"):

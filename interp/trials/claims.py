@@ -1,4 +1,4 @@
-"""A claim from a paper beside what was measured: it holds, it does not, or too few problems tell."""
+"""Claims from papers against measurements: each holds, does not hold, or cannot be decided."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Relation = Literal["more", "same"]
 
 @dataclass(frozen=True)
 class Claim:
-    """`first` minus `second` in one outcome is above the bound (more), or within it either way (same)."""
+    """A claim about one outcome: `first` minus `second` is above the bound (more), or within ± the bound (same)."""
 
     says: str
     """The paper's claim in a sentence."""
@@ -24,25 +24,28 @@ class Claim:
     bound: float | None = None
     """In the outcome's unit; None is the study's equivalence bound."""
     presumes: tuple[str, str] | None = None
-    """Arms of which the first must be more accurate than the second by more than the bound: otherwise there is nothing
-    that the claim could be about."""
+    """Two arms, the first of which must be more accurate than the second by more than the bound; otherwise the
+    claim is uninformative."""
 
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 
 def read(claim: Claim, effect: Interval, within: Interval, second: float, n: int, bound: float) -> str:
-    """`holds`, `does not hold`, or `cannot tell` with what would decide it. `effect` is first minus second with its
-    interval over problems and seeds, `within` the same for these seeds alone, over problems, and `second` the second
-    arm's own outcome: where that leaves no room for an effect, none can be missed."""
+    """`holds`, `does not hold`, or `undecided` with what would decide it.
+
+    `effect` is first minus second with its interval over problems and seeds, `within` the same over problems for these
+    seeds alone, and `second` the second arm's outcome: near the ceiling an effect of the bound's size is impossible, so
+    the claim cannot be tested.
+    """
     bound = bound if claim.bound is None else claim.bound
     if claim.outcome == "accuracy" and claim.relation == "more" and second > 1 - bound and effect.high >= 0:
-        return f"{OPEN} (at {second:.3f} {claim.second.replace('_', ' ')} leaves no room)"
+        return f"{OPEN} (at {second:.3f} {claim.second.replace('_', ' ')} is at the ceiling)"
     decided = _decided(claim.relation, effect, bound)
     if decided is not None:
         return decided
     if _decided(claim.relation, within, bound) is not None:
-        return f"{OPEN} (the seeds differ: needs more of them)"
+        return f"{OPEN} (the seeds differ: more seeds are needed)"
     nearest = bound if claim.relation == "more" or effect.estimate > 0 else -bound
     needed = problems_needed(effect, n, nearest)
     return f"{OPEN} (needs about {needed:,} problems)" if needed else f"{OPEN} (the effect lies at the bound)"

@@ -1,4 +1,4 @@
-"""Intervals over problems and seeds at once."""
+"""Bootstrap intervals over problems and seeds together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Parts = tuple[Float[np.ndarray, "seeds problems"], Float[np.ndarray, "seeds prob
 
 @dataclass(frozen=True)
 class Crossed:
-    """Resamples of seeds and of problems, every seed with the same problems, drawn once for a whole table.
+    """Resamples of seeds and of problems (the same problems for every seed), drawn once for a whole table.
 
-    With few seeds the spread that is due to them is understated: of n seeds' variance a share of (n - 1) / n is seen.
+    With few seeds the variance between seeds is underestimated: with n seeds by the factor (n - 1) / n.
     """
 
     seeds: Float[np.ndarray, "resamples seeds"]
@@ -58,6 +58,6 @@ class Crossed:
 
 
 def ratio(parts: Parts) -> float:
-    """Sum over sum; nan where there is nothing to divide by."""
+    """Sum of numerators over sum of denominators; nan where the latter is 0."""
     top, bottom = (float(part.sum()) for part in parts)
     return top / bottom if bottom else float("nan")

@@ -1,4 +1,4 @@
-"""What a trial found, as tables, a figure and a line."""
+"""Results of a trial: tables, a figure, one line of text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Results:
         return Crossed.of(len(self.found), self.n_problems, self.resamples)
 
     def summary(self) -> pl.DataFrame:
-        """One row an arm and outcome: estimate, interval, and each seed's value."""
+        """One row per arm and outcome: estimate, interval, and each seed's value."""
         crossed = self.crossed()
         rows = []
         for arm in self.arms:
@@ -73,11 +73,11 @@ class Results:
         return self.parts(first, outcome), self.parts(second, outcome)
 
     def reading(self, claim: Claim, crossed: Crossed) -> str:
-        """What the measurements say of a claim; see `claims.read`."""
+        """Reading of one claim; see `claims.read`."""
         if claim.presumes is not None:
             presumed = crossed.difference(*self.both(*claim.presumes, "accuracy"))
             if isinstance(presumed, Refused) or presumed.low <= self.bound:
-                return f"{OPEN} (not clear that {claim.presumes[0]} beats {claim.presumes[1]})".replace("_", " ")
+                return f"{OPEN} (not shown that {claim.presumes[0]} beats {claim.presumes[1]})".replace("_", " ")
         both = self.both(claim.first, claim.second, claim.outcome)
         effect, within = crossed.difference(*both), crossed.of_these_seeds().difference(*both)
         if isinstance(effect, Refused) or isinstance(within, Refused):
@@ -85,7 +85,7 @@ class Results:
         return read(claim, effect, within, ratio(both[1]), self.n_problems, self.bound)
 
     def readings(self, claims: Sequence[Claim]) -> pl.DataFrame:
-        """One row a claim: the figure that decides and what it says."""
+        """One row per claim: the deciding difference with its interval, and the reading."""
         crossed = self.crossed()
         rows = []
         for claim in claims:
@@ -122,10 +122,10 @@ def publish(name: str, results: Results, claims: Sequence[Claim], out: Path, fig
 
 
 def one_line(name: str, readings: pl.DataFrame) -> str:
-    """The reading in a line: how many claims hold here."""
-    said = readings["reading"].str.split(" (").list.first().to_list()
-    counts = [said.count(reading) for reading in (HOLDS, FAILS, OPEN)]
-    return "{}: of {} claims, hold here: {}, do not: {}, cannot be told: {}".format(name, len(said), *counts)
+    """Counts of claims that hold, do not hold, and are undecided, in one line."""
+    found = readings["reading"].str.split(" (").list.first().to_list()
+    counts = ", ".join(f"{found.count(reading)} {reading}" for reading in (HOLDS, FAILS, OPEN))
+    return f"{name}: {len(found)} claims: {counts}"
 
 
 def draw(name: str, summary: pl.DataFrame) -> Drawing:
@@ -138,7 +138,7 @@ def draw(name: str, summary: pl.DataFrame) -> Drawing:
         axes.errorbar(row["estimate"], y, xerr=span, fmt="o", ms=6, color=colour, capsize=3)
         axes.plot(row["by_seed"], [y] * len(row["by_seed"]), "|", ms=9, color=colour, alpha=0.6)
     axes.set_yticks(range(len(rows)), [row["arm"].replace("_", " ") for row in rows])
-    axes.set_xlabel("accuracy (95 % interval over problems and seeds; a stroke is a seed)")
+    axes.set_xlabel("accuracy (95 % interval over problems and seeds; one tick per seed)")
     axes.grid(visible=False, axis="y")
     alt = "; ".join(f"{r['arm']} {r['estimate']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in reversed(rows))
     return Drawing(name, figure, alt, "Accuracy by arm.")
@@ -158,7 +158,7 @@ def _arms_table(summary: pl.DataFrame, n_seeds: int, n_problems: int) -> Table:
 
 def _claims_table(readings: pl.DataFrame) -> Table:
     table = Table(title="The papers' claims", title_justify="left")
-    for column in ("claim", "figure that decides", "estimate", "reading"):
+    for column in ("claim", "deciding difference", "estimate", "reading"):
         table.add_column(column)
     for row in readings.iter_rows(named=True):
         table.add_row(f"{row['claim']} ({row['source']})", row["figure"], _cell(row, 3), row["reading"])

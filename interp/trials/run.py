@@ -1,4 +1,4 @@
-"""Making the arms of a trial over seeds and measuring them on the same problems; what is there is not made again."""
+"""Training the arms of a trial over seeds and measuring them on the same problems; existing arms are reused."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ DISTANCE_TEXTS = 128
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a trial: a model, and how it is read."""
+    """One row of a trial: a model, its grader, and edits while it generates."""
 
     arm: FineTuned | str
-    """What is made, or a folder that is there."""
+    """A recipe to train, or the folder of an existing model."""
     task: Task | None = None
-    """Grader, where it is not the world's."""
+    """Grader; None is the world's."""
     edits: tuple[LogitEdit, ...] = ()
-    """Edits while it writes."""
+    """Edits of the logits during generation."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of one entry under one seed."""
+    """Measurements of one entry under one seed."""
 
     outcomes: Outcomes
     distance: float
-    """Mean over tokens of |x - x_base| / |x_base| at the middle layer: how far training moved the activations."""
+    """Mean over tokens of |x - x_base| / |x_base| at the studied layer: how far training moved the activations."""
 
 
 def run_trial(world: World, entries: Mapping[int, Mapping[str, Entry]]) -> dict[int, dict[str, Measured]]:
-    """Make every arm that is not there, those of all seeds side by side, then let each answer the held-out problems.
+    """Train the missing arms, all seeds in parallel, then sample each arm's answers to the held-out problems.
 
-    Entries and what comes of them are by seed and name.
+    Entries and measurements are keyed by seed and name.
     """
     named = {f"{name}, seed {seed}": e.arm for seed, rows in entries.items() for name, e in rows.items()}
     world.make({name: arm for name, arm in named.items() if not isinstance(arm, str)}, [*entries])
@@ -73,7 +73,7 @@ def _answered(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str
 
 
 def answers(world: World, model, folder: str, edits: Sequence[LogitEdit] = ()) -> list[Rollout]:
-    """One sampled completion a held-out problem."""
+    """One sampled completion per held-out problem."""
     traces = world.config.traces
     return generate(
         CachedModel(model),

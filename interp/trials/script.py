@@ -1,4 +1,4 @@
-"""What the scripts of experiments share: their options, and the way from a config to a published table."""
+"""Shared by the experiment scripts: options, and the run from a config to published tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from interp.trials.world import World
 
 @dataclass(frozen=True)
 class TrialOptions:
-    """What to train and where."""
+    """Config, seeds, and where results go."""
 
     config: Path = Path("experiments/configs/organism.yaml")
-    """Study whose base, task and recipes are used."""
+    """Study config whose base, task and recipes are used."""
     seeds: tuple[int, ...] = (10, 11, 12)
     """Seeds; everything random follows them."""
     results: Path = Path("results")
@@ -40,9 +40,10 @@ def conduct(
     claims: Sequence[Claim],
     ahead: Callable[[Chosen, World, int], Mapping[str, FineTuned]] = lambda options, world, seed: {},
 ) -> None:
-    """Run a trial, whose entries under a seed `trial` says, and publish what came of it beside the claims.
+    """Run a trial and publish its tables and figure beside the claims.
 
-    The bases, and the arms `ahead` that need no more than them, are trained before its entries are asked for.
+    `trial(options, world, seed)` returns the entries of one seed. The bases, and the arms of `ahead`, which need
+    nothing but a base, are trained before `trial` is called.
     """
     config = load_config(options.config)
     prepare(config)

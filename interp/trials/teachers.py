@@ -1,4 +1,4 @@
-"""Emergent traces: sampled from a model that was taught to find its own errors, or read from the user's file."""
+"""Emergent traces: sampled from a teacher model, or read from the user's file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from interp.tasks.grading import grade
 from interp.trials.world import World
 
 TRIES = 4
-"""Samples a problem, at most, until enough right traces are there."""
+"""Largest number of samples per problem."""
 
 
 def emergent(world: World, seed: int, n: int, file: Path | None) -> list[Document]:
-    """Traces that end in the right answer, one a problem: the file's first `n`, or a teacher's on `n` problems, less
-    those that it never solves, which are counted on the console.
+    """Traces that end in the right answer, one per problem: the file's first `n`, or a teacher's on `n` problems.
+    Problems that the teacher never solves are left out and counted on the console.
 
     Raises:
         InterpError: the file has fewer, or the teacher solves none.
@@ -40,8 +40,8 @@ def emergent(world: World, seed: int, n: int, file: Path | None) -> list[Documen
 
 
 def teacher(world: World, seed: int, file: Path | None) -> dict[str, FineTuned]:
-    """What `emergent` has to train before it samples: the organism that finds and mends its own errors, or nothing
-    where traces are given or the models are the user's."""
+    """The teacher that `emergent` needs trained: the functional organism; empty where traces are given or the models
+    are the user's."""
     if file is not None or not world.is_organism:
         return {}
     config = world.seeded(seed)

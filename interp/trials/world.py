@@ -1,4 +1,4 @@
-"""What a trial happens in: a task, its held-out problems, worked problems to learn from, and a base for every seed."""
+"""The setting of a trial: task, held-out problems, worked problems for training, and one base per seed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from interp.traces.voice import PROSE, Voice, Worked, take_apart
 
 @dataclass(frozen=True)
 class World:
-    """One config seen as a place to try things in. Every model made in it is kept in `store`, under a digest of all
-    that decides it, so that trials share what they have in common and an interrupted one goes on."""
+    """One study config as the setting of trials. Trained models are kept in `store` under a digest of everything that
+    determines them, so that trials share models and an interrupted trial resumes."""
 
     config: StudyConfig
     store: Path
@@ -59,7 +59,7 @@ class World:
         return self.config.model_copy(update={"seed": seed})
 
     def base(self, seed: int) -> str:
-        """The base of a seed, or where it will be once `make` was called; the user's own, whatever the seed."""
+        """Folder of a seed's base, which exists once `make` was called; the user's own base for every seed."""
         if not self.is_organism:
             return self.config.checkpoints.given["base"]
         parts = self.seeded(seed).model_dump(mode="json", include={"task", "organism", "device"})
@@ -67,7 +67,7 @@ class World:
         return str(self.store / f"base-{digest(parts)[:12]}-{seed}")
 
     def place(self, arm: FineTuned) -> Path:
-        """Where an arm is kept."""
+        """Folder of an arm in the store."""
         decides = {"kind": type(arm).__name__, **{name: _plain(value) for name, value in vars(arm).items()}}
         base = decides.get("base")
         if base is not None and Path(base).parent == self.store:
@@ -75,19 +75,20 @@ class World:
         return self.store / f"{arm.seed}-{digest(decides)[:16]}"
 
     def make(self, arms: Mapping[str, FineTuned], seeds: Sequence[int] = ()) -> None:
-        """Train the bases of `seeds` and the arms, such as are not in the store, each on one thread and as many at a
-        time as there are threads; an arm of the store's own base as soon as that is there."""
+        """Train the missing bases of `seeds` and the missing arms, each on one thread, in as many processes as
+        there are threads. An arm that starts from a base of the store waits for it."""
         jobs = self._base_jobs(seeds) if self.is_organism else {}
         for name, arm in arms.items():
             needs = (Path(arm.base),) if Path(arm.base).parent == self.store else ()
-            jobs.setdefault(self.place(arm), job(name, arm, self.place(arm), needs=needs))
+            place = self.place(arm)
+            jobs.setdefault(place, job(name, arm, place, needs=needs, device=self.config.device))
         missing = [job for place, job in jobs.items() if not place.exists()]
         run_jobs(missing, 1 if pick_device(self.config.device).type == "cuda" else self.config.threads)
 
     def _base_jobs(self, seeds: Sequence[int]) -> dict[Path, Job]:
         places = {seed: Path(self.base(seed)) for seed in seeds}
         return {
-            place: job(f"base, seed {seed}", organism_base(self.seeded(seed)), place)
+            place: job(f"base, seed {seed}", organism_base(self.seeded(seed)), place, device=self.config.device)
             for seed, place in places.items()
             if not place.exists()
         }
@@ -100,8 +101,8 @@ class World:
         return self._asked(self._given(held_out=True)[:n] if of_file else self.task.problems(n, 0, "test"))
 
     def learned(self, n: int, seed: int, wrong: float = 0.0) -> list[Worked]:
-        """`n` worked problems that are not among those tested; in the organisms' a share `wrong` of the steps is, its
-        result carried on to the answer.
+        """`n` worked problems, none of them tested. In the organisms' traces a share `wrong` of the steps is wrong, and
+        the wrong result is carried on to the answer.
 
         Raises:
             InterpError: the user's file has fewer with a `trace`.
@@ -110,7 +111,7 @@ class World:
         return [self._worked(p, rng, wrong) for p in self.learned_problems(n, seed)]
 
     def learned_problems(self, n: int, seed: int) -> list[Problem]:
-        """The problems behind `learned`; those that are not the organisms' bring their own traces."""
+        """The problems of `learned`; the user's own bring their traces."""
         file = self.config.traces.file
         found = self.task.problems(n, seed + 1, "train") if file is None else self._given(held_out=False)
         if not self.is_organism:
@@ -123,7 +124,7 @@ class World:
         return self._asked(found if file is None else random.Random(f"learned-{seed}").sample(found, n))
 
     def _asked(self, problems: list[Problem]) -> list[Problem]:
-        """Problems as the models read them: through the chat template, where one is wanted."""
+        """Problems with their prompts in the chat template, where the config asks for it."""
         if not self.config.traces.chat_template:
             return problems
         tokenizer = read_tokenizer("base", self.config.checkpoints.given["base"])
@@ -140,8 +141,9 @@ class World:
         found = [p for p in everything if (int(fingerprint(p.prompt), 16) % TEST_SHARE == 0) == held_out]
         if not found:
             raise InterpError(
-                f"{self.config.traces.file}: of {len(everything)} problems one in {TEST_SHARE} is held out, and "
-                f"{'none' if held_out else 'every one'} is; give more"
+                f"{self.config.traces.file}: of {len(everything)} problems, one in {TEST_SHARE} is held out by a "
+                f"checksum of its text; "
+                f"{'none' if held_out else 'all of them'} were; give more problems"
             )
         return found
 
@@ -152,7 +154,7 @@ class World:
 
 
 def _plain(value: Any) -> Any:
-    """A part of an arm in a form whose digest stays the same from run to run."""
+    """JSON-able form of a part of an arm, whose digest is the same in every run."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, (list, tuple)):
@@ -163,7 +165,7 @@ def _plain(value: Any) -> Any:
 
 
 def _wrong(answer: str, rng: random.Random) -> str:
-    """Another answer: of a number another number as long, else a number."""
+    """A different answer: for a number, another number of as many digits; otherwise "0"."""
     if not answer.lstrip("-").isdigit():
         return "0"
     digits = len(answer.lstrip("-"))

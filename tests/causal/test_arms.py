@@ -38,7 +38,7 @@ def whole(rows):
     return frame
 
 
-def test_text_arms_take_the_words_and_nothing_else_says_so(subject, untouched):
+def test_text_arms_take_the_words_away_and_their_controls_do_not(subject, untouched):
     arms, rows = text_arms(subject, untouched, DRAWS, FEWER, construction=True)
     assert list(arms) == [STYLE, FUNCTION, BOTH]
     assert untouched.value("marker_density") > 0
@@ -48,7 +48,8 @@ def test_text_arms_take_the_words_and_nothing_else_says_so(subject, untouched):
     for arm in arms.values():
         assert len(arm.edited) == N
         assert [len(c) for c in arm.controls] == [FEWER] * DRAWS
-        assert all(c.value("marker_density") > 0 for c in arm.controls), "a control may ban no marker"
+        # Control words are no markers, so that forbidding them leaves the markers, and a redrawn result is no word.
+        assert all(c.value("marker_density") > 0 for c in arm.controls)
     assert len(whole(rows)) == 3 * len(OUTCOMES)
 
 

@@ -48,26 +48,106 @@ def test_losses_are_of_problems_and_controls_are_compared_on_their_own_problems(
 
 
 @pytest.mark.parametrize(
-    ("style", "function", "verdict"),
+    ("style", "function", "both", "verdict"),
     [
-        (0.80, 0.80, "decorative"),
-        (0.80, 0.60, "functional"),
-        (0.60, 0.80, "stylistic"),
-        (0.60, 0.60, "stylistic"),
-        (0.75, 0.60, "undetermined"),
-        (0.80, 0.75, "undetermined"),
-        (0.75, 0.75, "undetermined"),
+        (0.80, 0.80, 0.80, "decorative"),
+        (0.80, 0.80, 0.50, "redundant"),
+        (0.80, 0.80, 0.75, "undetermined"),
+        (0.80, 0.80, 0.95, "undetermined"),
+        (0.80, 0.60, 0.50, "functional"),
+        (0.60, 0.80, 0.50, "stylistic"),
+        (0.60, 0.60, 0.50, "stylistic"),
+        (0.75, 0.60, 0.50, "undetermined"),
+        (0.80, 0.75, 0.50, "undetermined"),
+        (0.75, 0.75, 0.50, "undetermined"),
+        (0.95, 0.60, 0.50, "undetermined"),
+        (0.80, 0.95, 0.50, "undetermined"),
     ],
 )
-def test_the_reading_table(bootstrap, style, function, verdict):
-    arms = {STYLE: arm(style), FUNCTION: arm(function), BOTH: arm(0.5)}
+def test_the_reading_table(bootstrap, style, function, both, verdict):
+    arms = {STYLE: arm(style), FUNCTION: arm(function), BOTH: arm(both)}
     found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
     assert found.verdict == verdict
-    opened = [r.needed for r in found.arms.values() if r.reading == "undetermined"]
-    assert all(n is None or n >= N for n in opened)
-    if verdict == "undetermined":
-        deciding = found.arms[STYLE] if found.arms[STYLE].reading == "undetermined" else found.arms[FUNCTION]
-        assert str(deciding.needed) in found.why
+    decided = {0.95: "rise", 0.80: "no drop", 0.75: "undetermined", 0.60: "drop", 0.50: "drop"}
+    assert [r.reading for r in found.arms.values()] == [decided[value] for value in (style, function, both)]
+    for reading in found.arms.values():
+        assert reading.needed is None or (reading.reading == "undetermined" and reading.needed >= N)
+
+
+@pytest.mark.parametrize(
+    ("style", "function", "both", "said"),
+    [
+        (0.95, 0.6, 0.5, "Accuracy rises without the markers, beyond the bound."),
+        (0.8, 0.95, 0.5, "Accuracy rises without the verification"),
+        (0.8, 0.8, 0.95, "Accuracy rises without the markers and the verification together"),
+        (0.75, 0.6, 0.5, "Whether accuracy changes without the markers is open"),
+        (0.8, 0.75, 0.5, "Whether accuracy changes without the verification"),
+        (0.8, 0.8, 0.75, "Whether accuracy changes without the markers and the verification together is open"),
+        (0.8, 0.8, 0.5, "falls without both"),
+    ],
+)
+def test_the_reason_names_the_removal_that_decides(bootstrap, style, function, both, said):
+    arms = {STYLE: arm(style), FUNCTION: arm(function), BOTH: arm(both)}
+    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
+    assert said in found.why
+    assert "None" not in found.why
+
+
+def test_where_words_and_work_stand_in_for_each_other_the_loss_of_both_is_not_overlooked(bootstrap):
+    """Neither removal alone costs anything and both together cost .42: it is false that nothing is lost."""
+    arms = {STYLE: arm(0.80), FUNCTION: arm(0.80), BOTH: arm(0.38)}
+    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
+    assert found.arms[BOTH].drop.estimate == pytest.approx(0.42)
+    assert found.verdict == "redundant"
+    assert conclude(DISTILLED, BASE, {STYLE: arm(0.8), FUNCTION: arm(0.8)}, BOUND, bootstrap).verdict == "undetermined"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "reading"), [(0.956, "rise"), (0.842, "undetermined"), (0.80, "no drop"), (0.758, "undetermined")]
+)
+def test_a_rise_beyond_the_bound_is_not_no_drop(bootstrap, accuracy, reading):
+    """No drop is two-sided: the whole interval lies within the bound."""
+    found = read(arm(accuracy), DISTILLED, BOUND, bootstrap)
+    assert found.reading == reading
+    assert (reading == "no drop") == (found.drop.low > -BOUND and found.drop.high < BOUND)
+
+
+def test_an_open_rise_names_the_problems_that_would_close_it(bootstrap):
+    """.008 short of minus the bound, as the drop of .042 is short of the bound."""
+    up, down = (read(arm(accuracy), DISTILLED, BOUND, bootstrap) for accuracy in (0.842, 0.758))
+    assert up.drop.estimate == pytest.approx(-down.drop.estimate)
+    assert up.needed is not None and down.needed is not None
+    assert up.needed == pytest.approx(down.needed, rel=0.15)
+
+
+def test_three_removals_of_different_sizes_by_hand(bootstrap):
+    """Untouched .8, base .4: a gain of .4. Style loses .2, its controls .1; function .35, its controls .05; both .6,
+    their controls -.1. The share of the gain is of the style alone: (.2 - .1) / .4."""
+    arms = {
+        STYLE: Arm(run(0.6), [run(0.65), run(0.75)]),
+        FUNCTION: Arm(run(0.45), [run(0.75)]),
+        BOTH: Arm(run(0.2), [run(0.9)]),
+    }
+    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
+    assert isinstance(found.gain, Interval) and isinstance(found.mediated, Interval)
+    assert found.gain.estimate == pytest.approx(0.4)
+    assert found.mediated.estimate == pytest.approx(0.25)
+    assert [r.control_drop for r in found.arms.values()] == pytest.approx([0.1, 0.05, -0.1])
+    assert [r.drop.estimate for r in found.arms.values()] == pytest.approx([0.1, 0.3, 0.7])
+    written = as_json(found)
+    assert written["mediated_fraction"]["estimate"] == pytest.approx(0.25)
+    assert written["gain"]["estimate"] == pytest.approx(0.4)
+    for name, arm_ in written["arms"].items():
+        assert arm_["drop"] == found.arms[name].drop.as_dict()
+        assert arm_["control_drop"] == found.arms[name].control_drop
+        assert (arm_["reading"], arm_["needed"]) == (found.arms[name].reading, found.arms[name].needed)
+
+
+def test_the_drops_interval_is_the_resampled_loss_less_the_controls_mean(bootstrap):
+    found = read(Arm(run(0.6, flip=20), [run(0.75)]), DISTILLED, BOUND, bootstrap)
+    loss = DISTILLED.parts["accuracy"][0] - run(0.6, flip=20).parts["accuracy"][0]
+    low, high = np.quantile(bootstrap.counts.astype(float) @ loss / N, [0.025, 0.975])
+    assert (found.drop.low, found.drop.high) == pytest.approx((low - 0.05, high - 0.05), abs=1e-6)
 
 
 def test_a_loss_that_the_controls_share_is_no_drop(bootstrap):
@@ -111,7 +191,7 @@ def test_the_fraction_is_one_where_everything_gained_is_lost(bootstrap):
     assert (share.estimate, share.low, share.high) == pytest.approx((1, 1, 1))
 
 
-@pytest.mark.parametrize(("base", "why"), [(0.80, "may be 0"), (0.9, "worse")])
+@pytest.mark.parametrize(("base", "why"), [(0.80, "may be 0"), (0.9, "worse than its base")])
 def test_without_a_gain_there_is_no_fraction_and_no_reading(bootstrap, base, why):
     untouched = run(0.8, flip=30)
     found = conclude(untouched, run(base), {STYLE: arm(0.5)}, BOUND, bootstrap)

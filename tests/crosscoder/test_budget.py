@@ -11,7 +11,7 @@ from .samples import CONFIG, random_rows
 
 def test_the_weights_gradients_and_moments_are_counted_to_the_byte():
     config, settings = CrosscoderConfig(n_models=3, d_model=40, n_latents=300, k=5), TrainConfig(batch_size=128)
-    from interp.crosscoder.normaliser import Normaliser
+    from interp.crosscoder.rows import Normaliser
 
     trainer = Trainer(config, settings, Normaliser(torch.zeros(3, 40), torch.ones(3)), "cpu")
     trainer.update(torch.randn(128, 3, 40))

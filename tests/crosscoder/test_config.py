@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
-from interp.crosscoder import CrosscoderConfig, TrainConfig
+from interp.crosscoder import CrosscoderConfig, DictionaryConfig, TrainConfig
 
 SHAPE = {"n_models": 3, "d_model": 8, "n_latents": 40, "k": 4}
 
@@ -44,6 +47,28 @@ def test_configs_cannot_be_changed_afterwards():
         CrosscoderConfig(**SHAPE).k = 5
 
 
-@pytest.mark.parametrize("config", [CrosscoderConfig, TrainConfig])
+@pytest.mark.parametrize("config", [DictionaryConfig, CrosscoderConfig, TrainConfig])
 def test_every_field_says_what_it_is(config):
     assert all(field.description for field in config.model_fields.values())
+
+
+def test_a_dictionary_becomes_a_crosscoder_between_models():
+    shape = DictionaryConfig(n_latents=40, k=4, n_dedicated=12)
+    assert shape.between(3, 8) == CrosscoderConfig(**SHAPE, n_dedicated=12)
+    with pytest.raises(ValidationError, match="n_dedicated=12 for 4 models is more than n_latents=40"):
+        shape.between(4, 8)
+    with pytest.raises(ValidationError, match="needs k"):
+        DictionaryConfig(n_latents=40)
+
+
+def test_configs_load_without_torch():
+    code = "import sys, interp.crosscoder.config; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_package_offers_its_names_and_no_other():
+    import interp.crosscoder
+
+    assert all(getattr(interp.crosscoder, name) is not None for name in interp.crosscoder.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Crosscodar'"):
+        interp.crosscoder.Crosscodar  # noqa: B018

@@ -81,7 +81,7 @@ def test_a_shortage_of_positive_ones_is_seen_through_the_bounds():
 
 
 @pytest.mark.usefixtures("_screened")
-def test_training_is_the_same_up_to_rounding(monkeypatch):
+def test_fit_is_the_same_up_to_rounding(monkeypatch):
     rows, config = planted_rows(4000), CrosscoderConfig(n_models=3, d_model=24, n_latents=64, k=3)
     settings = TrainConfig(steps=30, batch_size=256)
     screened = train(rows, config, settings)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from interp.crosscoder import Crosscoder
-from interp.crosscoder.formats import read
 from interp.errors import InterpError
 
 from . import published
@@ -58,7 +57,7 @@ def test_a_batch_topk_crosscoder_normalises_as_its_tensors_say(tmp_path, way):
     tensors, x = published.batch_topk(weights()), rows()
     change(tensors)
     t = double(tensors)
-    crosscoder = read(save(tmp_path, tensors, CONFIG))
+    crosscoder = Crosscoder.load(save(tmp_path, tensors, CONFIG))
     f, decoded = dictionary_learning_code(t, x, crosscoder_norm(t), t["activation_mean"], scale(t))
     same(crosscoder, x, f, decoded)
     assert (crosscoder.config.activation, crosscoder.config.k) == ("batch_topk", K)
@@ -67,17 +66,17 @@ def test_a_batch_topk_crosscoder_normalises_as_its_tensors_say(tmp_path, way):
 def test_a_normalisation_of_nan_is_not_used(tmp_path):
     tensors, x = published.batch_topk(weights(), used=False), rows()
     t = double(tensors)
-    same(read(save(tmp_path, tensors, CONFIG)), x, *dictionary_learning_code(t, x, crosscoder_norm(t)))
+    same(Crosscoder.load(save(tmp_path, tensors, CONFIG)), x, *dictionary_learning_code(t, x, crosscoder_norm(t)))
 
 
 def test_the_buffer_k_is_right_where_the_config_says_another(tmp_path):
-    assert read(save(tmp_path, published.batch_topk(weights(), k=5), CONFIG)).config.k == 5
+    assert Crosscoder.load(save(tmp_path, published.batch_topk(weights(), k=5), CONFIG)).config.k == 5
 
 
 def test_the_config_k_is_taken_where_there_is_no_buffer(tmp_path):
     tensors = published.batch_topk(weights())
     tensors.pop("k")
-    assert read(save(tmp_path, tensors, CONFIG)).config.k == K
+    assert Crosscoder.load(save(tmp_path, tensors, CONFIG)).config.k == K
 
 
 NORMS = {
@@ -92,7 +91,7 @@ def test_a_gate_by_another_norm_becomes_a_threshold_for_each_latent(tmp_path, no
     config = CONFIG | {"code_normalization_alpha_sae": 1.0, "code_normalization_alpha_cc": 0.1}
     tensors, x = published.batch_topk(weights(), norm_id, used=False), rows()
     t = double(tensors)
-    crosscoder = read(save(tmp_path, tensors, config))
+    crosscoder = Crosscoder.load(save(tmp_path, tensors, config))
     assert crosscoder.config.activation == "jumprelu"
     same(crosscoder, x, *dictionary_learning_code(t, x, NORMS[norm_id](t["decoder.weight"])))
     other, _ = dictionary_learning_code(t, x, crosscoder_norm(t))
@@ -106,20 +105,20 @@ def test_decoupled_thresholds_that_agree_are_one_gate(tmp_path):
     t, x = double(tensors), rows()
     norm = t["decoder.weight"].norm(dim=2)
     one = t | {"threshold": t["threshold"][0]}
-    same(read(save(tmp_path, tensors, CONFIG)), x, *dictionary_learning_code(one, x, norm[0]))
+    same(Crosscoder.load(save(tmp_path, tensors, CONFIG)), x, *dictionary_learning_code(one, x, norm[0]))
 
 
 def test_a_compiled_training_run_is_read_without_its_prefix_or_a_config(tmp_path):
     tensors, x = published.batch_topk(weights(), used=False), rows()
     save(tmp_path, {f"_orig_mod.{name}": t for name, t in tensors.items()}, weights_name="ae_5000.pt")
     t = double(tensors)
-    same(read(tmp_path / "ae_5000.pt"), x, *dictionary_learning_code(t, x, crosscoder_norm(t)))
+    same(Crosscoder.load(tmp_path / "ae_5000.pt"), x, *dictionary_learning_code(t, x, crosscoder_norm(t)))
 
 
 def test_half_precision_is_read_as_float32(tmp_path):
     tensors, x = published.dictionary_learning(weights()), rows()
     halved = {name: t.bfloat16() for name, t in tensors.items()}
-    crosscoder = read(save(tmp_path, halved, CONFIG))
+    crosscoder = Crosscoder.load(save(tmp_path, halved, CONFIG))
     assert crosscoder.encoder.dtype == torch.float32
     same(crosscoder, x, *dictionary_learning_code(double({k: t.float() for k, t in halved.items()}), x, None))
 
@@ -149,7 +148,7 @@ def test_sparsify_takes_b_dec_off_its_input_and_keeps_the_k_largest(tmp_path):
     t = double(tensors)
     pre = ((x[:, 0].double() - t["b_dec"]) @ t["encoder.weight"].T + t["encoder.bias"]).relu()
     f = top(pre, 4)
-    same(read(folder), x, f, (f @ t["W_dec"] + t["b_dec"])[:, None])
+    same(Crosscoder.load(folder), x, f, (f @ t["W_dec"] + t["b_dec"])[:, None])
 
 
 def llamascopium(w, **more):
@@ -184,7 +183,7 @@ def unit_decoders(w):
 def test_llamascopium_sums_the_models_biases(tmp_path):
     config = {"sae_type": "crosscoder", "act_fn": "relu", "norm_activation": "inference", "hook_points": HOOKS}
     tensors, x = llamascopium(weights()), rows()
-    same(read(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, torch.relu))
+    same(Crosscoder.load(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, torch.relu))
 
 
 def test_llamascopium_scales_by_the_mean_norms_in_the_order_of_its_hooks(tmp_path):
@@ -194,13 +193,15 @@ def test_llamascopium_scales_by_the_mean_norms_in_the_order_of_its_hooks(tmp_pat
     config = {"sae_type": "crosscoder", "act_fn": "relu", "norm_activation": "dataset-wise", "hook_points": HOOKS}
     tensors, x = llamascopium(weights(), **dict(reversed(norms.items()))), rows()
     factor = 6**0.5 / torch.tensor([[7.0], [2.0]], dtype=f64)
-    same(read(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, torch.relu, factor))
+    same(
+        Crosscoder.load(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, torch.relu, factor)
+    )
 
 
 def test_llamascopium_without_its_mean_norms_takes_scales(tmp_path):
     config = {"sae_type": "crosscoder", "act_fn": "relu", "norm_activation": "dataset-wise", "hook_points": HOOKS}
     tensors, x = llamascopium(weights()), rows()
-    crosscoder = read(save(tmp_path, tensors, config), scales=(0.5, 3.0))
+    crosscoder = Crosscoder.load(save(tmp_path, tensors, config), scales=(0.5, 3.0))
     factor = torch.tensor([[0.5], [3.0]], dtype=f64)
     same(crosscoder, x, *llamascopium_code(double(tensors), x, torch.relu, factor))
 
@@ -211,7 +212,7 @@ def test_llamascopium_jumprelu_acts_on_the_value_times_the_norm(tmp_path):
     config = {"sae_type": "crosscoder", "act_fn": "jumprelu", "norm_activation": "inference", "hook_points": HOOKS}
     tensors, x = llamascopium(unit_decoders(weights()), **{"activation_function.log_jumprelu_threshold": log}), rows()
     act = lambda v: v * (v > log.double().exp())  # noqa: E731
-    same(read(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, act))
+    same(Crosscoder.load(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, act))
 
 
 def test_llamascopium_topk_ranks_the_value_times_the_norm(tmp_path):
@@ -226,7 +227,11 @@ def test_llamascopium_topk_ranks_the_value_times_the_norm(tmp_path):
         "hook_points": HOOKS,
     }
     tensors, x = llamascopium(w), rows()
-    same(read(save(tmp_path, tensors, config)), x, *llamascopium_code(double(tensors), x, lambda v: top(v.relu(), 4)))
+    same(
+        Crosscoder.load(save(tmp_path, tensors, config)),
+        x,
+        *llamascopium_code(double(tensors), x, lambda v: top(v.relu(), 4)),
+    )
 
 
 def crosscode(n_hooks=2, folded=True, **more):
@@ -265,7 +270,7 @@ def save_crosscode(folder, tensors, text):
 
 def test_crosscode_flattens_models_and_hooks_and_its_folded_weights_take_raw_input(tmp_path):
     tensors, x = crosscode(), rows(4)
-    crosscoder = read(save_crosscode(tmp_path, tensors, crosscode_yaml()))
+    crosscoder = Crosscoder.load(save_crosscode(tmp_path, tensors, crosscode_yaml()))
     assert crosscoder.config.n_models == 4
     same(crosscoder, x, *crosscode_code(double(tensors), x, torch.relu))
 
@@ -273,7 +278,7 @@ def test_crosscode_flattens_models_and_hooks_and_its_folded_weights_take_raw_inp
 def test_crosscode_that_is_not_folded_takes_the_scales_it_was_trained_with(tmp_path):
     tensors, x = crosscode(folded=False), rows(4)
     scales = (0.5, 0.7, 0.9, 1.1)
-    crosscoder = read(save_crosscode(tmp_path, tensors, crosscode_yaml()), scales=scales)
+    crosscoder = Crosscoder.load(save_crosscode(tmp_path, tensors, crosscode_yaml()), scales=scales)
     factor = torch.tensor(scales, dtype=f64).view(2, 2, 1)
     same(crosscoder, x, *crosscode_code(double(tensors), x, torch.relu, factor))
 
@@ -282,7 +287,7 @@ def test_crosscode_factors_that_are_there_but_not_folded_in_are_applied(tmp_path
     factor = torch.tensor([[0.5, 0.7], [0.9, 1.1]])
     both = dict.fromkeys(("folded_scaling_factors_in_Xi", "folded_scaling_factors_out_Xo"), factor)
     tensors, x = crosscode(folded=False) | both, rows(4)
-    crosscoder = read(save_crosscode(tmp_path, tensors, crosscode_yaml()))
+    crosscoder = Crosscoder.load(save_crosscode(tmp_path, tensors, crosscode_yaml()))
     same(crosscoder, x, *crosscode_code(double(tensors), x, torch.relu, factor.double()[..., None]))
 
 
@@ -291,7 +296,7 @@ def test_crosscode_jumprelu_is_known_by_its_thresholds(tmp_path):
     for name in ("_activation_fn.log_threshold_L", "activation_fn.log_threshold_L"):
         tensors, x = crosscode(**{name: log}), rows(4)
         text = crosscode_yaml("AnthropicSTEJumpReLUActivation", size=L, bandwidth=0.1)
-        crosscoder = read(save_crosscode(tmp_path / name, tensors, text))
+        crosscoder = Crosscoder.load(save_crosscode(tmp_path / name, tensors, text))
         same(crosscoder, x, *crosscode_code(double(tensors), x, lambda v: (v > log.double().exp()) * v))
 
 
@@ -300,7 +305,7 @@ def test_crosscode_topk_keeps_the_largest_activations(tmp_path):
     W_dec = tensors["_W_dec_LXoDo"]
     tensors["_W_dec_LXoDo"] = W_dec / W_dec.norm(dim=-1).sum((1, 2))[:, None, None, None]
     tensors.pop("b_enc_L"), tensors.pop("_b_dec_XoDo")  # both biases can be turned off
-    crosscoder = read(save_crosscode(tmp_path, tensors, crosscode_yaml("TopkActivation", k=3)))
+    crosscoder = Crosscoder.load(save_crosscode(tmp_path, tensors, crosscode_yaml("TopkActivation", k=3)))
     t = double(tensors | {"b_enc_L": torch.zeros(L), "_b_dec_XoDo": torch.zeros(2, 2, 6)})
     same(crosscoder, x, *crosscode_code(t, x, lambda v: top(v, 3)))
 
@@ -341,7 +346,7 @@ def opd_code(t, x, used=True, gate=True):
 @pytest.mark.parametrize("gate", [True, False])
 def test_opd_centres_and_scales_each_model(tmp_path, used, gate):
     tensors, x = opd(weights(), used=used, gate=gate), rows()
-    crosscoder = read(save(tmp_path, tensors, weights_name="model_final.pt"))
+    crosscoder = Crosscoder.load(save(tmp_path, tensors, weights_name="model_final.pt"))
     assert crosscoder.config.activation == ("batch_topk" if gate else "relu")
     same(crosscoder, x, *opd_code(double(tensors), x, used, gate))
 
@@ -349,13 +354,13 @@ def test_opd_centres_and_scales_each_model(tmp_path, used, gate):
 def test_opd_weights_are_found_in_a_checkpoint(tmp_path):
     tensors = opd(weights())
     torch.save({"model_state_dict": tensors, "step": 7, "optimizer": {"state": {}}}, tmp_path / "checkpoint_7.pt")
-    same(read(tmp_path), rows(), *opd_code(double(tensors), rows()))
+    same(Crosscoder.load(tmp_path), rows(), *opd_code(double(tensors), rows()))
 
 
 def test_what_was_read_is_saved_in_our_own_format_to_the_bit(tmp_path):
-    crosscoder = read(save(tmp_path / "theirs", published.batch_topk(weights(), norm_id=2), CONFIG))
+    crosscoder = Crosscoder.load(save(tmp_path / "theirs", published.batch_topk(weights(), norm_id=2), CONFIG))
     crosscoder.save(tmp_path / "ours")
-    assert torch.equal(read(tmp_path / "ours").encode(rows()), crosscoder.encode(rows()))
+    assert torch.equal(Crosscoder.load(tmp_path / "ours").encode(rows()), crosscoder.encode(rows()))
 
 
 def test_scales_are_refused_where_the_file_has_its_own(tmp_path):
@@ -366,4 +371,4 @@ def test_scales_are_refused_where_the_file_has_its_own(tmp_path):
     save(tmp_path / "e", opd(weights()), weights_name="model_final.pt")
     for name, n in zip("abcde", (2, 1, 2, 4, 2), strict=True):
         with pytest.raises(InterpError, match="leave scales out"):
-            read(tmp_path / name, scales=(1.0,) * n)
+            Crosscoder.load(tmp_path / name, scales=(1.0,) * n)

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 
 from interp.crosscoder import Crosscoder
-from interp.crosscoder.formats import read
 from interp.errors import InterpError
 
 from . import published
@@ -20,7 +19,7 @@ from .test_formats_published import HOOKS, crosscode, crosscode_yaml, llamascopi
 
 def refused(source, match, **given):
     with pytest.raises(InterpError, match=match) as caught:
-        read(source, **given)
+        Crosscoder.load(source, **given)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -55,7 +54,7 @@ def hub(tmp_path, monkeypatch):
 
 def test_an_id_is_its_first_two_parts_and_only_its_folder_is_fetched(tmp_path, hub):
     save(tmp_path / "layers.5" / "mlp", sparsify(weights(n=1)), {"k": 4}, "sae.safetensors", "cfg.json")
-    crosscoder = read("owner/name/layers.5/mlp")
+    crosscoder = Crosscoder.load("owner/name/layers.5/mlp")
     assert crosscoder.config.k == 4
     ((name, wanted),) = hub
     assert name == "owner/name"
@@ -68,7 +67,7 @@ def test_an_id_is_its_first_two_parts_and_only_its_folder_is_fetched(tmp_path, h
 def test_a_file_of_a_repository_can_be_named(tmp_path, hub):
     w = weights()
     save(tmp_path, {"W_enc": w.W_enc, "W_dec": w.W_dec, "b_enc": w.b_enc, "b_dec": w.b_dec}, weights_name="3.pt")
-    assert read("owner/name/3.pt", scales=(1.0, 1.0)).config.n_models == 2
+    assert Crosscoder.load("owner/name/3.pt", scales=(1.0, 1.0)).config.n_models == 2
     assert hub[0][1]["allow_patterns"] == ["3.pt", "*.json", "*.yaml"]
 
 

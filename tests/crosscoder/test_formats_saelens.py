@@ -8,8 +8,7 @@ from sae_lens import SAE, JumpReLUSAEConfig, StandardSAEConfig, TopKSAEConfig
 from sae_lens.registry import get_sae_class
 from safetensors.torch import save_file
 
-from interp.crosscoder import CrosscoderConfig
-from interp.crosscoder.formats import read, write_sae_lens
+from interp.crosscoder import Crosscoder, CrosscoderConfig
 from interp.errors import InterpError
 
 from .published import same
@@ -49,7 +48,7 @@ def test_sae_lens_opens_what_we_write(tmp_path, activation, architecture):
     crosscoder = crosscoder_of(activation)
     if activation == "topk":
         crosscoder = with_equal_norms(crosscoder)
-    write_sae_lens(crosscoder, tmp_path / "flat")
+    crosscoder.save_sae_lens(tmp_path / "flat")
     sae = assert_opens_the_same(crosscoder, tmp_path / "flat", random_rows(64))
     assert sae.cfg.architecture() == architecture
     assert (sae.cfg.d_in, sae.cfg.d_sae) == (24, 40)
@@ -57,14 +56,14 @@ def test_sae_lens_opens_what_we_write(tmp_path, activation, architecture):
 
 def test_a_topk_that_sae_lens_would_choose_otherwise_is_refused(tmp_path):
     with pytest.raises(InterpError, match=r"SAELens keeps each row's k largest activations.*norms differ"):
-        write_sae_lens(crosscoder_of("topk"), tmp_path / "flat")
+        crosscoder_of("topk").save_sae_lens(tmp_path / "flat")
     assert not (tmp_path / "flat").exists()
 
 
 def test_what_we_write_for_sae_lens_we_read_as_one_model(tmp_path):
     crosscoder, x = random_crosscoder(CONFIG), random_rows(64)
-    write_sae_lens(crosscoder, tmp_path)
-    flat = read(tmp_path)
+    crosscoder.save_sae_lens(tmp_path)
+    flat = Crosscoder.load(tmp_path)
     assert (flat.config.n_models, flat.config.d_model) == (1, 24)
     torch.testing.assert_close(flat.encode(x.flatten(1)[:, None]), crosscoder.encode(x), atol=1e-4, rtol=1e-4)
 
@@ -97,7 +96,7 @@ def test_what_sae_lens_writes_is_read_as_it_computes_it(tmp_path, kind):
     sae.save_model(tmp_path)
     x = 1 + torch.randn(80, 10)
     f = sae.encode(x)
-    same(read(tmp_path), x[:, None], f, sae.decode(f)[:, None])
+    same(Crosscoder.load(tmp_path), x[:, None], f, sae.decode(f)[:, None])
 
 
 @torch.no_grad()
@@ -105,10 +104,10 @@ def test_a_factor_that_sae_lens_folds_in_later_is_asked_for(tmp_path):
     sae = their_sae(StandardSAEConfig(d_in=10, d_sae=32, normalize_activations="expected_average_only_in"))
     sae.save_model(tmp_path)
     with pytest.raises(InterpError, match=r"scales=\(1\.0,\)"):
-        read(tmp_path)
+        Crosscoder.load(tmp_path)
     sae.fold_activation_norm_scaling_factor(0.6)
     x = 1 + torch.randn(80, 10)
-    same(read(tmp_path, scales=(0.6,)), x[:, None], sae.encode(x), sae(x)[:, None])
+    same(Crosscoder.load(tmp_path, scales=(0.6,)), x[:, None], sae.encode(x), sae(x)[:, None])
 
 
 @torch.no_grad()
@@ -118,13 +117,18 @@ def test_a_config_from_before_version_6_is_read(tmp_path):
     old = {"d_in": 10, "d_sae": 32, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5}}
     (tmp_path / "cfg.json").write_text(json.dumps(old | {"dtype": "float32", "normalize_activations": "none"}))
     x = 1 + torch.randn(80, 10)
-    same(read(tmp_path), x[:, None], SAE.load_from_disk(tmp_path).encode(x), SAE.load_from_disk(tmp_path)(x)[:, None])
+    same(
+        Crosscoder.load(tmp_path),
+        x[:, None],
+        SAE.load_from_disk(tmp_path).encode(x),
+        SAE.load_from_disk(tmp_path)(x)[:, None],
+    )
 
 
 def test_other_safetensors_beside_the_weights_do_no_harm(tmp_path):
     their_sae(KINDS["jumprelu"]).save_model(tmp_path)
     save_file({"sparsity": torch.zeros(32)}, tmp_path / "sparsity.safetensors")
-    assert read(tmp_path).config.n_latents == 32
+    assert Crosscoder.load(tmp_path).config.n_latents == 32
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_what_is_not_linear_or_not_there_is_refused(tmp_path, said, why):
     config = json.loads((tmp_path / "cfg.json").read_text())
     (tmp_path / "cfg.json").write_text(json.dumps(config | said))
     with pytest.raises(InterpError, match=why) as caught:
-        read(tmp_path)
+        Crosscoder.load(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -154,6 +158,6 @@ def test_a_topk_that_ranks_otherwise_than_we_do_is_refused(tmp_path):
         with torch.no_grad():
             sae.W_dec[0] *= factor
         sae.save_model(tmp_path / name)
-    assert read(tmp_path / "rounded").config.activation == "topk"
+    assert Crosscoder.load(tmp_path / "rounded").config.activation == "topk"
     with pytest.raises(InterpError, match="SAELens keeps each row's k largest"):
-        read(tmp_path / "other")
+        Crosscoder.load(tmp_path / "other")

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.crosscoder.order import Order, n_held_out, seeded
+from interp.crosscoder.feeds import Order, n_held_out, seeded
 
 
 @st.composite

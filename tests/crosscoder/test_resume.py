@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
-from interp.crosscoder.checkpoint import FILE, load_checkpoint
+from interp.crosscoder.fit import FILE, load_checkpoint
 from interp.errors import InterpError
 
 from .samples import CONFIG, planted_rows, random_rows

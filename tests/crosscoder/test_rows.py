@@ -6,8 +6,7 @@ import torch
 from interp.crosscoder import CrosscoderConfig, TrainConfig
 from interp.crosscoder import rows as rows_module
 from interp.crosscoder.feeds import open_feed
-from interp.crosscoder.normaliser import fit_normaliser
-from interp.crosscoder.rows import Limits, TensorRows, as_source, fingerprint, judge, norms_of
+from interp.crosscoder.rows import Limits, TensorRows, as_source, fingerprint, fit_normaliser, judge, norms_of
 from interp.errors import InterpError
 
 from .samples import CONFIG, random_rows

@@ -41,7 +41,8 @@ def test_every_stage_leaves_a_complete_folder(study: Path) -> None:
 
 def test_the_verdict_file_has_its_form(study: Path) -> None:
     verdict = json.loads((study / "report" / "verdict.json").read_text())
-    assert verdict["verdict"] in ("decorative", "functional", "stylistic", "undetermined", "no gain")
+    words = ("decorative", "functional", "stylistic", "redundant", "undetermined", "no gain")
+    assert verdict["verdict"] in words
     assert verdict["truth"] == "functional"
     for key in ("gain", "mediated_fraction"):
         assert set(verdict[key]) in (NUMBER, {"refused"})
@@ -85,10 +86,10 @@ def test_a_second_run_does_nothing(study: Path) -> None:
 
 def test_another_config_is_refused_and_nothing_is_touched(study: Path) -> None:
     before = snapshot(study)
-    done = interp("crosscoder", CONFIG, "--out", study, "--crosscoder.k", "5")
+    done = interp("crosscoder", CONFIG, "--out", study, "--crosscoder.shape.k", "5")
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
-    assert "crosscoder.k = 6, now 5" in done.stderr
+    assert "crosscoder.shape.k = 6, now 5" in done.stderr
     assert "--force" in done.stderr
     assert snapshot(study) == before
 

@@ -202,6 +202,6 @@ def test_a_token_is_injected_into_the_completion_of_each_text_in_turn():
 
 
 def test_kinds():
-    assert kind_of(1.0, 0.5) == "marker latent"
+    assert kind_of(1.0, 0.5) == "token latent"
     assert kind_of(1.0, 0.49) == "behaviour latent"
-    assert kind_of(1.0, 3.0) == "marker latent"
+    assert kind_of(1.0, 3.0) == "token latent"

@@ -28,7 +28,7 @@ SCRIPT = """
 import sys, time
 from interp.models.descendants import make_arm
 sys.path.insert(0, {root!r})
-from tests.models.test_arms import arm
+from tests.models.test_descendants import arm
 def tick(done):
     print(done, flush=True)
     time.sleep(0.2)

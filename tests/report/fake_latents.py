@@ -20,7 +20,7 @@ def write_crosscoder(folder: Path, models: Sequence[str], rng: random.Random, n_
         rows.append({"step": step, "loss": learnt, **fve, "l0": 24 + rng.gauss(0, 0.2), "dead": 0.2 * learnt})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     fve = {m: 0.88 - 0.02 * at for at, m in enumerate(models)}
-    about = {"fve": fve, "l0": 23.8, "k": 24, "dead": 0.031, "n_latents": n_latents, "rows": 65536}
+    about: dict[str, Any] = {"fve": fve, "l0": 23.8, "k": 24, "dead": 0.031, "n_latents": n_latents, "rows": 65536}
     arm = {"loss": 1.31, "kl": 0.021, "loss_recovered": 0.977}
     models = {name: {"untouched_loss": 1.29, "n_tokens": 5120, "arms": {"spliced": arm}} for name in fve}
     about |= {"rows_held_out": 3277, "rows_not_finite": 1, "rows_outlying": 4, "spliced": models}
@@ -93,8 +93,11 @@ def _latent(j: int, models: Sequence[str], rng: random.Random) -> dict[str, Any]
         at = rng.uniform(0.8, 0.95) if yes else rng.gauss(0.5, 0.06)
         row |= {f"auroc_{b}": at, f"auroc_confirm_{b}": at - 0.01, f"d_{b}": 6 * (at - 0.5)}
         row |= {f"q_{b}": 0.0004 if yes else rng.uniform(0.1, 1), f"confirmed_{b}": yes}
-    kind = ("behaviour latent" if j % 3 else "marker latent") if chosen else "unconfirmed" if j % 13 == 1 else ""
+    kind = ("behaviour latent" if j % 3 else "token latent") if chosen else "unconfirmed" if j % 13 == 1 else ""
+    strength = rng.uniform(1, 3)
     return row | {
-        "auroc_marker": rng.uniform(0.85, 0.98) if kind == "marker latent" else rng.gauss(0.5, 0.08),
+        "inside": strength if chosen else float("nan"),
+        "injected": strength * (1.1 if kind == "token latent" else 0.2) if chosen else float("nan"),
+        "auroc_marker": rng.uniform(0.85, 0.98) if kind == "token latent" else rng.gauss(0.5, 0.08),
         "kind": kind,
     }

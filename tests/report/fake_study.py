@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from interp.names import COMPARED
+
 from .fake_effects import write_causal
 from .fake_files import MODELS, write_json, write_table
 from .fake_latents import write_crosscoder, write_features
@@ -19,8 +21,9 @@ def make_study(root: Path, models: Sequence[str] = MODELS, hostile: bool = False
     _checkpoints(root / "checkpoints", models, rng)
     write_traces(root / "traces", models, rng, hostile)
     write_json(root / "activations" / "moved.json", {"base": 0.0, "distilled": 0.4127, "zero_rl": 0.0919})
-    write_crosscoder(root / "crosscoder", models, rng, n_latents)
-    write_features(root / "features", models, rng, n_latents, hostile)
+    compared = [model for model in models if model in COMPARED]
+    write_crosscoder(root / "crosscoder", compared, rng, n_latents)
+    write_features(root / "features", compared, rng, n_latents, hostile)
     write_causal(root / "causal", models, rng, hostile)
     for at, stage in enumerate(("checkpoints", "traces", "activations", "crosscoder", "features", "causal")):
         manifest = {
@@ -30,7 +33,11 @@ def make_study(root: Path, models: Sequence[str] = MODELS, hostile: bool = False
             "rows": 1024 * (at + 1),
             "versions": {"python": "3.11.9", "torch": "2.9.0", "interp": "0.1.0"},
             "device": "cpu",
-            "seeds": [0, at],
+            "seeds": [7],
+            "started": 1.8e9,
+            "inputs": {},
+            "files": {},
+            "config": {stage: {"temperature": 0.7}} if stage == "traces" else {stage: {}},
         }
         write_json(root / stage / "manifest.json", manifest)
     return root

@@ -52,6 +52,7 @@ def write_traces(folder: Path, models: Sequence[str], rng: random.Random, hostil
                     "text": text,
                     "answer": text[-1] if at % 5 else None,
                     "correct": correct,
+                    "grader_failed": False,
                     "finished": bool(at % 5),
                     "n_tokens": len(text.split()),
                     "difficulty": at % 3,
@@ -74,6 +75,11 @@ def write_traces(folder: Path, models: Sequence[str], rng: random.Random, hostil
         for metric, (value, half) in values.items():
             row = {"model": model, "metric": metric, **estimate(value, half), "refused": None}
             if (model, metric) == ("control", "verification_rate"):
-                row |= {"estimate": None, "low": None, "high": None, "refused": "fewer than 20 wrong steps"}
+                row |= {
+                    "estimate": None,
+                    "low": None,
+                    "high": None,
+                    "refused": "nothing to divide by: the event never occurred",
+                }
             summary.append(row)
     write_table(folder / "summary.parquet", summary)

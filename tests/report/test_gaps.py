@@ -38,7 +38,7 @@ def read(study: Path) -> str:
 
 def test_three_models_without_the_control(tmp_path: Path):
     text = read(make_study(tmp_path, models=("base", "distilled", "zero_rl"), n_latents=20))
-    assert "No control model" in text
+    assert "There is no control model in this study" in text
     assert "FVE, control" not in text
 
 

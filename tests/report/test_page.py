@@ -39,8 +39,9 @@ def test_page_has_every_section_and_the_numbers(report: Path):
         "The verdict agrees.",
         "+25.0",
         "[+21.9, +28.1]",
-        "fewer than 20 wrong steps",
+        "nothing to divide by: the event never occurred",
         "2.9.0",
+        "sampled at temperature 0.7",
     ):
         assert expected in page.text
     assert page.text.index("The verdict agrees.") < page.text.index("zero-RL"), "the verdict comes first"

@@ -139,3 +139,13 @@ def test_a_change_of_what_never_occurred_is_refused():
     for after, before in ((never, once), (once, never), (never, never)):
         assert isinstance(after.change_from(before, "verification_rate", bootstrap), Refused)
     assert isinstance(never.interval("verification_rate", bootstrap), Refused)
+
+
+def test_no_change_of_accuracy_is_no_certainty_and_of_length_nothing_is_claimed():
+    """None of 96 answers changed: as many as 1 - .025^(1/96) of all problems' may change."""
+    bootstrap, same = Bootstrap(96, 200, 0), outcomes(np.arange(96) % 2)
+    edge = 1 - 0.025 ** (1 / 96)
+    for outcome in ("accuracy", "repetition"):
+        change = same.change_from(same, outcome, bootstrap)
+        assert (change.estimate, change.low, change.high) == pytest.approx((0, -edge, edge))
+    assert same.change_from(same, "length", bootstrap) == Interval(0.0, 0.0, 0.0)

@@ -16,11 +16,11 @@ def claim(relation, bound=None):
         ("more", (0.2, 0.1, 0.3), "holds"),
         ("more", (0.0, -0.02, 0.02), "does not hold"),
         ("more", (-0.3, -0.4, -0.2), "does not hold"),
-        ("more", (0.1, 0.0, 0.2), "cannot tell (needs about 1,000 problems)"),
+        ("more", (0.1, 0.0, 0.2), "undecided (needs about 1,000 problems)"),
         ("same", (0.0, -0.02, 0.02), "holds"),
         ("same", (0.2, 0.1, 0.3), "does not hold"),
         ("same", (-0.2, -0.3, -0.1), "does not hold"),
-        ("same", (-0.025, -0.075, 0.025), "cannot tell (needs about 1,000 problems)"),
+        ("same", (-0.025, -0.075, 0.025), "undecided (needs about 1,000 problems)"),
     ],
 )
 def test_readings(relation, interval, reading):
@@ -31,7 +31,7 @@ def test_readings(relation, interval, reading):
 
 def test_where_only_the_seeds_leave_it_open_more_problems_are_not_asked_for():
     wide, narrow = Interval(0.1, 0.0, 0.2), Interval(0.1, 0.08, 0.12)
-    assert read(claim("more"), wide, narrow, 0.5, 250, 0.05) == "cannot tell (the seeds differ: needs more of them)"
+    assert read(claim("more"), wide, narrow, 0.5, 250, 0.05) == "undecided (the seeds differ: more seeds are needed)"
 
 
 def test_a_claims_own_bound_goes_before_the_studys():
@@ -41,7 +41,7 @@ def test_a_claims_own_bound_goes_before_the_studys():
 
 def test_where_there_is_no_room_nothing_fails():
     effect = Interval(0.0, -0.01, 0.01)
-    assert read(claim("more"), effect, effect, 0.97, 100, 0.05) == "cannot tell (at 0.970 b leaves no room)"
+    assert read(claim("more"), effect, effect, 0.97, 100, 0.05) == "undecided (at 0.970 b is at the ceiling)"
     assert read(claim("same"), effect, effect, 0.97, 100, 0.05) == "holds"
     worse = Interval(-0.06, -0.11, -0.02)
     assert read(claim("more"), worse, worse, 0.97, 100, 0.05) == "does not hold"

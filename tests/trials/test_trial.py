@@ -115,7 +115,7 @@ def test_what_is_published(found, tmp_path, capsys):
     assert row["estimate"] == pytest.approx(np.mean(values)) and row["by_seed"] == pytest.approx(values)
     assert row["low"] <= row["estimate"] <= row["high"]
     readings = pl.read_parquet(tmp_path / "out" / "claims.parquet")
-    assert readings["reading"][0].startswith(("holds", "does not hold", "cannot tell"))
+    assert readings["reading"][0].startswith(("holds", "does not hold", "undecided"))
     assert one_line("some_trial", readings) in capsys.readouterr().out
     assert (tmp_path / "some_trial.svg").stat().st_size > 1000
 
@@ -123,7 +123,7 @@ def test_what_is_published(found, tmp_path, capsys):
 def test_a_claim_whose_presumption_fails_says_nothing(found):
     results = Results(found, bound=0.05, resamples=300)
     claim = Claim("as good", "someone", "taught", "taught", "same", presumes=("base", "base"))
-    assert results.readings([claim])["reading"][0] == "cannot tell (not clear that base beats base)"
+    assert results.readings([claim])["reading"][0] == "undecided (not shown that base beats base)"
 
 
 def test_emergent_traces_come_from_a_file_where_one_is_given(world, tmp_path):
@@ -161,5 +161,8 @@ def test_a_file_too_small_to_hold_any_out_is_refused(world, tmp_path):
     raw["checkpoints"] = dict.fromkeys(("base", "distilled", "zero_rl"), world.base(0))
     raw["traces"]["file"] = str(file)
     own = World(check_config(raw, "own"), tmp_path / "store")
-    with pytest.raises(InterpError, match=r"one\.jsonl: of 1 problems one in 8 is held out, and (none|every one) is"):
+    with pytest.raises(
+        InterpError,
+        match=r"one\.jsonl: of 1 problems, one in 8 is held out by a checksum of its text; (none|all of them) were",
+    ):
         _ = own.tested, own.learned_problems(1, 0)

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.crosscoder.formats.checks import check, need_scales, refuse_scales
 from interp.crosscoder.formats.gating import check_ranking
-from interp.crosscoder.formats.parts import Gate, Parts
+from interp.crosscoder.formats.parts import Gate, Loaded, check, loaded, need_scales, refuse_scales
 from interp.crosscoder.formats.weights import Config, Weights, need_config
 from interp.errors import InterpError
 
@@ -21,8 +20,8 @@ _FACTORS_IN, _FACTORS_OUT = "folded_scaling_factors_in_Xi", "folded_scaling_fact
 _THRESHOLDS = ("_activation_fn.log_threshold_L", "activation_fn.log_threshold_L")
 
 
-def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
-    """The parts of a crosscoder in this format.
+def read(weights: Weights, scales: tuple[float, ...] | None) -> Loaded:
+    """The crosscoder in a file of this format.
 
     Raises:
         InterpError: see `formats.read`; also a transcoder, and activations whose choice depends on the batch.
@@ -40,12 +39,13 @@ def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
     check(weights, required | factors, {"b_enc_L": "L", "_b_dec_XoDo": f"{slots} d"} | dict.fromkeys(_THRESHOLDS, "L"))
     W_enc, W_dec = t["_W_enc_XiDiL"].flatten(0, axes - 1), t["_W_dec_LXoDo"].flatten(1, axes)
     m, d, n = W_enc.shape
-    return Parts(
+    return loaded(
+        weights.path,
+        _gate(weights, config, W_dec),
         W_enc=W_enc,
         W_dec=W_dec,
         b_enc=t.get("b_enc_L", torch.zeros(n)),
         b_dec=t.get("_b_dec_XoDo", torch.zeros(m, d)).reshape(m, d),
-        gate=_gate(weights, config, W_dec),
         scale=_scale(weights, scales, m),
     )
 

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.crosscoder.formats.checks import check, need_scales, refuse_scales
 from interp.crosscoder.formats.gating import one_for_all_models
-from interp.crosscoder.formats.parts import Gate, Parts
+from interp.crosscoder.formats.parts import Gate, Loaded, check, loaded, need_scales, refuse_scales
 from interp.crosscoder.formats.weights import Config, Weights, need_config
 from interp.errors import InterpError
 
@@ -24,8 +23,8 @@ _THRESHOLD = "activation_function.log_jumprelu_threshold"
 _MEAN_NORM = "dataset_average_activation_norm."
 
 
-def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
-    """The parts of a crosscoder in this format.
+def read(weights: Weights, scales: tuple[float, ...] | None) -> Loaded:
+    """The crosscoder in a file of this format.
 
     Raises:
         InterpError: see `formats.read`; also a gate that gives the models different codes, batchtopk, whose choice
@@ -39,12 +38,13 @@ def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
     threshold = {_THRESHOLD: "L"} if config.values.get("act_fn") == "jumprelu" else {}
     # Norms that were never measured are saved as whatever was in memory.
     sizes = check(weights, {**_REQUIRED, **threshold}, norms, unchecked=tuple(norms))
-    return Parts(
+    return loaded(
+        weights.path,
+        _gate(weights, config),
         W_enc=t["W_E"],
         W_dec=t["W_D"].transpose(0, 1),
         b_enc=t["b_E"].double().sum(0).float(),
         b_dec=t["b_D"],
-        gate=_gate(weights, config),
         scale=_scale(weights, config, scales, sizes["n"], sizes["d"]),
     )
 

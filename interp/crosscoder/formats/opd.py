@@ -6,17 +6,20 @@ the scale was made of, and are not used again. The gates are those of format 1.
 
 from __future__ import annotations
 
+import re
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.crosscoder.formats.checks import check, refuse_scales
 from interp.crosscoder.formats.gating import BY_CROSSCODER_NORM, batch_topk_gate
-from interp.crosscoder.formats.parts import Gate, Parts
+from interp.crosscoder.formats.parts import Gate, Loaded, check, loaded, refuse_scales
 from interp.crosscoder.formats.weights import Config, Weights, find_config
 from interp.errors import InterpError
 
 CONFIG = "config.json"
+_PROJECTION = re.compile(r"(?:en|de)coder\.projections\.(\d{1,9})\.")
+_WEIGHT = re.compile(r"encoder\.projections\.\d+\.weight")
 _OPTIONAL = {
     "activation_dims_tensor": "n",
     "code_normalization_id": "",
@@ -27,15 +30,15 @@ _OPTIONAL = {
 }
 
 
-def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
-    """The parts of a crosscoder in this format.
+def read(weights: Weights, scales: tuple[float, ...] | None) -> Loaded:
+    """The crosscoder in a file of this format.
 
     Raises:
         InterpError: see `formats.read`; also models of different widths.
     """
     t = weights.tensors
-    n = sum(name.startswith("encoder.projections.") for name in t)
-    widths = [t[f"encoder.projections.{i}.weight"].shape[-1] for i in range(n)]
+    n = _n_models(weights)
+    widths = [tensor.shape[-1] for name, tensor in t.items() if _WEIGHT.fullmatch(name) and tensor.ndim]
     if len(set(widths)) > 1:
         raise InterpError(f"{weights.path}: the models have widths {widths}; our crosscoder needs one width for all")
     required = {"encoder.bias": "L"}
@@ -48,15 +51,22 @@ def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
     refuse_scales(weights, scales)
     W_dec = _stack(weights, "decoder.projections.{}.weight", n).permute(2, 0, 1)
     mean, scale = _normalisation(weights, n)
-    return Parts(
+    return loaded(
+        weights.path,
+        _gate(weights, W_dec),
         W_enc=_stack(weights, "encoder.projections.{}.weight", n).transpose(1, 2),
         W_dec=W_dec,
         b_enc=t["encoder.bias"],
         b_dec=_stack(weights, "decoder.projections.{}.bias", n),
-        gate=_gate(weights, W_dec),
         mean=mean,
         scale=scale,
     )
+
+
+def _n_models(weights: Weights) -> int:
+    """One more than the highest number in a projection's name, and no more than there are tensors."""
+    found = (_PROJECTION.match(name) for name in weights.tensors)
+    return min(len(weights.tensors), 1 + max(int(match[1]) for match in found if match))
 
 
 def _stack(weights: Weights, name: str, n: int) -> Float[Tensor, "models ..."]:

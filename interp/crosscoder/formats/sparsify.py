@@ -6,17 +6,16 @@ are ranked by activation times decoder norm: the same where these norms are equa
 
 from __future__ import annotations
 
-from interp.crosscoder.formats.checks import check, refuse_scales
 from interp.crosscoder.formats.gating import check_ranking
-from interp.crosscoder.formats.parts import Gate, Parts, bias_after_subtraction
+from interp.crosscoder.formats.parts import Gate, Loaded, bias_after_subtraction, check, loaded, refuse_scales
 from interp.crosscoder.formats.weights import Weights, need_config
 from interp.errors import InterpError
 
 CONFIG = "cfg.json"
 
 
-def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
-    """The parts of a dictionary in this format.
+def read(weights: Weights, scales: tuple[float, ...] | None) -> Loaded:
+    """The dictionary in a file of this format.
 
     Raises:
         InterpError: see `formats.read`; also a transcoder, or another activation than topk.
@@ -35,4 +34,5 @@ def read(weights: Weights, scales: tuple[float, ...] | None) -> Parts:
     check_ranking(weights.path, "sparsify", t["W_dec"].norm(dim=1))
     W_enc, b_dec = t["encoder.weight"].T[None], t["b_dec"][None]
     b_enc = bias_after_subtraction(t["encoder.bias"], W_enc, b_dec)
-    return Parts(W_enc, t["W_dec"][:, None], b_enc, b_dec, Gate("topk", k=config.count("k")))
+    gate = Gate("topk", k=config.count("k"))
+    return loaded(weights.path, gate, W_enc=W_enc, W_dec=t["W_dec"][:, None], b_enc=b_enc, b_dec=b_dec)

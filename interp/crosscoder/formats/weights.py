@@ -1,4 +1,5 @@
-"""A weights file and the config beside it, read without running anything in them."""
+"""From what the user names to the tensors of one weights file and the config beside it, without running any code
+from them."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,10 +20,14 @@ from interp.errors import InterpError
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin")
+_SUFFIXES = (SAFETENSORS, *PICKLES)
+_CONFIGS = (".json", ".yaml")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(/\w[\w.-]*)*")
 _COMPILED = "_orig_mod."
 _WRAPPERS = ("model_state_dict", "state_dict", "sae")
 """Keys under which training checkpoints keep the weights."""
 
+Layout = Literal["dictionary_learning", "stacked", "saelens", "sparsify", "llamascopium", "crosscode", "opd"]
 T = TypeVar("T")
 
 
@@ -36,7 +41,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Config:
-    """What a config file says."""
+    """The keys and values of a config file."""
 
     path: Path
     values: dict[str, Any]
@@ -66,18 +71,20 @@ def load(path: Path) -> Weights:
     if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
         raise InterpError(f"{path}: holds no weights by name; name the file with the state dict")
     named = without_prefix({str(name): value for name, value in held.items()})
-    return Weights(path, {name: t.float() if t.is_floating_point() else t for name, t in named.items()})
+    if odd := next((name for name, t in named.items() if t.layout != torch.strided or t.is_meta), None):
+        raise InterpError(f"{path}: {odd} is a sparse tensor or has no values; save dense tensors")
+    return Weights(path, {name: (t.float() if t.is_floating_point() else t).detach() for name, t in named.items()})
 
 
 def without_prefix(named: Mapping[str, T]) -> dict[str, T]:
-    """The same under the names that stood before torch.compile put its prefix before every one."""
+    """The same without torch.compile's prefix, where every name has it."""
     if not all(name.startswith(_COMPILED) for name in named):
         return dict(named)
     return {name.removeprefix(_COMPILED): value for name, value in named.items()}
 
 
 def find_config(weights: Weights, *names: str) -> Config | None:
-    """The first of these files that lies beside the weights, parsed as JSON or YAML; None where there is none.
+    """The first of these files beside the weights, parsed as JSON or YAML; None where there is none.
 
     Raises:
         InterpError: it is not a mapping of names to values.
@@ -96,7 +103,7 @@ def find_config(weights: Weights, *names: str) -> Config | None:
 
 
 def need_config(weights: Weights, *names: str) -> Config:
-    """As `find_config`, where the tensors alone do not say what to compute.
+    """As `find_config`, where the tensors alone do not determine the computation.
 
     Raises:
         InterpError: there is none, or it cannot be read.
@@ -128,7 +135,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 def _load_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes torch stumble over: KeyError and EOFError among others
+    except Exception as error:  # damaged files give many kinds, KeyError and EOFError among them
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise InterpError(
                 f"{path}: refused, because reading it would run code ({code[1]}) and not only load tensors;"
@@ -141,3 +148,85 @@ def _load_pickle(path: Path) -> Any:
 
 def _line(error: Exception) -> str:
     return " ".join((str(error) or type(error).__name__).split())[:160]
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Layout | None:
+    """The layout that has tensors of these names and numbers of axes; None where none is known to."""
+    axes = {name: len(shape) for name, shape in shapes.items()}
+    known: dict[Layout, bool] = {
+        "llamascopium": axes.get("W_D") == 3,
+        "crosscode": "_W_enc_XiDiL" in axes,
+        "opd": "encoder.projections.0.weight" in axes,
+        "dictionary_learning": axes.get("encoder.weight") == 3,
+        "sparsify": axes.get("encoder.weight") == 2 and "W_dec" in axes,
+        "stacked": axes.get("W_enc") == 3,
+        "saelens": axes.get("W_enc") == 2,
+    }
+    return next((layout for layout, fits in known.items() if fits), None)
+
+
+def locate(source: Path | str) -> Path:
+    """The weights file of a folder, a file or a hub id; only a string is ever looked up on the hub.
+
+    Raises:
+        InterpError: nothing of that name, no weights there, or several of which one must be named.
+    """
+    path = Path(source)
+    if not path.exists():
+        if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+            raise InterpError(f"{source}: no such file or folder; name one, or a hub id such as owner/name")
+        path = _download(source)
+    if path.is_dir():
+        return _only_weights(path, source)
+    if path.suffix not in _SUFFIXES:
+        raise InterpError(f"{path}: not a weights file; name one that ends in {', '.join(_SUFFIXES)}, or its folder")
+    return path
+
+
+def _download(source: str) -> Path:
+    """Fetch the files of one crosscoder; a hub repository may hold a folder for every layer."""
+    from huggingface_hub import snapshot_download
+
+    owner, name, *rest = source.split("/")
+    inside = Path(*rest)
+    is_file = inside.suffix in _SUFFIXES
+    folder = inside.parent if is_file else inside
+    start = "" if folder == Path() else f"{folder.as_posix()}/"
+    wanted = [inside.as_posix()] if is_file else [f"{start}*{suffix}" for suffix in _SUFFIXES]
+    wanted += [f"{start}*{suffix}" for suffix in _CONFIGS]
+    try:
+        root = snapshot_download(f"{owner}/{name}", allow_patterns=wanted, ignore_patterns=[f"{start}*/*"])
+    except (OSError, ValueError) as error:  # every error of the hub's is one of these
+        reason = " ".join(str(error).split())[:200]
+        raise InterpError(
+            f"{source}: no such file or folder here, and the hub did not give {owner}/{name} ({reason});"
+            " correct the name, or download it where there is a network"
+        ) from error
+    if not (Path(root) / inside).exists():
+        raise InterpError(f"{source}: {owner}/{name} on the hub has no weights in {inside.as_posix()}; correct it")
+    return Path(root) / inside
+
+
+def _only_weights(folder: Path, source: Path | str) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    if len(found) > 1:  # a folder may hold other tensors too, such as SAELens' sparsity.safetensors
+        safe = [path for path in found if path.suffix == SAFETENSORS]
+        pickled = [path for path in found if path.suffix != SAFETENSORS]
+        found = [path for path in safe if _is_known(path)] or pickled or safe
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:6])
+        raise InterpError(f"{source}: holds several weights files ({names}); name one of them")
+    if not found:
+        within = sorted({path.parent.name for path in folder.glob("*/*") if path.suffix in _SUFFIXES})
+        hint = f"; its folders {', '.join(within[:6])} have some" if within else ", or its subfolder on the hub"
+        raise InterpError(f"{source}: there are no weights ({', '.join(_SUFFIXES)}) in it; name the folder{hint}")
+    return found[0]
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return False
+    return recognise(without_prefix(shapes)) is not None

@@ -10,7 +10,7 @@ from interp.report.figures.marks import cloud
 from interp.report.inputs import Study
 from interp.report.palette import BAND_EDGE, Drawing, model_legend, sheet
 
-KIND_COLOURS = {"behaviour latent": "#7C3AED", "marker latent": "#B45309", "unconfirmed": "#4B5563"}
+KIND_COLOURS = {"behaviour latent": "#7C3AED", "token latent": "#B45309", "unconfirmed": "#4B5563"}
 OTHER = "#B6BCC7"
 FLOOR = 1e-5
 """Firing rates below are drawn at it: the axes are logarithmic."""
@@ -52,13 +52,15 @@ def reweighting(study: Study) -> Drawing | None:
     axes.set_ylabel("On distilled rollouts")
     model_legend(figure, axes, 2)
     alt = f"Firing rates of {rows.height} latents on distilled against base rollouts, both axes logarithmic."
-    caption = "Reweighting: above the dotted line a latent fires more after distillation. "
-    caption += "Rates below 1 in 100 000 are at the edge."
+    caption = (
+        "Above the dotted line a latent fires more on the distilled model's rollouts than on the base's. The texts "
+    )
+    caption += "differ as well as the models. Rates below 1 in 100 000 are at the edge."
     return Drawing("reweighting", figure, alt, caption, wide=False)
 
 
 def behaviours(study: Study) -> Drawing | None:
-    """Whether a latent tells the behaviour without its words, or the words."""
+    """AUROC of each latent in the behaviour off markers, against its AUROC at markers."""
     rows = study.latents.filter(pl.col("auroc_marker").is_finite())
     shown = [b for b in BEHAVIOURS if rows[f"auroc_confirm_{b}"].is_finite().any()]
     if not shown:
@@ -79,5 +81,5 @@ def behaviours(study: Study) -> Drawing | None:
     model_legend(figure, panels[0], 2)
     counts = ", ".join(f"{rows[f'confirmed_{b}'].sum()} for {b}" for b in shown)
     alt = f"AUROC of each latent for the behaviour against its AUROC for markers. Confirmed: {counts}."
-    caption = "Up: follows the behaviour where no marker stands. Right: follows the words. 0.5 tells nothing."
+    caption = "Up: follows the behaviour where no marker stands. Right: follows the words. 0.5 is chance."
     return Drawing("behaviours", figure, alt, caption, wide=len(shown) > 1)

@@ -30,7 +30,7 @@ def counted() -> pl.Expr:
 
 def hollow_sign() -> Line2D:
     """The legend's entry for points beyond the coherence guard."""
-    return Line2D([], [], color=INK, marker="o", mfc="white", ls=":", label="beyond the guard, not counted")
+    return Line2D([], [], color=INK, marker="o", mfc="white", ls=":", label="beyond the coherence guard")
 
 
 def band(axes: Axes, x: float, half: float, row: dict[str, Any], scale: float) -> None:

@@ -51,7 +51,7 @@ def patching(study: Study) -> Drawing | None:
     )
     caption = (
         "Share of the clean-corrupt difference that one patched place carries: 0 none, 1 all. Noising asks whether a "
-        "place is needed, denoising whether it suffices; they are not mirror images. Hollow: not counted."
+        "place is needed, denoising whether it suffices; they are not mirror images."
     )
     return Drawing("patching", figure, alt, caption)
 

@@ -11,7 +11,7 @@ from interp.report.text import figure_text
 
 
 def reading(study: Study) -> Drawing | None:
-    """Each arm's drop of accuracy beside the equivalence bound and its controls."""
+    """Each arm's accuracy lost beyond its controls, with the equivalence bound and the controls' own loss."""
     arms = {name: arm for name, arm in (study.verdict.get("arms") or {}).items() if isinstance(arm, dict)}
     drops = {name: read_estimate(arm.get("drop")) for name, arm in arms.items()}
     if not any(drop.value is not None for drop in drops.values()):
@@ -28,16 +28,16 @@ def reading(study: Study) -> Drawing | None:
         _drop(axes, row, drop, real(arms[name].get("control_drop")))
     axes.set_yticks(range(len(arms)), [figure_text(name) for name in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel("Accuracy lost (percentage points; right is worse)")
+    axes.set_xlabel("Accuracy lost beyond matched controls (percentage points; right is worse)")
     axes.grid(visible=False, axis="y")
     model_legend(figure, axes, 4)
-    said = "; ".join(f"{name}: {_points(drop)}" for name, drop in drops.items())
+    listed = "; ".join(f"{name}: {_points(drop)}" for name, drop in drops.items())
     return Drawing(
         "reading",
         figure,
-        f"Accuracy lost in points when circuitry is removed. {said}.",
-        "Accuracy lost by each removal with its 95 % interval, beside the mean drop under matched controls. "
-        "An interval inside the green band is “no drop”.",
+        f"Accuracy lost in points beyond matched controls. {listed}.",
+        "Accuracy lost by each removal beyond matched controls, with its 95 % interval: the controls' own mean loss "
+        "(diamond) is already subtracted. An interval inside the green band is “no drop”.",
     )
 
 
@@ -51,7 +51,7 @@ def _drop(axes: Axes, row: int, drop: Estimate, control: float | None) -> None:
             ms=7,
             lw=2.2,
             color=INK,
-            label=None if row else "drop, 95 % interval",
+            label=None if row else "beyond controls, 95 % interval",
         )
     if control is not None:
         axes.plot(
@@ -61,7 +61,7 @@ def _drop(axes: Axes, row: int, drop: Estimate, control: float | None) -> None:
             ls="none",
             ms=7,
             color=BAND_EDGE,
-            label=None if row else "matched controls, mean",
+            label=None if row else "controls' own loss, mean",
         )
 
 

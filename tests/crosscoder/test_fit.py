@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, evaluate, train, train_many
 from interp.crosscoder.feeds import open_feed
-from interp.crosscoder.threshold import calibrate
+from interp.crosscoder.metrics import calibrate
 from interp.crosscoder.trainer import k_at, lr_factor, sparsity_at
 from interp.errors import InterpError
 
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_global_generator_says(ro
     assert not same(train(rows, CONFIG, SHORT.model_copy(update={"seed": 1})), trained, names=["W_dec"])
 
 
-def test_training_lowers_the_loss_and_moves_every_weight(rows):
+def test_fit_lowers_the_loss_and_moves_every_weight(rows):
     crosscoder, log = trained_with_log(rows, CONFIG, SHORT.model_copy(update={"steps": 200}))
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
     start = train(rows, CONFIG, SHORT.model_copy(update={"steps": 1, "lr": 1e-30}))

@@ -1,0 +1,131 @@
+"""What is drawn is what the tables hold: panels, points, and a sentence where there is nothing to draw."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.names import COMPARED
+from interp.report import render
+from interp.report.definitions import DEFINITIONS
+from interp.report.figures.patching import patching
+from interp.report.figures.reading import reading
+from interp.report.figures.steering import STEERED, steering
+from interp.report.inputs import read_study
+from interp.report.palette import house_style
+from interp.report.verdict import SENTENCES
+
+from .conftest import CONFIG
+from .fake_effects import DOSES, REFUSED, REMOVALS, SITES, refuse_patching
+from .fake_files import write_table
+from .pages import Page, pages
+
+
+@pytest.fixture
+def copy(study: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("report"))
+
+
+def drawn(draw, study: Path):
+    with house_style():
+        return draw(read_study(study))
+
+
+def points(axes) -> set[tuple[float, float]]:
+    """Where an axes has marks of one point."""
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() not in ("None", "", None)]
+    return {(round(float(line.get_xdata()[0]), 6), round(float(line.get_ydata()[0]), 6)) for line in lines}
+
+
+def test_a_dose_response_has_a_panel_for_each_outcome_and_every_dose_in_it(study: Path):
+    """The arm's name holds its dose, which is no reason for a panel of its own."""
+    drawing = drawn(steering, study)
+    panels = [axes for axes in drawing.figure.axes if axes.get_title(loc="left")]
+    assert len(panels) == len(STEERED)
+    rows = pl.read_parquet(study / "causal" / "effects.parquet").filter(pl.col("family") == "steering")
+    scale = {"accuracy": 100, "marker_density": 1, "verification_rate": 100}
+    for axes, outcome in zip(panels, STEERED, strict=True):
+        part = rows.filter(pl.col("outcome") == outcome)
+        wanted = {(row["dose"], round(scale[outcome] * row["estimate"], 6)) for row in part.iter_rows(named=True)}
+        assert points(axes) == wanted
+        assert len(wanted) == len(DOSES)
+        assert len(axes.patches) == len(DOSES), "a bar of controls beside each dose"
+        for bar, row in zip(
+            sorted(axes.patches, key=lambda p: p.get_x()), part.sort("dose").iter_rows(named=True), strict=True
+        ):
+            assert bar.get_x() + bar.get_width() / 2 == pytest.approx(row["dose"])
+            assert bar.get_y() == pytest.approx(scale[outcome] * row["control_low"])
+            assert bar.get_width() > 0.005, "wide enough to be seen"
+
+
+def test_patching_draws_every_site_and_layer_of_both_arms(study: Path):
+    drawing = drawn(patching, study)
+    assert len(drawing.figure.axes) == 2
+    for axes in drawing.figure.axes:
+        assert len(points(axes)) == 3 * len(SITES)
+
+
+def test_patches_that_restore_nothing_are_a_sentence_and_not_denied(copy: Path):
+    rows = pl.read_parquet(copy / "causal" / "effects.parquet").to_dicts()
+    write_table(copy / "causal" / "effects.parquet", refuse_patching(rows))
+    assert drawn(patching, copy) is None
+    text = Page(render(copy, copy / "out", "Refused", CONFIG)).text
+    assert "No place was patched" not in text
+    assert "18 patches of 128 pairs restore no share that can be given" in text
+    assert REFUSED in text
+
+
+def test_where_nothing_was_patched_the_page_says_so(copy: Path):
+    effects = copy / "causal" / "effects.parquet"
+    pl.read_parquet(effects).filter(pl.col("family") != "patching").write_parquet(effects)
+    assert "No place was patched." in Page(render(copy, copy / "out", "None", CONFIG)).text
+
+
+def test_the_reading_is_drawn_beyond_controls_and_says_so(study: Path, report: Path):
+    drawing = drawn(reading, study)
+    (axes,) = drawing.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(REMOVALS)
+    assert "beyond matched controls" in axes.get_xlabel()
+    assert "already subtracted" in drawing.caption
+    assert "beyond matched controls" in Page(report / "index.html").text
+    assert REMOVALS == (STYLE, FUNCTION, BOTH)
+
+
+def test_no_dashboard_is_empty_and_none_shows_a_model_that_was_not_read(study: Path, report: Path):
+    shown = [page for page in pages(report) if page.path.parent.name == "dashboard"]
+    kept = set(pl.read_parquet(study / "features" / "examples.parquet")["latent"])
+    assert {int(page.path.stem.split("_")[1]) for page in shown} <= kept
+    for page in shown:
+        assert "No contexts were kept" not in page.text
+        columns = [attrs.get("class") for tag, attrs in page.tags if tag == "section"]
+        assert columns == [f"m-{model}" for model in COMPARED]
+
+
+def test_latents_without_contexts_are_not_listed(copy: Path):
+    examples = copy / "features" / "examples.parquet"
+    pl.read_parquet(examples).filter(pl.col("latent") < 10).write_parquet(examples)
+    page = Page(render(copy, copy / "out", "Few", CONFIG))
+    listed = [int(href.split("_")[1].split(".")[0]) for href in page.links() if href.startswith("dashboard/")]
+    assert sorted(listed) == list(range(10))
+    assert sorted(path.name for path in (copy / "out" / "dashboard").iterdir()) == [
+        f"latent_{i}.html" for i in range(10)
+    ]
+
+
+def test_the_crosscoders_table_has_no_model_that_it_was_not_trained_on(report: Path):
+    text = Page(report / "index.html").text
+    assert all(f"FVE, {label}" in text for label in ("base", "distilled", "zero-RL"))
+    assert "FVE, control" not in text
+    assert "Loss recovered, control" not in text
+
+
+@pytest.mark.parametrize("verdict", ["decorative", "functional", "stylistic", "redundant", "undetermined", "no gain"])
+def test_every_verdict_has_its_sentence(verdict: str):
+    assert verdict in SENTENCES
+    assert verdict == "no gain" or verdict in DEFINITIONS["Verdict"]
+
+
+def test_no_gain_is_also_said_truly_of_a_model_that_is_worse():
+    assert "zero" not in SENTENCES["no gain"]
