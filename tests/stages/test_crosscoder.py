@@ -51,7 +51,8 @@ def measured(tmp_path_factory):
     writer = StoreWriter(root / "activations", ["base", "distilled", "zero_rl"], "blocks.1.hook_resid_post", 10_000)
     writer.add(rows)
     texts = [i // 20 for i in range(3000)]
-    writer.close(pl.DataFrame({"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}))
+    index = {"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}
+    writer.close(pl.DataFrame(index | {"held_out": [text % 10 == 3 for text in texts]}))
     settings = {"shape": {"n_latents": 64, "k": 2}, "train": {"steps": 150, "batch_size": 256, "lr": 0.01}}
     study = Study(check_config({"seed": 3, "threads": 1, "device": "cpu", "crosscoder": settings}, "here"), root)
     out = root / "crosscoder"
@@ -74,6 +75,6 @@ def test_what_is_published_is_measured_on_the_rows_held_out(measured):
     evaluation, log = measured
     assert log[-1]["dead"] == 0.0
     assert 0 < evaluation["dead"] == pytest.approx(evaluation["firing"]["dead"][0] / 64)
-    assert 0 < evaluation["rows_held_out"] < evaluation["rows"] == 3000
+    assert (evaluation["rows_held_out"], evaluation["rows"]) == (300, 3000)
     assert evaluation["l0"] == pytest.approx(2, rel=0.05)
     assert (evaluation["k"], evaluation["n_latents"]) == (2, 64)
