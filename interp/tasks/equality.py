@@ -30,7 +30,7 @@ _SEPARATOR = re.compile(r"[,;]? (?:and|or) |[,;] ?")
 _EQUALS = re.compile(r"(?<![<>!=])=(?!=)")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?\w+\}?|'|\([a-zA-Z]\))?")
 _NAME = re.compile(r"\(?(?:\\(?!frac|sqrt)[a-zA-Z]+ ?)?[a-zA-Z][^+\-*/^<>\\]*")
-_MEMBER = re.compile(r"[a-zA-Z]\\in ?")
+_MEMBER = re.compile(r"^[a-zA-Z]\\in ?")
 
 
 class Collection(NamedTuple):
@@ -59,7 +59,8 @@ def _same(gold: str, stated: str, depth: int) -> bool:
     if not gold or not stated or not depth:
         return False
     if (ours := collection(gold)) is not None:
-        return any(_same_items(ours, theirs, depth) for theirs in _readings(stated, len(ours.items)))
+        theirs = _reading(stated, len(ours.items))
+        return len(theirs.items) == len(ours.items) and _same_items(ours, theirs, depth)
     return collection(stated) is None and _same_value(gold, stated, depth)
 
 
@@ -73,7 +74,7 @@ def _folded(text: str) -> str:
 
 def _unwrapped(text: str) -> str:
     """`B` for `(B)`, `[0,1)` for `x \\in [0,1)`."""
-    text = _MEMBER.sub("", text) if _MEMBER.match(text) else text
+    text = _MEMBER.sub("", text)
     while text.startswith(("(", "{")) and _closing(text) == len(text) - 1 and len(split(text[1:-1])) == 1:
         text = text[1:-1].strip()
     return text
@@ -116,7 +117,7 @@ def collection(text: str) -> Collection | None:
         return None
     if len(parts := split(text, re.compile(r"\\cup ?"))) > 1:
         return Collection("u", parts)
-    if text[:1] and text[:1] in _OPEN and _closing(text) == len(text) - 1:
+    if text.startswith(tuple(_OPEN)) and _closing(text) == len(text) - 1:
         return _bracketed(text[0] + text[-1], text[1:-1].strip())
     if len(parts := _items(text)) > 1:
         return Collection("", parts)
@@ -141,14 +142,12 @@ def _bracketed(brackets: str, inside: str) -> Collection | None:
     return Collection(brackets, items)
 
 
-def _readings(stated: str, n: int) -> list[Collection]:
-    """What a stated answer may be where `n` parts are wanted: `1,100` may be two."""
-    found = collection(stated)
-    if found is None and number(stated) is not None and len(parts := stated.split(",")) == n > 1:
-        found = Collection("", parts)
-    if found is None:
-        found = Collection("", [stated])
-    return [found] if len(found.items) == n else []
+def _reading(stated: str, n: int) -> Collection:
+    """What a stated answer means where `n` parts are wanted: `1,100` may be two, and any answer one."""
+    if found := collection(stated):
+        return found
+    parts = stated.split(",")
+    return Collection("", parts if len(parts) == n and number(stated) is not None else [stated])
 
 
 def _same_items(gold: Collection, stated: Collection, depth: int) -> bool:
@@ -177,13 +176,11 @@ def _sides(gold: str, stated: str) -> tuple[str, str]:
 def _same_value(gold: str, stated: str, depth: int) -> bool:
     ours, theirs = quantity(gold), quantity(stated)
     units = {ours.unit, theirs.unit}
-    if ours.unit and theirs.unit and len(units) > 1:
-        return False
-    if not ours.unit and not theirs.unit:
+    if units == {""}:
         return _same_amount(gold, stated)
-    if units == {"", "%"} and _same_share(ours, theirs):
-        return True
-    return units != {"", "%"} and _same(ours.amount, theirs.amount, depth - 1)
+    if units == {"", "%"}:
+        return _same_share(ours, theirs)
+    return len(units - {""}) == 1 and _same(ours.amount, theirs.amount, depth - 1)
 
 
 def _same_share(one: Quantity, other: Quantity) -> bool:
@@ -207,6 +204,6 @@ def _same_amount(gold: str, stated: str) -> bool:
 def _rounded(exact: str, decimal: str) -> bool:
     """Whether a decimal of enough places is an exact value, rounded; another decimal is not exact."""
     given = places(decimal)
-    if given is None or given < PLACES or places(exact) is not None or not mathematical(exact):
+    if given is None or given < PLACES or places(exact) is not None:
         return False
-    return near(exact, decimal, given)
+    return near(exact, decimal.replace(",", ""), given)

@@ -32,6 +32,9 @@ _SYMBOL = re.compile(
     r"|(?P<name>[a-zA-Z](?:_\{\w+\}'*|'+)|[A-Z])"
 )
 _POINTS = 4
+_DIGITS = 60
+_ACCURACY = 1e-25
+"""Relative difference of equal values; squared, what counts as no difference from 0."""
 _LARGE_EXPONENT = 10_000
 _LARGEST = 1000
 """Power of ten above which a value is not computed."""
@@ -102,16 +105,15 @@ def same_expression(gold: str, stated: str) -> bool:
 
 
 def near(exact: str, decimal: str, places: int) -> bool:
-    """Whether a decimal number of so many places is an expression's value, rounded; it needs `PLACES` of them."""
+    """Whether a decimal number of so many places is the value of a canonical text, rounded."""
     import mpmath
 
     expression = _parsed(exact)
-    if places < PLACES or places > 30 or expression is None or getattr(expression, "free_symbols", True):
+    if places > _DIGITS // 2 or expression is None:
         return False
     try:
-        with mpmath.workdps(60):
-            difference = _value(expression, {}) - mpmath.mpf(decimal.replace(",", ""))
-            return bool(abs(difference) <= mpmath.mpf(10) ** -places / 2)
+        with mpmath.workdps(_DIGITS):
+            return bool(abs(_value(expression, {}) - mpmath.mpf(decimal)) <= mpmath.mpf(10) ** -places / 2)
     except _NO_VALUE:
         return False
 
@@ -154,7 +156,7 @@ def _same_relation(left: Any, right: Any) -> bool:
     if ours[0] != theirs[0]:
         return False
     ratios = [a / b for a, b in _values(ours[1], theirs[1]) if b]
-    if len(ratios) < 2 or any(abs(r - ratios[0]) > 1e-15 * abs(r) for r in ratios) or not ratios[0]:
+    if len(ratios) < 2 or any(abs(r - ratios[0]) > _ACCURACY * abs(r) for r in ratios) or not ratios[0]:
         return False
     return ours[0] in ("==", "!=") or ratios[0].real > 0
 
@@ -168,16 +170,18 @@ def _zero(left: Any, right: Any) -> bool:
     if left == right:
         return True
     pairs = _values(left, right)
-    return bool(pairs) and all(abs(a - b) <= 1e-20 * max(abs(a), abs(b)) for a, b in pairs)
+    return bool(pairs) and all(
+        abs(a - b) <= _ACCURACY * (max(abs(a), abs(b)) if a and b else _ACCURACY) for a, b in pairs
+    )
 
 
 def _values(left: Any, right: Any) -> list[tuple[Any, Any]]:
-    """Both expressions' values at fixed points, to forty digits; points where one has none are left out."""
+    """Both expressions' values at fixed points, to sixty digits; points where one has none are left out."""
     import mpmath
 
     names = sorted({str(s) for s in left.free_symbols | right.free_symbols})
     found = []
-    with mpmath.workdps(40):
+    with mpmath.workdps(_DIGITS):
         for point in range(_POINTS if names else 1):
             at = {name: _coordinate(point, i) for i, name in enumerate(names)}
             try:
@@ -234,4 +238,4 @@ def _function(expression: Any, parts: list[Any]) -> Any:
     from sympy import sympify
 
     applied = expression.func(*map(sympify, parts)) if parts else expression
-    return mpmath.mpmathify(applied.evalf(45))
+    return mpmath.mpmathify(applied.evalf(_DIGITS))
