@@ -136,6 +136,17 @@ def test_held_latents_are_dead_in_every_update_and_auxk_trains_them(trainer, cou
     assert bool(moved) == counted
 
 
+def test_a_latent_is_dead_after_the_rows_of_the_recipe(trainer):
+    contestant = contestants.make(trainer, SHAPE, contestants.Recipe(1e-4, 1, dead_after=2 * SHAPE.batch))
+    weak, counts = contestants.weak_rows(contestant, torch.tensor([5])), []
+    for _ in range(3):
+        contestant.encoder()[5] = weak
+        contestant.update(rows())
+        counter = contestant.counter()
+        counts.append(bool(counter.since_fired[5] >= counter.dead_from))
+    assert (counts[0], counts[2]) == (False, True)  # trainers differ in whether the threshold itself is dead
+
+
 def test_auxk_is_off_without_dead_after(trainer):
     contestant = contestants.make(trainer, SHAPE, contestants.Recipe(1e-3, 1))
     for _ in range(3):
