@@ -35,8 +35,9 @@ class Stage:
     checks: tuple[str, ...] = ()
     """Sections that it reads only to refuse early what a later stage would refuse; they are not in its key."""
     computes: bool = True
-    """Whether it runs models. Results of the same model differ in the last bits between devices and between numbers of
-    CPU threads (sums are split differently), so both are in the key of a stage that does."""
+    """Whether it computes with tensors. Device and number of CPU threads are then in its key: they change the last bits
+    of a product (a linear layer of 96 x 384 on 7 rows has other bits on two threads than on one), and with them what
+    is trained and which token is sampled."""
 
 
 STAGES = (
@@ -131,10 +132,11 @@ def _inputs(stage: Stage, study: Study) -> dict[str, str]:
         if manifest is None:
             raise InterpError(f"stage {stage.name}: {study.folder(name)} is not there; run `interp {name}` first")
         inputs[name] = digest(manifest["files"])
-    return inputs | _outside(stage, study.config)
+    return inputs | outside(stage, study.config)
 
 
-def _outside(stage: Stage, config: StudyConfig) -> dict[str, str]:
+def outside(stage: Stage, config: StudyConfig) -> dict[str, str]:
+    """Hashes of what a stage reads from outside the study, by key of the config."""
     from interp.stages.outside import SOURCES
 
     return {key: value for name in stage.outside for key, value in SOURCES[name](config).items()}
@@ -150,7 +152,7 @@ def check_inputs(config: StudyConfig) -> None:
     from interp.traces.lexicon import load_lexicon
 
     for stage in STAGES:
-        _outside(stage, config)
+        outside(stage, config)
     load_lexicon(config.traces.lexicon)
     test_problems(config)
 
