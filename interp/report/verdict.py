@@ -38,7 +38,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What stands at the head of the page."""
+    """The head of the page."""
 
     name: str
     sentence: str
