@@ -35,7 +35,7 @@ class ScaleLatents:
     latents: Int[Tensor, " union"]
     """Every latent that some copy edits."""
     factors: Float[Tensor, "copies union"]
-    """What each copy multiplies each of them by."""
+    """Factor of each latent's activation, for each copy."""
 
     def delta(
         self, x: Float[Tensor, "rows models d_model"], copy: Int[Tensor, " rows"]

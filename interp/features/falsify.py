@@ -39,7 +39,7 @@ def inject(texts: Sequence[Text], tokens: Sequence[int], rng: np.random.Generato
 def kind_of(inside: float, injected: float) -> str:
     """Kind of a confirmed latent, from its mean activation inside the behaviour (off markers) and at injected tokens.
 
-    `token latent`: it fires on its own top tokens without the behaviour. They come from rows off the markers, so this
-    says nothing of markers.
+    `token latent`: it fires on its own top tokens without the behaviour. They come from rows off the markers, so the
+    kind does not concern markers.
     """
     return "token latent" if injected >= AS_HARD * inside else "behaviour latent"

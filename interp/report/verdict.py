@@ -1,4 +1,4 @@
-"""The verdict in plain words, beside the known truth, with the reading that leads to it."""
+"""The verdict in words, the known truth, and the readings that lead to it."""
 
 from __future__ import annotations
 

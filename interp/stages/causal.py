@@ -1,4 +1,4 @@
-"""Stage `causal`: edits of the distilled model beside matched controls, and the verdict."""
+"""Stage `causal`: edits of the distilled model with matched controls, and the verdict."""
 
 from __future__ import annotations
 

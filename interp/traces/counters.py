@@ -2,7 +2,7 @@
 
 One counts sentences by rule (the lexicon, and structure). The other counts by construction where the task shows the
 work in equations, or is a language model that reads the text (`judge`). A count is never shown without the agreement
-beside it: counters that look for keywords alone have reached an F1 of .54 to .64 (Ward et al. 2025, arXiv 2507.12638).
+with it: counters that look for keywords alone have reached an F1 of .54 to .64 (Ward et al. 2025, arXiv 2507.12638).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Cells = Float[np.ndarray, " tables"]
 
 def counts_by_rule(text: str, lexicon: Lexicon, *, recomputed: bool) -> Counts:
     """Sentences of each behaviour. `recomputed` also takes a sentence for verification that works an equation again:
-    leave it off beside the counter by construction, which sees the same and would agree with itself."""
+    leave it off against the counter by construction, which finds the same and would agree with itself."""
     return _tally(by_sentences(text, lexicon, recomputed=recomputed))
 
 
@@ -78,7 +78,7 @@ def compare_counters(
 ) -> list[dict[str, Any]]:
     """One row per model and behaviour: for each counter the mean count per rollout and the share of rollouts with any,
     then kappa with its interval, or why it is refused. Rollouts that a counter could not read (None) are left out of
-    the row; `n` and `left_out` say how many there are."""
+    the row; `n` and `left_out` count both."""
     rows = []
     for model in rollouts["model"].unique(maintain_order=True):
         mine = [i for i, name in enumerate(rollouts["model"]) if name == model]
