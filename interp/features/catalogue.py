@@ -1,4 +1,4 @@
-"""The catalogue: one row a latent."""
+"""The catalogue: one row per latent."""
 
 from __future__ import annotations
 

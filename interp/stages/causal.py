@@ -1,4 +1,4 @@
-"""Stage `causal`: edits of the distilled model beside matched controls, and the verdict."""
+"""Stage `causal`: edits of the distilled model with matched controls, and the verdict."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def run(study: Study, out: Path) -> int:
 
 
 def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> int:
-    """What the bar counts to: completions, and patched forwards as one each."""
+    """Total of the progress bar: completions, and one for each patched forward."""
     whole, controls = min(config.causal.problems, config.traces.problems), 1 + config.causal.controls
     construction = labels_by_construction(config)
     text = (3 if construction else 1) * (whole + n * config.causal.controls) + n

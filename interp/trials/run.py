@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from interp.activations.harvest import Harvest, Text, moved
+from interp.activations.harvest import Harvest, moved
+from interp.activations.texts import Text
 from interp.generation.sampling import CachedModel, LogitEdit, generate
 from interp.models.descendants import FineTuned
 from interp.models.sites import check_layer

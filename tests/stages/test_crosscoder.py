@@ -15,7 +15,7 @@ from interp.crosscoder import train_many
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
 from interp.stages import crosscoder as stage
-from interp.stages.crosscoder import _tracker, held_out_texts, spread
+from interp.stages.crosscoder import _tracker, spread
 from interp.study import Study
 
 NAMES = ["base", "distilled", "zero_rl"]
@@ -133,16 +133,9 @@ def test_damaged_weights_of_an_interrupted_run_are_trained_again(root, calls):
     assert len(calls["train"]) == 2
 
 
-def test_spliced_texts_are_of_held_out_problems(root):
-    texts = pl.DataFrame({"number": range(300)})
-    index = pl.read_parquet(root / "activations" / "index.parquet", glob=False)
-    assert held_out_texts(texts, index)["number"].to_list() == list(range(200, 300))
-    assert held_out_texts(texts, index.drop("held_out"))["number"].to_list() == list(range(300))
-
-
 @pytest.mark.parametrize(("there", "wanted"), [(300, 256), (300, 300), (300, 7), (5, 256), (1, 1), (0, 4)])
 def test_texts_are_spread_over_all_and_no_more_than_asked_for(there, wanted):
-    numbers = spread(pl.DataFrame({"number": range(there)}), wanted)["number"].to_list()
+    numbers = spread(range(there), wanted)
     assert len(numbers) == min(there, wanted)
     assert len(set(numbers)) == len(numbers)
     if numbers:
