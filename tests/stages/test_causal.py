@@ -1,5 +1,7 @@
 """What the stage computes itself: the steering direction, the runs that are compared with, and the verdict's file."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -50,7 +52,8 @@ def test_without_rows_of_both_kinds_there_is_no_direction(tmp_path, place):
 
 def test_the_runs_compared_with_are_of_the_distilled_model_and_of_the_base_on_the_same_noise(models, tokenizer):
     subject = make_subject(models, tokenizer, 20)
-    untouched, base = _untouched(subject)
+    trio = SimpleNamespace(tokenizers={"base": tokenizer}, end_ids={"base": ()})
+    untouched, base = _untouched(subject, trio, chat=False)
     for name, found in (("distilled", untouched), ("base", base)):
         alone = make_subject(models, tokenizer, 20, name=name)
         wanted = alone.outcomes(alone.run(20, 1)[0])
