@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test mutants lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/interp study experiments/configs/organism.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Changes the source on purpose, in a copy, and counts what the tests notice. ARGS="--only interp/tasks" and the like.
+mutants: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

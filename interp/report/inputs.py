@@ -32,7 +32,7 @@ class Study:
     traces: pl.DataFrame
     summary: pl.DataFrame
     metrics: pl.DataFrame
-    """The crosscoder's training record, one row a logged step."""
+    """The crosscoder's training record, one row per logged step."""
     evaluation: dict[str, Any]
     latents: pl.DataFrame
     examples: pl.DataFrame

@@ -1,4 +1,4 @@
-"""Stage `causal`: edits of the distilled model beside matched controls, and the verdict."""
+"""Stage `causal`: edits of the distilled model with matched controls, and the verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar
 from interp.stages.features import labelled
 from interp.stages.problems import labels_by_construction, task_of, test_problems
-from interp.stages.traces import checkpoint_paths, templated
+from interp.stages.traces import checkpoint_paths, prompts_of
 from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.traces.labels import ELSEWHERE, INSIDE
@@ -57,7 +57,7 @@ def run(study: Study, out: Path) -> int:
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
         subject = _subject(study, trio, device, progress)
         cc = Crosscoder.load(study.folder("crosscoder"), device)
-        untouched, base = _untouched(subject)
+        untouched, base = _untouched(subject, trio, config.traces.chat_template)
         rows = _patching(study, trio, subject, device, progress)
         arms, text_rows = text_arms(
             subject, untouched, config.causal.controls, n, construction=labels_by_construction(config)
@@ -74,7 +74,7 @@ def run(study: Study, out: Path) -> int:
 
 
 def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> int:
-    """What the bar counts to: completions, and patched forwards as one each."""
+    """Total of the progress bar: completions, and one for each patched forward."""
     whole, controls = min(config.causal.problems, config.traces.problems), 1 + config.causal.controls
     construction = labels_by_construction(config)
     text = (3 if construction else 1) * (whole + n * config.causal.controls) + n
@@ -96,7 +96,7 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
         task=task_of(config),
         lexicon=load_lexicon(config.traces.lexicon),
         problems=problems,
-        prompts=[templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems],
+        prompts=prompts_of(trio, EDITED, problems, config.traces.chat_template),
         resamples=config.causal.resamples,
         layer=store.layer,
         skip_first=config.activations.skip_first,
@@ -104,13 +104,21 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
         temperature=config.traces.temperature,
         batch_size=config.causal.batch_size,
         seed=config.seed,
+        end_ids=trio.end_ids[EDITED],
         on_copies=progress.advance,
     )
 
 
-def _untouched(subject: Subject) -> Iterator[Outcomes]:
-    """Outcomes of the distilled model and of the base on the same noise."""
-    for one in (subject, replace(subject, name="base")):
+def _untouched(subject: Subject, trio: Trio, chat: bool) -> Iterator[Outcomes]:
+    """Outcomes of the distilled model and of the base on the same noise, each with its own prompts and end tokens."""
+    base = replace(
+        subject,
+        name="base",
+        tokenizer=trio.tokenizers["base"],
+        prompts=prompts_of(trio, "base", subject.problems, chat),
+        end_ids=trio.end_ids["base"],
+    )
+    for one in (subject, base):
         yield one.outcomes(one.run(len(one.problems), 1)[0])
 
 

@@ -8,18 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import polars as pl
 import torch
 
-from interp.activations.harvest import Harvest, Text
+from interp.activations.harvest import Harvest
 from interp.activations.store import Store, open_store
 from interp.crosscoder import Crosscoder, TrainConfig, Trained, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
-from interp.features.splice import splice
+from interp.features.splice import held_out_texts, splice
 from interp.folders import finish_unit, unit_is_finished
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.progress import bar
@@ -27,6 +26,7 @@ from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.tokens import pad_id
 
+T = TypeVar("T")
 STATE = "training"
 """Folder of the training state, in the scratch folder until the weights are written."""
 TRAINED, SPLICED = ".trained.json", ".spliced.json"
@@ -112,11 +112,9 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
     crosscoder = Crosscoder.load(out, pick_device(study.config.device))
     trio = open_trio(checkpoint_paths(study))
     models = {name: load_model(name, trio.paths[name], crosscoder.mean.device) for name in store.names}
-    texts = pl.read_parquet(study.folder("activations") / "texts.parquet", glob=False)
-    chosen = spread(held_out_texts(texts, store.index), study.config.crosscoder.spliced_texts)
     source = Harvest(
         models,
-        [Text(**row) for row in chosen.iter_rows(named=True)],
+        spread(held_out_texts(store), study.config.crosscoder.spliced_texts),
         store.layer,
         pad_id(trio.tokenizer),
         study.config.activations.batch_size,
@@ -126,17 +124,10 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
     return {name: asdict(model) for name, model in splice(crosscoder, source).items()}
 
 
-def held_out_texts(texts: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
-    """The texts of held-out problems (column `held_out` of the store's index); all of a store that is not split."""
-    if "held_out" not in index.columns:
-        return texts
-    return texts[index.filter("held_out")["text"].unique().sort().to_list()]
-
-
-def spread(texts: pl.DataFrame, n: int) -> pl.DataFrame:
+def spread(texts: Sequence[T], n: int) -> list[T]:
     """`n` texts at even distances (all where there are fewer), so that every part of the stream is among them."""
     n = min(n, len(texts))
-    return texts[[i * len(texts) // n for i in range(n)]]
+    return [texts[i * len(texts) // n] for i in range(n)]
 
 
 def _tracker(project: str | None, study: Study) -> Any:

@@ -82,3 +82,24 @@ def test_without_an_equation_a_few_tokens_are_measured(tokenizer):
     row["marker_spans"] = [{"start": 0, "end": 4, "label": "realization"}]
     (pair,) = make_pairs(pl.DataFrame([row]), tokenizer, LEXICON, 1)
     assert len(pair.clean) - pair.start == CONTINUATION
+
+
+def test_a_wrong_answer_gives_no_pair_whatever_its_markers(tokenizer):
+    traces = trace_table(tokenizer)
+    pairs = make_pairs(traces, tokenizer, LEXICON, 1000)
+    wrong = traces.with_columns(correct=pl.col("correct") & (pl.col("problem") != pairs[0].problem))
+    assert make_pairs(wrong, tokenizer, LEXICON, 1000) == pairs[1:]
+
+
+def test_of_several_markers_the_first_is_replaced(tokenizer):
+    """After it nothing of the run has been read yet that a later marker could have changed."""
+    traces = trace_table(tokenizer)
+    spans = {r["problem"]: r["marker_spans"] for r in traces.iter_rows(named=True)}
+    text = dict(zip(traces["problem"], traces["text"], strict=True))
+    pairs = [p for p in make_pairs(traces, tokenizer, LEXICON, 1000) if len(spans[p.problem]) > 1]
+    assert len(pairs) > 3
+    for pair in pairs:
+        prompt = len(tokenizer.encode(pair.problem, add_special_tokens=False))
+        before = tokenizer.decode(pair.clean[prompt : pair.changed[0]])
+        assert not LEXICON.marker_spans(before)
+        assert text[pair.problem].startswith(before)

@@ -170,6 +170,18 @@ def test_redraw_samples_what_the_model_would_say(tokenizer, pieces):
     assert abs(share - 1 / (1 + np.exp(-1))) < 4 * (0.2 / n) ** 0.5
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_redraw_samples_at_the_studys_temperature(tokenizer, pieces, temperature):
+    """Logits 2 and 1 leave odds of exp(1 / T) to one."""
+    text, n = ids(tokenizer, "3 + 4 = 8 , wait , 3 + 4 ="), 2000
+    logits = torch.full((n, len(pieces)), -torch.inf)
+    logits[:, [pieces.index("7"), pieces.index("8")]] = torch.tensor([2.0, 1.0])
+    redraw = Recomputation(tokenizer, pieces).redraw(range(n), seed=0, temperature=temperature)
+    redraw(text.repeat(n, 1), logits, torch.arange(n))
+    share = float(torch.isfinite(logits[:, pieces.index("7")]).float().mean())
+    assert abs(share - 1 / (1 + np.exp(-1 / temperature))) < 4 * (0.25 / n) ** 0.5
+
+
 def test_a_redraw_is_the_same_in_any_batch(tokenizer, pieces):
     texts = [ids(tokenizer, f"3 + {i} = 8 , wait , 3 + {i} =") for i in range(1, 9)]
     padded = [torch.cat([torch.tensor([tokenizer.pad_token_id] * 3), text]) for text in texts]

@@ -51,3 +51,14 @@ def test_outcomes_are_of_the_first_problems(models, tokenizer):
     found = subject.outcomes(rollouts)
     assert len(found) == 6
     assert found.parts["length"][0].tolist() == [len(r.completion_ids) for r in rollouts]
+
+
+def test_completions_are_graded_by_the_problems_they_answer(models, tokenizer):
+    """Each of the first six problems is answered rightly, in its own words."""
+    subject = make_subject(models, tokenizer, 20)
+    assert len({p.answer for p in subject.problems[:6]} | {p.answer for p in subject.problems[-6:]}) > 1
+    right = [Rollout([0], [1, 2], f"#### {p.answer}", True) for p in subject.problems[:6]]
+    assert subject.outcomes(right).parts["accuracy"][0].tolist() == [1.0] * 6
+    turned = subject.outcomes([*right[1:], right[0]]).parts["accuracy"][0]
+    answers = [p.answer for p in subject.problems[:6]]
+    assert turned.tolist() == [float(a == b) for a, b in zip(answers, [*answers[1:], answers[0]], strict=True)]

@@ -15,7 +15,7 @@ from interp.crosscoder import train_many
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
 from interp.stages import crosscoder as stage
-from interp.stages.crosscoder import _tracker, held_out_texts, spread
+from interp.stages.crosscoder import _tracker, spread
 from interp.study import Study
 
 NAMES = ["base", "distilled", "zero_rl"]
@@ -133,16 +133,9 @@ def test_damaged_weights_of_an_interrupted_run_are_trained_again(root, calls):
     assert len(calls["train"]) == 2
 
 
-def test_spliced_texts_are_of_held_out_problems(root):
-    texts = pl.DataFrame({"number": range(300)})
-    index = pl.read_parquet(root / "activations" / "index.parquet", glob=False)
-    assert held_out_texts(texts, index)["number"].to_list() == list(range(200, 300))
-    assert held_out_texts(texts, index.drop("held_out"))["number"].to_list() == list(range(300))
-
-
 @pytest.mark.parametrize(("there", "wanted"), [(300, 256), (300, 300), (300, 7), (5, 256), (1, 1), (0, 4)])
 def test_texts_are_spread_over_all_and_no_more_than_asked_for(there, wanted):
-    numbers = spread(pl.DataFrame({"number": range(there)}), wanted)["number"].to_list()
+    numbers = spread(range(there), wanted)
     assert len(numbers) == min(there, wanted)
     assert len(set(numbers)) == len(numbers)
     if numbers:
@@ -170,3 +163,45 @@ def test_a_run_carries_the_whole_config(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **given: asked.update(given) or "run"))
     assert _tracker("mine", tracked(tmp_path, "mine")) == "run"
     assert asked["project"] == "mine" and asked["config"]["crosscoder"]["wandb"] == "mine"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """(evaluation, rows of metrics) of a stage whose base is pure noise, whose zero-RL model is one direction, and
+    whose distilled model is in between; every fourth latent of a wide dictionary has something to do."""
+    root = tmp_path_factory.mktemp("study")
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.randn(3000, 1, generator=generator) * torch.ones(16)
+    noise = torch.randn(3000, 3, 16, generator=generator)
+    rows = torch.stack([noise[:, 0], signal + 0.5 * noise[:, 1], signal + 0.01 * noise[:, 2]], dim=1)
+    (root / "activations").mkdir()
+    writer = StoreWriter(root / "activations", ["base", "distilled", "zero_rl"], "blocks.1.hook_resid_post", 10_000)
+    writer.add(rows)
+    texts = [i // 20 for i in range(3000)]
+    index = {"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}
+    writer.close(pl.DataFrame(index | {"held_out": [text % 10 == 3 for text in texts]}))
+    settings = {"shape": {"n_latents": 64, "k": 2}, "train": {"steps": 150, "batch_size": 256, "lr": 0.01}}
+    study = Study(check_config({"seed": 3, "threads": 1, "device": "cpu", "crosscoder": settings}, "here"), root)
+    out = root / "crosscoder"
+    out.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "_spliced", lambda *_: {})
+        stage.run(study, out)
+    log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return json.loads((out / "evaluation.json").read_text()), log
+
+
+def test_each_models_variance_explained_bears_its_name(measured):
+    evaluation, log = measured
+    assert evaluation["fve"]["base"] < 0.5 < evaluation["fve"]["distilled"] < 0.9 < evaluation["fve"]["zero_rl"]
+    assert log[-1]["fve_base"] < 0.5 < log[-1]["fve_distilled"] < 0.9 < log[-1]["fve_zero_rl"]
+
+
+def test_what_is_published_is_measured_on_the_rows_held_out(measured):
+    """Too few rows pass for a latent to be dead in training; on the rows held out many are silent."""
+    evaluation, log = measured
+    assert log[-1]["dead"] == 0.0
+    assert 0 < evaluation["dead"] == pytest.approx(evaluation["firing"]["dead"][0] / 64)
+    assert (evaluation["rows_held_out"], evaluation["rows"]) == (300, 3000)
+    assert evaluation["l0"] == pytest.approx(2, rel=0.05)
+    assert (evaluation["k"], evaluation["n_latents"]) == (2, 64)
