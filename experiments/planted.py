@@ -1,10 +1,11 @@
-"""Does the crosscoder find latents that were planted, and does it say rightly which of them one model alone has?
+"""Recall of planted latents by a crosscoder, and precision and recall of its claims that one model alone has a latent.
 
     .venv/bin/python experiments/planted.py
 
 Every seed plants shared, exclusive and rescaled latents, trains three kinds of crosscoder on the rows, and claims
-latents for models by three rules. The null is one model three times over, to the bit and with the noise of bf16: there,
-every claim is false. The table is printed and kept as `results/planted/scores.parquet`; `figures/planted` shows it.
+latents for single models by three rules. The null is one model repeated three times, as exact copies and with bf16
+noise: every claim there is false. The table is printed and written to `results/planted/scores.parquet`; the figure is
+`figures/planted`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from interp.crosscoder.planted import KINDS, NONE, RECOVERED, Planted, PlantedCo
 from interp.features.specificity import NU_ERROR, NU_RECON, latent_scaling, nu, specificity, worst_other
 from interp.report.palette import INK, Drawing, house_style, save, sheet
 
-# Tried on seeds 100 to 103, which are never reported: lr 2e-3 to 1.5e-2 (rare latents need the high end), k 4 to 8 (5.4
-# latents are on in a row), k_start none, 24 and 48 over .4 to .7 of the steps, AuxK weights 0 to 1/5, 320 and 384
-# latents, batches of 256 and 512, shared_init on and off (no difference); L1 weights .01 to .1; 16 to 32 latents set
-# aside for each model.
+# Tuned on seeds 100 to 103, which are never reported: lr 2e-3 to 1.5e-2 (rare latents need the high end), k 4 to 8 (5.4
+# latents are active per row), k_start none, 24 and 48 over .4 to .7 of the steps, AuxK weights 0 to 1/5, 320 and 384
+# latents, batches of 256 and 512, shared_init on and off (no difference); L1 weights .01 to .1; 16 to 32 dedicated
+# latents per model.
 LR, K, K_START, K_ANNEAL, L1, N_DEDICATED, N_LATENTS = 1e-2, 6, 24, 0.5, 0.015, 16, 384
 METHODS = {"batch_topk": "BatchTopK", "l1": "L1", "dedicated": "dedicated"}
 RULES = {"specificity": "specificity", "scaling": "Latent Scaling", "both": "both"}
@@ -41,15 +42,15 @@ class Options:
     """What to plant and how long to train."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds; everything random follows them."""
+    """Seeds of everything random."""
     specific: float = 0.7
-    """Specificity above which a latent is claimed; .6 to .95 were tried on seeds 100 to 103."""
+    """Specificity above which a latent is claimed; tuned over .6 to .95 on seeds 100 to 103."""
     steps: int = 2000
     """Updates, of 256 rows each."""
     rows: int = 1 << 17
     """Rows to train on."""
     test_rows: int = 1 << 15
-    """Further rows, on which claims are made."""
+    """Held-out rows, on which claims are made."""
     out: Path = Path("results/planted")
     """Folder of the table."""
     figures: Path = Path("figures")
@@ -57,7 +58,7 @@ class Options:
 
 
 def methods(steps: int, seed: int) -> dict[str, tuple[CrosscoderConfig, TrainConfig]]:
-    """The kinds of crosscoder, each with the best recipe found for it."""
+    """The kinds of crosscoder, each with its tuned recipe."""
     shape = CrosscoderConfig(n_models=3, d_model=64, n_latents=N_LATENTS, k=K)
     recipe = TrainConfig(steps=steps, batch_size=256, lr=LR, seed=seed, dead_after_rows=50_000)
     annealed = recipe.model_copy(update={"k_start": K_START, "k_anneal_fraction": K_ANNEAL})
@@ -72,7 +73,7 @@ def methods(steps: int, seed: int) -> dict[str, tuple[CrosscoderConfig, TrainCon
 
 
 def worlds(planted: Planted, options: Options) -> Iterator[tuple[str, Planted, Tensor, Tensor]]:
-    """(name, truth, rows to train on, rows to claim on) of the planted models and of both nulls."""
+    """(name, truth, training rows, held-out rows) of the planted models and of both nulls."""
     train, test = planted.rows(options.rows, 0), planted.rows(options.test_rows, 1)
     yield "planted", planted, train, test
     train, test = (x[:, :1].expand_as(x).contiguous() for x in (train, test))
@@ -81,7 +82,7 @@ def worlds(planted: Planted, options: Options) -> Iterator[tuple[str, Planted, T
 
 
 def alone(planted: Planted) -> Planted:
-    """The truth about model 0 taken for all models: what it has, they all have, in one direction."""
+    """The truth of copies of model 0: its latents, shared by all models, in the same direction."""
     here = planted.directions[:, 0].norm(dim=1) > 0
     directions = planted.directions[here, :1].expand(-1, planted.config.n_models, -1)
     n = len(directions)
@@ -89,13 +90,14 @@ def alone(planted: Planted) -> Planted:
 
 
 def bf16_noise(rows: Tensor, seed: int) -> Tensor:
-    """Every number off by about the largest error of rounding to bf16, on its own in each copy, then rounded."""
+    """Rows with relative Gaussian noise of 2^-8, about the largest rounding error of bf16, drawn independently for each
+    copy, then rounded to bf16."""
     noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
     return (rows * (1 + 2**-8 * noise)).bfloat16().float()
 
 
 def claims(crosscoder: Crosscoder, rows: Tensor, specific: float) -> dict[str, Tensor]:
-    """By each rule, the model that a latent is said to be exclusive to, or NONE; a latent that never fires is not."""
+    """The model that each latent is claimed to be exclusive to, or NONE, by each rule; dead latents are not claimed."""
     share = specificity(crosscoder.W_dec)
     model = share.argmax(1)
     scaling = latent_scaling(crosscoder, rows)
@@ -108,7 +110,7 @@ def claims(crosscoder: Crosscoder, rows: Tensor, specific: float) -> dict[str, T
 
 
 def read_seed(options: Options, seed: int) -> Iterator[dict[str, Any]]:
-    """A row of the table for every world, method and rule."""
+    """One row per world, method and rule."""
     for world, truth, train, test in worlds(plant(PlantedConfig(seed=seed)), options):
         for method, pair in methods(options.steps, seed).items():
             began = time.perf_counter()
@@ -129,12 +131,12 @@ def read_seed(options: Options, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def share_found(truth: Planted, best: Tensor, kind: str) -> float:
-    """Recall of one kind of latent; NaN where there is none."""
+    """Recall of one kind of planted latent, in [0, 1]; NaN where none is planted."""
     return float((best[torch.tensor([k == kind for k in truth.kind])] > RECOVERED).double().mean())
 
 
 def summary(scores: pl.DataFrame) -> pl.DataFrame:
-    """Mean over seeds, with the range."""
+    """Mean over seeds and range, as text."""
     return scores.group_by("world", "method", "rule", maintain_order=True).agg(
         pl.format("{} [{}, {}]", pl.col(name).mean().round(3), pl.col(name).min().round(3), pl.col(name).max().round(3))
         for name in ("found", "n_claims", "precision", "recall")
@@ -142,7 +144,7 @@ def summary(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw(scores: pl.DataFrame) -> Drawing:
-    """Recall of all latents, precision and recall of 'exclusive', and the claims where no latent is exclusive."""
+    """Recall of all latents, precision and recall of the claims, and the number of claims under the null."""
     figure, (found, precision, recall, null) = sheet(1, 4, 12.5, 3.3)
     planted = scores.filter(pl.col("world") == "planted")
     _points(found, planted.filter(pl.col("rule") == "both"), "found", {"both": (INK, "D")})
@@ -159,12 +161,14 @@ def draw(scores: pl.DataFrame) -> Drawing:
     handles, _ = precision.get_legend_handles_labels()
     figure.legend(handles, RULES.values(), loc="outside upper left", ncols=3, title="Claimed by", alignment="left")
     alt = "; ".join(" ".join(str(cell) for cell in row) for row in summary(scores).rows())
-    caption = "A point is a seed, a line their mean; the null holds exact copies of a model and copies with bf16 noise."
+    caption = (
+        "One point per seed, a line at their mean; the null is exact copies of a model and copies with bf16 noise."
+    )
     return Drawing("planted", figure, alt, caption)
 
 
 def _points(axes: Any, scores: pl.DataFrame, name: str, looks: dict[str, tuple[str, str]]) -> None:
-    """A point a seed, and their mean as a dash, side by side for the rules."""
+    """One point per seed and a dash at their mean, side by side for the rules."""
     for i, (rule, (colour, shape)) in enumerate(looks.items()):
         for at, method in enumerate(METHODS):
             values = scores.filter(pl.col("rule") == rule, pl.col("method") == method)[name].to_list()
@@ -178,8 +182,8 @@ def _points(axes: Any, scores: pl.DataFrame, name: str, looks: dict[str, tuple[s
 
 
 def main(options: Options) -> None:
-    """Fill the table, print it, draw it."""
-    torch.set_num_threads(1)  # the sums of several threads differ in their last bits
+    """Measure, print, write, draw."""
+    torch.set_num_threads(1)  # sums over several threads differ in the last bits
     rows = []
     for seed in options.seeds:
         rows.extend(read_seed(options, seed))

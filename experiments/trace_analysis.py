@@ -24,8 +24,9 @@ from rich.table import Table
 
 from interp.cli import run_script
 from interp.config import StudyConfig
+from interp.disk import disk_errors
 from interp.errors import InterpError
-from interp.folders import disk_errors, read_manifest
+from interp.folders import read_manifest
 from interp.progress import bar
 from interp.report.palette import (
     MODEL_COLOURS,

@@ -1,19 +1,23 @@
-"""What the command prints at the end of a study."""
+"""Tables of a finished study, for the end of the command."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from interp.errors import InterpError
 from interp.folders import read_manifest
 from interp.names import MODELS
 from interp.pipeline import STAGES
 from interp.study import Study
 
+T = TypeVar("T")
 COLUMNS = {
     "accuracy": ("accuracy", 3),
     "accuracy_greedy": ("greedy", 3),
@@ -24,17 +28,32 @@ COLUMNS = {
 
 
 def print_summary(study: Study) -> None:
-    """Models, effects, verdict, times, and where the page is."""
+    """Print models, effects, verdict, times, and the path of the page.
+
+    Raises:
+        InterpError: a file that it reads is damaged.
+    """
     console = Console()
     if not console.is_terminal:
         console.width = 140
-    verdict = json.loads((study.folder("report") / "verdict.json").read_text())
+    verdict = _read(study.folder("report") / "verdict.json", lambda path: json.loads(path.read_text()))
+    effects = _read(study.folder("causal") / "effects.parquet", lambda path: pl.read_parquet(path, glob=False))
     console.print(_models(verdict["models"]))
-    console.print(_effects(pl.read_parquet(study.folder("causal") / "effects.parquet")))
+    console.print(_effects(effects))
     console.print(_verdict(verdict))
     times = {s.name: (read_manifest(study.folder(s.name)) or {}).get("wall_seconds", 0.0) for s in STAGES}
     console.print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in times.items()), highlight=False)
-    console.print(f"page: {study.folder('report') / 'index.html'}", highlight=False, soft_wrap=True)
+    page = study.folder("report") / "index.html"
+    console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(path)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InterpError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:160]}); remove {path.parent} to run the stage again"
+        ) from error
 
 
 def interval(value: dict[str, Any] | None, digits: int = 3) -> str:

@@ -7,11 +7,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 from shapes import CHECKED
 
 install_import_hook(CHECKED, "shapes.checked")
 torch.set_num_threads(1)
+# The same examples in every run, and no deadline: a busy machine must not fail a test.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

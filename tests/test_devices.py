@@ -10,7 +10,8 @@ from features.samples import labelled
 from polars.testing import assert_frame_equal
 from small import small_crosscoder, small_model
 
-from interp.activations.harvest import Harvest, Text
+from interp.activations.harvest import Harvest
+from interp.activations.texts import Text
 from interp.causal.decoding import EditedDecoder
 from interp.causal.edits import AddDirection, ReconstructionOnly, scale_sets
 from interp.crosscoder import CrosscoderConfig, TrainConfig, evaluate, train

@@ -1,17 +1,20 @@
+import contextlib
 import errno
 import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from interp.disk import disk_errors
 from interp.errors import InterpError
 from interp.folders import (
     MANIFEST,
-    atomic_folder,
+    commit,
     digest,
-    disk_errors,
     existing_parent,
     file_digest,
     publish,
@@ -46,6 +49,7 @@ def test_a_published_folder_holds_its_files_and_their_checksums(tmp_path):
     assert manifest == {
         "config_hash": "k",
         "files": {name: file_digest(folder / name) for name in ("a.txt", "deep/b.txt")},
+        "stats": {name: [1, (folder / name).stat().st_mtime_ns] for name in ("a.txt", "deep/b.txt")},
     }
     verify(folder)
     assert names(tmp_path / "out") == ["traces"]
@@ -135,6 +139,49 @@ def test_damage_is_named(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+def test_a_flipped_bit_in_any_file_is_named(tmp_path):
+    """Also where size and time are those recorded."""
+    folder = complete(tmp_path / "traces", {"a.txt": "some text", "deep/b.txt": "more of it"})
+    for path in (folder / "a.txt", folder / "deep" / "b.txt"):
+        whole, stat = path.read_bytes(), path.stat()
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            with pytest.raises(InterpError, match=f"{path} is altered"):
+                verify(folder)
+        path.write_bytes(whole)
+    verify(folder)
+
+
+def test_of_a_large_folder_only_files_that_look_changed_are_read(tmp_path, monkeypatch):
+    folder, read = complete(tmp_path / "traces"), []
+    monkeypatch.setattr("interp.folders.HASHED_WHOLE", 1)
+    monkeypatch.setattr("interp.folders.file_digest", lambda path: read.append(path.name) or file_digest(path))
+    verify(folder)
+    assert read == []
+    os.utime(folder / "a.txt", ns=(0, 0))
+    verify(folder)
+    assert read == ["a.txt"]
+    (folder / "deep" / "b.txt").write_text("longer")
+    with pytest.raises(InterpError, match="altered"):
+        verify(folder)
+
+
+def test_any_flipped_bit_of_a_manifest_is_named(tmp_path):
+    folder = complete(tmp_path / "traces")
+    path = folder / MANIFEST
+    whole = path.read_bytes()
+    for place in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(InterpError, match=MANIFEST) as caught:
+            verify(folder)
+    assert "--force" not in str(caught.value)
+    path.write_bytes(whole)
+    verify(folder)
+
+
 @pytest.mark.parametrize("text", ["", '{"files": {', "[]", "{}", None])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     folder = complete(tmp_path / "traces")
@@ -212,6 +259,38 @@ def test_a_really_full_disk(small_disk, write):
     verify(folder)
 
 
+@pytest.mark.parametrize("write", [write_bytes, write_tensors, write_table])
+@pytest.mark.parametrize("room", [0, 8192])
+def test_a_disk_that_was_full_before(small_disk, write, room):
+    """Libraries then report it in other words, polars as a file out of specification."""
+    folder = small_disk / "study" / "traces"
+    with pytest.raises(InterpError, match="disk is full") as caught, writing(folder, "k") as scratch:
+        with (small_disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        os.truncate(small_disk / "ballast", (small_disk / "ballast").stat().st_size - room)
+        write(scratch / "large")
+    assert "\n" not in str(caught.value)
+
+
+def test_torchs_own_words_for_a_full_disk(tmp_path):
+    import torch
+
+    with pytest.raises(InterpError, match="disk is full"), disk_errors(tmp_path):
+        torch.save({"x": torch.ones(500_000)}, "/dev/full")
+
+
+def test_a_table_that_is_damaged_is_no_full_disk(tmp_path):
+    import polars as pl
+
+    pl.DataFrame({"x": list(range(1000))}).write_parquet(tmp_path / "table")
+    whole = (tmp_path / "table").read_bytes()
+    for damaged in (whole[:100], whole[:-8] + b"00000000", whole[:-100] + bytes(8) + whole[-92:], b"", b"PAR1"):
+        (tmp_path / "table").write_bytes(damaged)
+        with pytest.raises(pl.exceptions.PolarsError), disk_errors(tmp_path):
+            pl.read_parquet(tmp_path / "table", glob=False)
+
+
 def test_work_that_cannot_fit_is_refused_before_it_starts(tmp_path):
     free = shutil.disk_usage(tmp_path).free
     refuse_if_short(tmp_path / "not" / "yet", free // 2, "the store")
@@ -220,19 +299,32 @@ def test_work_that_cannot_fit_is_refused_before_it_starts(tmp_path):
     assert f"{10**12:.0f} MB" in str(caught.value)
 
 
+def test_small_sizes_are_not_rounded_to_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InterpError, match=r"needs 0\.250 MB and the disk has 0\.001 MB free"):
+        refuse_if_short(tmp_path, 250_000, "the store")
+
+
 def test_the_nearest_folder_that_exists(tmp_path):
     assert existing_parent(tmp_path / "a" / "b" / "c") == tmp_path
 
 
-def test_an_inner_folder_is_complete_or_absent(tmp_path):
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "model") as draft:
-        (draft / "half").write_text("half")
-        raise RuntimeError
-    assert not (tmp_path / "model").exists()
-    with atomic_folder(tmp_path / "model") as draft:
-        assert names(draft) == []
-        (draft / "whole").write_text("whole")
-    assert names(tmp_path) == ["model"]
+def test_the_commit_is_that_of_this_source():
+    found = commit()
+    root = Path(__file__).parents[1]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    if head.returncode:
+        assert found is None
+    else:
+        assert found is not None and head.stdout.startswith(found.removesuffix("-dirty"))
+
+
+def test_without_git_or_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert commit() is None
+    monkeypatch.delenv("GIT_DIR")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit() is None
 
 
 def test_equal_values_have_equal_digests():

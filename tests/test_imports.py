@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "interp"
-UTILITIES = ("errors", "names", "statistics", "config", "folders", "progress")
+UTILITIES = ("errors", "names", "memory", "statistics", "config", "disk", "locks", "folders", "progress")
 WAY = (
     "tasks",
     "traces",

@@ -1,14 +1,18 @@
 """The order of the stages and what decides whether one runs, with stages that write a line instead of a model."""
 
+import itertools
 import json
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from interp.config import check_config
 from interp.errors import InterpError
-from interp.folders import MANIFEST, read_manifest
-from interp.pipeline import STAGES, run_stage, run_study, stage_config
+from interp.folders import MANIFEST, commit, read_manifest
+from interp.models.revision import hub_commit
+from interp.pipeline import BY_NAME, STAGES, outside, run_stage, run_study, stage_config
 from interp.study import Study
 
 NAMES = [stage.name for stage in STAGES]
@@ -121,9 +125,9 @@ def test_a_part_of_the_config_that_a_stage_does_not_read_does_not_run_it_again(t
 
 def test_changed_inputs_are_refused_by_name(tmp_path, ran):
     run_study(study(tmp_path), say=silent)
-    run_stage(study(tmp_path, activations={"layer": 0}), "activations", force=True, say=silent)
-    with pytest.raises(InterpError, match="another activations"):
-        run_stage(study(tmp_path, activations={"layer": 0}), "crosscoder", say=silent)
+    run_stage(study(tmp_path, crosscoder={"shape": {"k": 13}}), "crosscoder", force=True, say=silent)
+    with pytest.raises(InterpError, match="another crosscoder"):
+        run_stage(study(tmp_path, crosscoder={"shape": {"k": 13}}), "features", say=silent)
 
 
 def test_a_changed_lexicon_file_is_another_input(tmp_path, ran):
@@ -192,6 +196,180 @@ def test_an_interrupted_stage_of_another_config_starts_anew(tmp_path, monkeypatc
         run_stage(study(tmp_path), "checkpoints", say=silent)
     run_stage(study(tmp_path, seed=1), "checkpoints", say=silent)
     assert seen == [[], []]
+
+
+def published(root):
+    return sorted(p for p in root.rglob("*") if p.is_file())
+
+
+def test_a_finished_study_with_any_damaged_file_is_not_done_already(tmp_path, ran):
+    """A flipped bit, a cut and a missing file of every stage, its manifest too, are named in one line."""
+    run_study(study(tmp_path), say=silent)
+    files = published(tmp_path)
+    assert len(files) == 2 * len(NAMES)
+    for path in files:
+        whole, stat = path.read_bytes(), path.stat()
+        for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[: len(whole) // 2], None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(InterpError) as caught:
+                run_study(study(tmp_path), say=silent)
+            message = str(caught.value)
+            assert str(path.parent) in message and path.name in message and "remove" in message, path
+            assert "--force" not in message and "\n" not in message
+            path.write_bytes(whole)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert ran == NAMES
+    run_study(study(tmp_path), say=silent)
+    assert ran == NAMES
+
+
+def test_force_runs_a_damaged_stage_again_and_no_other(tmp_path, ran):
+    """The same files come of it, so what rests on them stands."""
+    run_study(study(tmp_path), say=silent)
+    (tmp_path / "traces" / "line.txt").write_text("damaged")
+    ran.clear()
+    run_study(study(tmp_path), force=True, say=silent)
+    assert ran == ["traces"]
+    run_study(study(tmp_path), say=silent)
+    assert ran == ["traces"]
+
+
+def test_inputs_that_are_replaced_while_a_stage_runs_are_noticed(tmp_path, monkeypatch, ran):
+    run_stage(study(tmp_path), "checkpoints", say=silent)
+
+    def run(study, out):
+        run_stage(Study(check_config({"seed": 1}, "here"), tmp_path), "checkpoints", force=True, say=silent)
+        return 0
+
+    fake = sys.modules["interp.pipeline"].import_module
+
+    def module(name):
+        return SimpleNamespace(run=run) if name.endswith("traces") else fake(name)
+
+    monkeypatch.setattr("interp.pipeline.import_module", module)
+    with pytest.raises(InterpError, match="traces: checkpoints changed while it was read"):
+        run_stage(study(tmp_path), "traces", say=silent)
+    assert not (tmp_path / "traces").exists()
+
+
+def test_what_another_run_has_finished_meanwhile_is_not_run_again(tmp_path, monkeypatch, ran):
+    """It may have ended between this run's first look and its lock."""
+    real, looks = sys.modules["interp.pipeline"].read_manifest, []
+
+    def late(folder):
+        looks.append(folder)
+        return None if len(looks) == 1 else real(folder)
+
+    run_stage(study(tmp_path), "checkpoints", say=silent)
+    monkeypatch.setattr("interp.pipeline.read_manifest", late)
+    assert not run_stage(study(tmp_path), "checkpoints", say=silent)
+    assert ran == ["checkpoints"]
+    assert names(tmp_path) == ["checkpoints"]
+
+
+def key_of(name, **changes):
+    """Config and outside hashes of a stage's key."""
+    stage, config = BY_NAME[name], check_config(changes, "here")
+    return stage_config(stage, config), outside(stage, config)
+
+
+def test_the_device_in_a_key_is_the_one_that_is_used(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert key_of("traces", device="auto") == key_of("traces", device="cpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    assert key_of("traces", device="auto") == key_of("traces", device="cuda") != key_of("traces", device="cpu")
+
+
+def test_the_manifest_names_device_and_commit(tmp_path, ran):
+    run_stage(study(tmp_path, device="cpu"), "checkpoints", say=silent)
+    manifest = read_manifest(tmp_path / "checkpoints")
+    assert manifest["device"] == "cpu"
+    assert manifest["commit"] == commit()
+
+
+@pytest.mark.parametrize("name", ["traces", "activations", "causal"])
+def test_another_file_of_problems_is_another_input(tmp_path, name):
+    """The traces in it are read by `activations`, whose own inputs do not show them."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "1 + 1", "answer": 2, "trace": "= 2"}\n')
+    before = key_of(name, traces={"file": str(file)})
+    file.write_text('{"question": "1 + 1", "answer": 2, "trace": "is 2"}\n')
+    assert key_of(name, traces={"file": str(file)}) != before
+    for changes in ({"chat_template": True}, {"prompt": "Q: {question}"}, {"problems": 9}):
+        assert key_of(name, traces={"file": str(file)} | changes)[0] != before[0]
+
+
+OWN = {"base": "b", "distilled": "d", "zero_rl": "z"}
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "traces", "activations", "crosscoder", "features", "causal"])
+def test_a_users_model_that_changes_is_another_input_of_every_stage_that_loads_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for folder in OWN.values():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text("{}")
+    (tmp_path / "d" / "adapter_config.json").write_text('{"base_model_name_or_path": "b"}')
+    seen = [key_of(name, checkpoints=OWN)[1]]
+    assert set(seen[0]) >= {"checkpoints.base", "checkpoints.distilled", "checkpoints.zero_rl"}
+    (tmp_path / "z" / "model.safetensors").write_text("weights")
+    seen.append(key_of(name, checkpoints=OWN)[1])
+    (tmp_path / "b" / "model.safetensors").write_text("weights")
+    seen.append(key_of(name, checkpoints=OWN)[1])
+    changed = [{key for key in b if a[key] != b[key]} for a, b in itertools.pairwise(seen)]
+    # Adapters are merged into their base.
+    assert changed == [{"checkpoints.zero_rl"}, {"checkpoints.base", "checkpoints.distilled"}]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A cache of the hub, offline; writes the commit of a repository in it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    hub_commit.cache_clear()
+
+    def write(folder, text):
+        (tmp_path / folder / "refs").mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "refs" / "main").write_text(text)
+        hub_commit.cache_clear()
+
+    yield write
+    hub_commit.cache_clear()
+
+
+def test_a_model_of_the_hub_is_keyed_by_its_commit(hub):
+    own = {name: f"someone/{name}" for name in OWN}
+    assert key_of("traces", checkpoints=own)[1]["checkpoints.base"] == "someone/base"
+    for sha in ("abc", "def"):
+        hub("models--someone--base", sha)
+        assert key_of("traces", checkpoints=own)[1]["checkpoints.base"] == f"someone/base@{sha}"
+
+
+def test_a_benchmark_of_the_hub_is_keyed_by_its_commit(hub, tmp_path):
+    hub("datasets--openai--gsm8k", "abc")
+    for folder in OWN.values():
+        (tmp_path / folder).mkdir()
+    own = {name: str(tmp_path / folder) for name, folder in OWN.items()}
+    found = key_of("traces", checkpoints=own, task={"kind": "gsm8k"})[1]
+    assert found["task.kind"] == "openai/gsm8k@abc"
+
+
+def test_online_the_hubs_newest_commit_counts(hub, monkeypatch):
+    from huggingface_hub import HfApi, constants
+
+    hub("models--someone--base", "old")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(HfApi, "repo_info", lambda self, name, **_: SimpleNamespace(sha="new"))
+    assert hub_commit("someone/base", "model") == "someone/base@new"
+    hub_commit.cache_clear()
+
+    def unreachable(self, name, **_):
+        raise OSError
+
+    monkeypatch.setattr(HfApi, "repo_info", unreachable)
+    assert hub_commit("someone/base", "model") == "someone/base@old"
 
 
 def test_given_checkpoints_leave_the_organism_out_of_the_key(tmp_path):

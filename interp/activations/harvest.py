@@ -5,40 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from interp.activations.texts import Text, kept_positions
 from interp.models.sites import read_beginning, read_residual
 from interp.traces.tokens import shared_beginning
 
 
 @dataclass(frozen=True)
-class Text:
-    """One text of the token stream."""
+class Reading:
+    """A batch of texts as one model reads them, padded on the right."""
 
-    ids: list[int]
-    model: str
-    """Whose rollout it is."""
-    problem: str
-    completion_start: int
-    """Number of prompt tokens."""
+    ids: Int[Tensor, "batch time"]
+    kept: Bool[Tensor, "batch time"]
+    """Positions whose residuals are read. In every model's reading they hold the same tokens in the same order."""
+
+    def to(self, device: torch.device) -> Reading:
+        return Reading(self.ids.to(device), self.kept.to(device))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """A batch of texts as they stand in the token stream, and as each model reads them."""
+
+    numbers: Int[Tensor, " batch"]
+    """The texts' numbers."""
+    written: Reading
+    by_model: Mapping[str, Reading]
+    """All are `written` where no text has prompts that differ."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Residuals of some texts, only of the positions that are kept."""
+    """Residuals of some texts at the positions that are kept, in fp32."""
 
     resid: Float[Tensor, "rows models d_model"]
     text: Int[Tensor, " rows"]
+    """Number of the text."""
     position: Int[Tensor, " rows"]
+    """Position in the text's `ids`."""
     token: Int[Tensor, " rows"]
 
 
 def moved(resid: Float[Tensor, "rows models d_model"]) -> Float[Tensor, "rows models"]:
-    """|x_m - x_0| / |x_0| of every row, in fp64: how far from the first model's residual each model's lies. Update size
-    confounds every comparison of models, so it stands beside them."""
+    """|x_m - x_0| / |x_0| of every row and model, in fp64: the distance from the first model's residual. Training that
+    moves residuals further confounds every comparison of models, so this number is printed beside them."""
     x = resid.double()
     return (x - x[:, :1]).norm(dim=2) / x[:, :1].norm(dim=2)
 
@@ -47,9 +62,12 @@ def moved(resid: Float[Tensor, "rows models d_model"]) -> Float[Tensor, "rows mo
 class Harvest:
     """Residuals after block `layer` of every model on every text, padded on the right.
 
-    The first `skip_first` positions, padding, and positions at or after one of `masked_ids`, which mean different
-    things in different models, are left out. Iterating gives the rows [rows, models, d_model] of one batch of texts
-    after the other, and starts anew each time: a crosscoder trains on it without a store.
+    The first `skip_first` positions, padding, positions that an earlier text holds (`Text.fresh`), and positions of
+    `masked_ids`, which mean different things in different models, are left out; texts of which nothing is left are not
+    read. Where the models' prompts differ, each model reads its own and the rows are those of the completion.
+
+    Iterating gives the rows [rows, models, d_model] of one batch of texts after the other, and starts anew each time:
+    a crosscoder can be trained on it without a store.
     """
 
     models: Mapping[str, PreTrainedModel]
@@ -57,6 +75,7 @@ class Harvest:
     layer: int
     pad_id: int
     batch_size: int
+    """Texts of a batch."""
     skip_first: int = 0
     masked_ids: Sequence[int] = ()
 
@@ -64,45 +83,60 @@ class Harvest:
         return (batch.resid for batch in self.batches())
 
     def batches(self) -> Iterator[Batch]:
-        """The rows, on the CPU, and where they come from."""
-        for start, ids, kept in self.tokens():
-            row, position = (where.cpu() for where in kept.nonzero(as_tuple=True))
-            yield Batch(self.rows(ids, kept).cpu(), row + start, position, ids[kept].cpu())
+        """The rows, on the CPU, and their origin."""
+        for readings in self.readings():
+            ids, kept = readings.written.ids, readings.written.kept
+            row, position = kept.nonzero(as_tuple=True)
+            yield Batch(self.rows(readings).cpu(), readings.numbers[row], position, ids[kept])
 
-    def tokens(self) -> Iterator[tuple[int, Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]]:
-        """(number of the first text, token ids, positions that are kept) of every batch, on the models' device."""
-        device, masked = next(iter(self.models.values())).device, torch.tensor(self.masked_ids, dtype=torch.long)
-        for start in range(0, len(self.texts), self.batch_size):
-            ids, kept = padded(self.texts[start : start + self.batch_size], self.pad_id)
-            kept &= torch.isin(ids, masked).cumsum(1) == 0
-            kept[:, : self.skip_first] = False
-            yield start, ids.to(device), kept.to(device)
+    def readings(self) -> Iterator[Readings]:
+        """The token ids of every batch, on the CPU."""
+        kept = [kept_positions(text, self.skip_first, self.masked_ids) for text in self.texts]
+        numbers = [i for i, positions in enumerate(kept) if positions.any()]
+        for start in range(0, len(numbers), self.batch_size):
+            some = numbers[start : start + self.batch_size]
+            texts, positions = [self.texts[i] for i in some], [kept[i] for i in some]
+            written = padded([text.ids for text in texts], positions, self.pad_id)
+            by_model = dict.fromkeys(self.models, written)
+            if any(text.prompts for text in texts):
+                by_model = {name: read_by(slot, texts, positions, self.pad_id) for slot, name in enumerate(self.models)}
+            yield Readings(torch.tensor(some), written, by_model)
 
     @torch.inference_mode()
-    def rows(
-        self, ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "rows models d_model"]:
+    def rows(self, readings: Readings) -> Float[Tensor, "rows models d_model"]:
         """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
-        no kept position sees it."""
-        n = shared_columns(ids, kept)
+        it comes after every kept position."""
+        parts = [self._read(model, readings.by_model[name]) for name, model in self.models.items()]
+        return torch.stack(parts, dim=1).float()
 
-        def read(model: PreTrainedModel) -> Float[Tensor, "rows d_model"]:
-            begun = read_beginning(model, ids[0, :n], len(ids), self.layer)
-            return read_residual(model, self.layer, input_ids=ids[:, n:], **begun)[kept[:, n:]]
-
-        return torch.stack([read(model) for model in self.models.values()], dim=1).float()
-
-
-def shared_columns(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -> int:
-    """Columns at the start that are the same in all rows and not kept, so that one reading of them serves all; 0 where
-    they are few."""
-    columns = kept.any(0).nonzero()
-    return shared_beginning(ids.tolist(), int(columns[0])) if len(columns) else 0
+    def _read(self, model: PreTrainedModel, reading: Reading) -> Float[Tensor, "rows d_model"]:
+        n = shared_columns(reading)
+        reading = reading.to(model.device)
+        begun = read_beginning(model, reading.ids[0, :n], len(reading.ids), self.layer)
+        return read_residual(model, self.layer, input_ids=reading.ids[:, n:], **begun)[reading.kept[:, n:]]
 
 
-def padded(texts: Sequence[Text], pad_id: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
-    """Token ids padded on the right, and which of them are text."""
-    width = max(len(t.ids) for t in texts)
-    ids = torch.tensor([t.ids + [pad_id] * (width - len(t.ids)) for t in texts])
-    lengths = torch.tensor([len(t.ids) for t in texts])
-    return ids, torch.arange(width)[None] < lengths[:, None]
+def shared_columns(reading: Reading) -> int:
+    """Number of columns at the start that are the same in all rows and not kept, so that they can be read once for all
+    rows; 0 where they are few."""
+    columns = reading.kept.any(0).nonzero()
+    return shared_beginning(reading.ids.tolist(), int(columns[0])) if len(columns) else 0
+
+
+def read_by(slot: int, texts: Sequence[Text], kept: Sequence[Bool[np.ndarray, " _"]], pad_id: int) -> Reading:
+    """The texts as model number `slot` reads them; `kept` are positions of the texts' `ids`."""
+    own = []
+    for text, positions in zip(texts, kept, strict=True):
+        prompt = [False] * len(text.prompts[slot]) if text.prompts else positions[: text.completion_start]
+        own.append(np.concatenate([prompt, positions[text.completion_start :]]).astype(bool))
+    return padded([text.read_by(slot) for text in texts], own, pad_id)
+
+
+def padded(rows: Sequence[list[int]], kept: Sequence[Bool[np.ndarray, " _"]], pad_id: int) -> Reading:
+    """Token ids and kept positions, padded on the right."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows])
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, positions in enumerate(kept):
+        mask[i, : len(positions)] = torch.from_numpy(positions)
+    return Reading(ids, mask)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.errors import InterpError
 from interp.folders import digest, file_digest
+from interp.memory import main_memory
 
 BYTES = 2
 """Bytes of one stored number (bf16)."""
@@ -42,18 +43,18 @@ class StoreWriter:
             self._write(self.shard_rows)
 
     def close(self, index: pl.DataFrame) -> None:
-        """Write what is left, the index (one row a row) and the description."""
+        """Write the last shard, the index (one row per row of the store) and the metadata."""
         if self._pending_rows:
             self._write(self._pending_rows)
         index.write_parquet(self.folder / "index.parquet")
-        description = {
+        metadata = {
             "models": self.names,
             "site": self.site,
             "d_model": self._d_model,
             "shard_rows": self._lengths,
             "sha256": self._hashes,
         }
-        (self.folder / "store.json").write_text(json.dumps(description, indent=1))
+        (self.folder / "store.json").write_text(json.dumps(metadata, indent=1))
 
     def _write(self, n: int) -> None:
         joined = torch.cat(self._pending)
@@ -67,7 +68,7 @@ class StoreWriter:
 
 @dataclass(frozen=True)
 class Store:
-    """A finished store: rows [rows, models, d_model] that can be read at any place, or all at once."""
+    """A finished store: rows [rows, models, d_model] that can be read at any places, or all at once."""
 
     folder: Path
     names: list[str]
@@ -83,8 +84,9 @@ class Store:
 
     @cached_property
     def index(self) -> pl.DataFrame:
-        """One row a row: `text` (number of the text), `position`, `token`."""
-        return pl.read_parquet(self.folder / "index.parquet")
+        """One row per row of the store: `text` (number in `texts.parquet`), `position` in the text's `ids`, `token`,
+        `written_by` (bitmask: bit m is set where a rollout of model m has the same prefix) and `held_out`."""
+        return pl.read_parquet(self.folder / "index.parquet", glob=False)
 
     @property
     def layer(self) -> int:
@@ -101,6 +103,18 @@ class Store:
         """One past the last row of each shard."""
         return list(itertools.accumulate(self.shard_rows))
 
+    def held_out_places(self) -> Int[Tensor, " held_out"]:
+        """Numbers of the rows of held-out problems, rising: nothing is trained on them.
+
+        Raises:
+            InterpError: the store was written before rows were split by problem.
+        """
+        if "held_out" not in self.index.columns:
+            raise InterpError(
+                f"{self.folder}: its rows are not split by problem; run `interp activations` again with --force"
+            )
+        return torch.from_numpy(self.index["held_out"].to_numpy().nonzero()[0])
+
     def read(self, places: Int[Tensor, " some"]) -> Float[Tensor, "some models d_model"]:
         """The rows at rising places, in bf16; only their pages of the memory-mapped shards are read."""
         ends = torch.tensor(self.shard_ends)
@@ -112,12 +126,12 @@ class Store:
         """A hash of all rows.
 
         Raises:
-            InterpError: a shard is not what was written; it is named.
+            InterpError: a shard differs from what was written; it is named.
         """
         for i, wanted in enumerate(self.sha256):
             path = self.folder / shard_name(i)
             if not path.is_file():
-                raise _damaged(path, "it is not there", self.folder)
+                raise _damaged(path, "it is missing", self.folder)
             if file_digest(path) != wanted:
                 raise _damaged(path, "it differs from what was written", self.folder)
         return digest(self.sha256)
@@ -130,7 +144,7 @@ class Store:
         """
         if len(self._shards) == 1:
             return self._shards[0]
-        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, physical_memory()
+        needed, memory = len(self) * math.prod(self.row_shape) * BYTES, main_memory().total
         if needed > memory / 2:
             raise InterpError(
                 f"{self.folder}: {needed / 1e9:.1f} GB of residuals do not fit into half of the memory "
@@ -167,12 +181,17 @@ def _damaged(path: Path, why: str, folder: Path) -> InterpError:
 
 def open_store(folder: Path) -> Store:
     """Open the store that a `StoreWriter` closed."""
-    said = json.loads((folder / "store.json").read_text())
-    return Store(folder, said["models"], said["site"], said["d_model"], said["shard_rows"], said["sha256"])
+    metadata = json.loads((folder / "store.json").read_text())
+    keys = ("models", "site", "d_model", "shard_rows", "sha256")
+    return Store(folder, *(metadata[key] for key in keys))
 
 
-def physical_memory() -> int:
-    """Bytes of memory of this machine."""
-    import os
+def row_hashes(rows: Float[Tensor, "rows models d_model"]) -> Int[Tensor, " rows"]:
+    """A 64-bit hash of every row as the store holds it: rows that are bit-identical in bf16 have the same.
 
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    A product with fixed random numbers modulo 2^64, so that different rows share a hash once in 2^48 pairs or less.
+    """
+    bits = rows.to(torch.bfloat16).flatten(1).view(torch.int16).long()
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**63), 2**63 - 1, (bits.shape[1],), generator=generator)
+    return (bits * factors.to(bits.device)).sum(1)

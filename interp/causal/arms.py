@@ -1,4 +1,4 @@
-"""The families of arms: each runs its edits beside its controls and returns rows of the table of effects."""
+"""The families of arms: each runs its edits and their controls, and returns rows of the table of effects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ Rows = list[dict[str, Any]]
 def text_arms(
     subject: Subject, untouched: Outcomes, n_controls: int, n_control_problems: int, *, construction: bool
 ) -> tuple[dict[str, Arm], Rows]:
-    """Ban of the markers; where equations show the function, also its removal by echo; and both."""
+    """Outcomes of each arm with its controls, and rows of the table: the ban of markers; with `construction` also the
+    echo of recomputations, and both."""
     vocab = subject.model.config.get_text_config().vocab_size
     pieces = vocabulary_pieces(subject.tokenizer, vocab)
     single = spelled_by_one(pieces, subject.lexicon, subject.tokenizer.all_special_ids)
@@ -79,7 +80,8 @@ def _text_controls(
     n: int,
     construction: bool,
 ) -> dict[str, list[Outcomes]]:
-    """Copies 0 to draws-1 ban random words, the next `draws` redraw recomputed results, the last do both."""
+    """`draws` outcomes of the first `n` problems for each arm. Copies 0 to draws-1 ban random words, the next `draws`
+    redraw recomputed results, the last do both."""
     counts = np.bincount([i for r in subject.run(n, 1)[0] for i in r.completion_ids], minlength=len(pieces))
     words = control_words(pieces, counts, banned, 2 * max(1, len(banned)))
     names = [STYLE, FUNCTION, BOTH] if construction else [STYLE]
@@ -107,7 +109,8 @@ def _one_hot(ids: Sequence[int], vocab: int) -> Tensor:
 def latent_family(
     subject: Subject, cc: Crosscoder, arms: Sequence[LatentArm], untouched: Outcomes, n: int
 ) -> tuple[dict[str, Arm], Rows]:
-    """Ablate and amplify the arms' latents; controls are matched random latents under the same factor."""
+    """Scale each arm's latents by its factor, on the first `n` problems; controls are its matched random latents under
+    the same factor."""
     slot = list(subject.models).index(subject.name)
     ran: dict[str, Arm] = {}
     rows: Rows = []
@@ -128,7 +131,7 @@ def latent_family(
 
 
 def reconstruction_arms(subject: Subject, cc: Crosscoder, untouched: Outcomes, n: int) -> Rows:
-    """How much the dictionary itself disturbs: the residual replaced by its reconstruction, and by the error alone."""
+    """Effect of the dictionary itself: the residual replaced by its reconstruction, or by the error alone."""
     slot = list(subject.models).index(subject.name)
     rows: Rows = []
     for name, keep_error in (("reconstruction only", False), ("error only", True)):
@@ -151,7 +154,9 @@ def steering_family(
     n: int,
     n_controls: int,
 ) -> Rows:
-    """Add α·‖h‖·v̂ after the block at every position; controls are random directions at the same dose."""
+    """Add dose · `residual_norm` · v̂ after the block at every position, v̂ being `direction` at norm 1; controls are
+    random directions at the same dose. A dose is coherent while the perplexity of its text under the unedited model
+    is below `coherence` times that of the unedited text."""
     unit = direction / direction.norm()
     random = random_directions(unit, n_controls, subject.seed)
     plain = perplexity(subject.model, subject.run(n, 1)[0])
@@ -189,7 +194,10 @@ def patching_family(
     seed: int,
     advance: Any,
 ) -> Rows:
-    """Noising and denoising at the marker by layer and site, beside as many random positions."""
+    """Noising and denoising at the marker by layer and site; controls patch as many random positions.
+
+    Two rows a place: the change of the continuation's log-probability (nats), and the share `restored`.
+    """
     beginning = read_beginning(bridge, pairs)
     clean, corrupt = (run_side(bridge, pairs, beginning, side, SITES, layers) for side in (False, True))
     bootstrap, rng = Bootstrap(len(pairs), resamples, seed), np.random.default_rng(seed)
@@ -220,8 +228,8 @@ def patching_family(
 def _restored(
     change: np.ndarray, controls: Sequence[np.ndarray], gap: np.ndarray, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """Share of the difference between clean and corrupt that the patch carries over, as a ratio of means: 0 nothing,
-    1 all. Refused where that difference's own interval contains 0, since it then divides by noise."""
+    """Share of the difference between clean and corrupt (`gap`) that the patch carries over, a ratio of means over
+    pairs: 0 nothing, 1 all. Refused where the interval of `gap` contains 0: the share would divide by noise."""
     total = bootstrap.difference(gap)
     if not total.excludes_zero():
         return {
@@ -238,7 +246,8 @@ def _restored(
 def latent_verdict_arms(
     ran: Mapping[str, Arm], subject: Subject, cc: Crosscoder, group: Sequence[int], n: int
 ) -> dict[str, Arm]:
-    """Where no equation shows the function, it is removed by ablating its latents; also together with the ban."""
+    """The arms `function` and `both` of prose, where no equation shows the function: ablation of the verification
+    latents, alone and together with the ban. Both have the ablation's controls."""
     ablation = ran["ablate verification latents"]
     slot = list(subject.models).index(subject.name)
     edit: ScaleLatents = scale_sets(cc, slot, [list(group)], 0.0, untouched_first=False)

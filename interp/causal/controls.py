@@ -1,4 +1,4 @@
-"""Matched controls: random latents like the selected ones, random directions like the steering one."""
+"""Matched controls: random latents matched to the selected ones, random directions of the steering norm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 NEIGHBOURS = 24
-"""A control latent is drawn from this many nearest in firing frequency and decoder norm."""
+"""A control latent is drawn from this many nearest neighbours in firing frequency and decoder norm."""
 
 
 def matched_latents(

@@ -1,4 +1,4 @@
-"""Generation under a residual edit, with the other models reading along where the edit needs their residuals."""
+"""Generation under an edit of the residual; the other models read the same tokens where the edit needs theirs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp.models.sites import editing, read_residual
 
 
 class CutModel(CachedModel):
-    """One model with its KV cache that stops after a block and gives its residual."""
+    """One model with its KV cache, run up to a block: its residual after that block."""
 
     def __init__(self, model: PreTrainedModel, layer: int):
         self._layer = layer

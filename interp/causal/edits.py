@@ -13,7 +13,7 @@ from interp.crosscoder import Crosscoder
 
 
 class ResidualEdit(Protocol):
-    """What is added to one model's residual."""
+    """A change of one model's residual."""
 
     def delta(
         self, x: Float[Tensor, "rows models d_model"], copy: Int[Tensor, " rows"]
@@ -35,7 +35,7 @@ class ScaleLatents:
     latents: Int[Tensor, " union"]
     """Every latent that some copy edits."""
     factors: Float[Tensor, "copies union"]
-    """What each copy multiplies each of them by."""
+    """Factor of each latent's activation, for each copy."""
 
     def delta(
         self, x: Float[Tensor, "rows models d_model"], copy: Int[Tensor, " rows"]
@@ -59,8 +59,7 @@ class AddDirection:
 
 @dataclass(frozen=True)
 class ReconstructionOnly:
-    """h ← x̂ (the error term dropped), or, keeping the error, h ← mean + (h - x̂): what the dictionary alone carries,
-    and what it leaves."""
+    """h ← x̂, the reconstruction; or, with `keep_error`, h ← mean + (h - x̂), the error alone."""
 
     crosscoder: Crosscoder
     slot: int

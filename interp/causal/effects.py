@@ -1,4 +1,4 @@
-"""Rows of the table of effects: an edited run against the untouched one, beside its matched controls."""
+"""Rows of the table of effects: an edited run against the untouched one, with its matched controls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ SCHEMA = {
 
 
 def control_columns(effect: float | None, controls: Sequence[float], name: str) -> dict[str, Any]:
-    """What the table says of the control draws; an effect that is refused has no p."""
+    """The columns of the control draws: mean, 2.5 and 97.5 percentiles, number, p. Draws without a value are left out;
+    an effect that is refused (None) has no p."""
     draws = np.array([value for value in controls if np.isfinite(value)])
     if not len(draws):
         return {"control_name": name, "n_controls": 0}
@@ -61,7 +62,8 @@ def effect_rows(
     control_name: str,
     bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:
-    """One row an outcome. Controls may rest on fewer problems, the first ones, and are compared on those."""
+    """One row per outcome. Controls may be of fewer problems, the first ones, and are compared with the untouched
+    run on those."""
     rows = []
     for outcome in OUTCOMES:
         change = edited.change_from(untouched, outcome, bootstrap)

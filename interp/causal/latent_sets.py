@@ -1,4 +1,4 @@
-"""Arms that edit latents while the model writes: ablation and amplification beside matched random latents."""
+"""Arms that edit latents while the model writes: ablation and amplification, with matched random latents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interp.names import BEHAVIOURS
 
 @dataclass(frozen=True)
 class LatentArm:
-    """One set of latents and what multiplies it, with its control sets."""
+    """A set of latents, the factor of their activations, and control sets of the same size."""
 
     name: str
     latents: list[int]
@@ -23,8 +23,8 @@ class LatentArm:
 
 
 def selected_latents(latents: pl.DataFrame, most: int) -> Mapping[str, list[int]]:
-    """Confirmed latents of each behaviour, the best on the confirmation half first; behaviours with none are left
-    out."""
+    """Behaviour to its confirmed latents, at most `most`, highest AUROC on the confirmation half first. Behaviours
+    without one are absent."""
     chosen = {}
     for b in BEHAVIOURS:
         rows = latents.filter(pl.col(f"confirmed_{b}")).sort(f"auroc_confirm_{b}", descending=True).head(most)
@@ -41,7 +41,7 @@ def latent_arms(
     everything = sorted({j for group in chosen.values() for j in group})
     rng, arms = np.random.default_rng(seed), []
     for b, group in chosen.items():
-        # No latent of any behaviour may stand among the controls of another.
+        # No selected latent of any behaviour may be a control of another.
         controls = matched_latents(list(group), _without(firing, everything, group), norm, draws, rng)
         arms.append(LatentArm(f"ablate {b} latents", list(group), 0.0, controls))
         arms.append(LatentArm(f"amplify {b} latents", list(group), amplify, controls))

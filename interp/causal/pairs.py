@@ -1,4 +1,4 @@
-"""Counterfactual pairs: the same trace with a marker (clean) and with a neutral word as long (corrupt)."""
+"""Counterfactual pairs: the same trace with a marker (clean) and with a neutral word of as many tokens (corrupt)."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Noising puts the corrupt run's activations into the clean run (necessity), denoi
 one (sufficiency). They are not mirror images. A patch says what a site carries at these positions on these pairs; it
 does not say what the model does when it is free to write something else.
 
-Up to the first marker both runs of a pair are the same and nothing is patched: it is read once, and every run goes on
-from the attention's cache.
+Up to the first marker the two runs of a pair are the same and nothing is patched: that part is read once, and every
+run continues from the attention's cache.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Hook = tuple[str, Callable[..., Tensor]]
 
 @dataclass(frozen=True)
 class Beginning:
-    """What both runs of all pairs read before any of them differs."""
+    """The positions before the first difference of any pair."""
 
     length: int
     """Tokens."""
     cache: Any
-    """The attention's; None where the length is 0."""
+    """The attention's cache; None where the length is 0."""
 
     def followed(self) -> dict[str, Any]:
-        """Arguments of a forward that goes on from here. It adds to the cache, so it gets one of its own."""
+        """Arguments of a forward that continues from here. It writes to the cache, so it gets a copy."""
         return {} if self.cache is None else {"past_key_values": deepcopy(self.cache), "use_cache": True}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One run of all pairs, from where their beginning ends: what was read, and every patched site's activation."""
+    """One run of all pairs from the end of their beginning: token ids, every patched site's activation, the metric."""
 
     beginning: Beginning
     ids: Int[Tensor, "pairs time"]
@@ -92,7 +92,7 @@ def read_beginning(bridge: Any, pairs: Sequence[Pair]) -> Beginning:
 def run_side(
     bridge: Any, pairs: Sequence[Pair], beginning: Beginning, corrupt: bool, sites: Sequence[str], layers: Iterable[int]
 ) -> Side:
-    """Run all clean or all corrupt sequences on from their beginning and keep the sites' activations."""
+    """Run all clean or all corrupt sequences from the end of their beginning, and keep the sites' activations."""
     ids = stacked(pairs, corrupt)[:, beginning.length :].to(bridge.cfg.device)
     names = {hook_name(layer, site) for layer in layers for site in sites}
     with torch.inference_mode():
@@ -110,8 +110,8 @@ def stacked(pairs: Sequence[Pair], corrupt: bool) -> Int[Tensor, "pairs time"]:
 
 
 def log_probability(logits: Float[Tensor, "pairs time vocab"], pairs: Sequence[Pair]) -> Float[np.ndarray, " pairs"]:
-    """Log-probability (nats, summed) of each pair's continuation, which both sequences share; the logits are those of
-    the last positions, however many are there."""
+    """Log-probability (nats, summed) of each pair's continuation, which both sequences share; the logits are of the
+    last positions, as many as are given."""
     ids = stacked(pairs, corrupt=False).to(logits.device)
     first = ids.shape[1] - logits.shape[1]
     ids = ids[:, first:]
@@ -151,9 +151,9 @@ def patch(
 
 
 def random_positions(pairs: Sequence[Pair], rng: np.random.Generator) -> list[list[int]]:
-    """For each pair as many positions as its marker has, drawn from those after it that the metric reads through.
+    """For each pair as many positions as its marker has, drawn from those between the marker and the last token.
 
-    Before the marker the two runs are equal, so a patch there could not do anything and would be no control.
+    Before the marker the two runs are equal: a patch there changes nothing and would be no control.
     """
     chosen = []
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Edits of the next token's distribution: the ban of markers, and the recomputation that only echoes."""
+"""Edits of the next token's logits: the ban of markers, and recomputations that echo the earlier result."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from interp.traces.segment import equations
 from interp.traces.tokens import decode, encode, pad_id
 
 TAIL = 64
-"""Tokens of a row's end that are read to find a recomputation."""
+"""Last tokens of a row that are searched for a recomputation."""
 RESULT = 8
-"""Tokens that a result may take, its equals sign included."""
+"""Most tokens of a result, its equals sign included."""
 _BEGUN = re.compile(r"=(\s*-?\d*\.?\d*)$")
-"""An equals sign and what of its result is written."""
+"""An equals sign and the part of its result that is written."""
 _PART = re.compile(r"\s*-?\d*\.?\d*")
 
 
@@ -91,7 +91,7 @@ def marker_ban(tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, size: int) 
 def control_bans(
     candidates: Sequence[int], draws: int, vocab: int, rng: np.random.Generator
 ) -> Bool[Tensor, "draws vocab"]:
-    """Random halves of the candidate words: a ban of words that are as frequent as can be had, and no markers."""
+    """Random halves of the candidate words, one per draw."""
     banned = torch.zeros(draws, vocab, dtype=torch.bool)
     size = max(1, len(candidates) // 2)
     for row in banned:
@@ -107,10 +107,10 @@ def control_words(pieces: Sequence[str], counts: Int[np.ndarray, " vocab"], bann
 
 
 class Recomputation:
-    """Finds the rows that are writing the result of an equation they have just worked.
+    """Finds the rows that are writing the result of an equation whose operands equal those of the one before.
 
-    `echo` forces the earlier result, token by token, so that the words and the length stay and the work is gone.
-    `redraw` lets the model write what it will, with fresh noise: the same positions touched, the function kept.
+    `echo` forces the earlier result, token by token: words and length stay, the work is removed. `redraw`, its
+    control, draws the result from the model's own distribution with fresh noise at the same positions.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]):
@@ -140,7 +140,7 @@ class Recomputation:
         return self._longest(rest.lstrip()) if as_written is None else as_written
 
     def _longest(self, rest: str) -> int | None:
-        """The token that spells as much as can be of the start of `rest`."""
+        """The token that spells the longest beginning of `rest`."""
         starts = (rest[:length] for length in range(len(rest), 0, -1))
         return next((self._parts[start] for start in starts if start in self._parts), None)
 
@@ -167,8 +167,8 @@ class Recomputation:
         return edit
 
     def redraw(self, copies: Sequence[int], seed: int, temperature: float) -> LogitEdit:
-        """Choose the result as the sampler does, at its temperature, with noise of its own in these copies: it follows
-        from the copy and the text so far, whatever else is in the batch."""
+        """Draw the result at the sampler's temperature with noise of its own in these copies. The draw depends on the
+        copy and the text so far alone, not on the rest of the batch."""
         wanted, fill = _member(copies), pad_id(self._tokenizer)
 
         def edit(tokens: Tensor, logits: Tensor, copy: Tensor) -> None:

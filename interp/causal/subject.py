@@ -1,4 +1,4 @@
-"""The run that every arm is compared with, and how arms are run: one model, its problems, its settings."""
+"""The edited model with its problems and settings, and how it is run under edits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from interp.traces.rollouts import Rollout
 
 @dataclass(frozen=True)
 class Subject:
-    """The edited model with all that its runs need."""
+    """The edited model, and everything that a run of it needs."""
 
     name: str
     models: Mapping[str, PreTrainedModel]
@@ -39,7 +39,9 @@ class Subject:
     batch_size: int
     seed: int
     on_copies: Callable[[int], None]
-    """Hears how many completions are done."""
+    """Callback with the number of completions that each batch finished."""
+    end_ids: Sequence[int] = ()
+    """Ids that end a completion, beside the tokenizer's end token."""
 
     @property
     def model(self) -> PreTrainedModel:
@@ -69,6 +71,7 @@ class Subject:
             temperature=self.temperature,
             seed=self.seed,
             batch_size=self.batch_size,
+            end_ids=self.end_ids,
             edits=edits,
             on_batch=lambda done: self.on_copies(done * copies),
         )
@@ -89,8 +92,8 @@ def _bootstrap(n: int, resamples: int, seed: int) -> Bootstrap:
 
 @torch.inference_mode()
 def perplexity(model: PreTrainedModel, rollouts: Sequence[Rollout], batch_size: int = 256) -> float:
-    """exp of the mean negative log-probability a token (nats) of completions under a model; +inf where they say
-    nothing."""
+    """Perplexity of completions under a model: exp of the mean negative log-probability (nats) per completion token;
+    +inf where all completions are empty."""
     total, count = 0.0, 0
     for start in range(0, len(rollouts), batch_size):
         batch = [r for r in rollouts[start : start + batch_size] if r.completion_ids]

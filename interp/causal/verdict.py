@@ -1,4 +1,4 @@
-"""From drops to a verdict: what happens to accuracy when style, function, or both are taken away."""
+"""From drops to a verdict: the change of accuracy when style, function, or both are removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the performance runs on."""
+    """The reading of a study, with the numbers that lead to it."""
 
     verdict: str
     why: str
@@ -152,7 +152,7 @@ def _open(arm: str, reading: Reading) -> str:
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """The part of `verdict.json` that this module decides."""
+    """The part of `verdict.json` that follows from the arms."""
     return {
         "verdict": verdict.verdict,
         "why": verdict.why,

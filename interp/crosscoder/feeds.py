@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
@@ -18,6 +16,7 @@ from interp.crosscoder.rows import (
     Limits,
     Normaliser,
     RowSource,
+    SplitRows,
     as_source,
     check_shape,
     chunk_rows,
@@ -29,10 +28,16 @@ from interp.crosscoder.rows import (
     norms_of,
     refuse_few,
     refuse_many_bad,
+    seeded,
+    split,
 )
 from interp.errors import InterpError
 
-Rows = Tensor | RowSource | Iterable[Tensor]
+_NOT_AGAIN = (
+    "rows: the iterable gave rows on its first pass and too few or none when it was started again;"
+    " give an object whose __iter__ starts anew, or fewer steps"
+)
+Rows = Tensor | RowSource | Iterable[Tensor] | Iterable[tuple[Tensor, Tensor]]
 
 
 @runtime_checkable
@@ -59,7 +64,7 @@ class Feed(Protocol):
 
 
 def open_feed(rows: Rows, config: CrosscoderConfig, train_config: TrainConfig) -> Feed:
-    """The feed for what `train` was given.
+    """The feed of the rows given to `train`.
 
     Raises:
         InterpError: rows of another shape or type, too few, or too many that are not finite.
@@ -70,18 +75,21 @@ def open_feed(rows: Rows, config: CrosscoderConfig, train_config: TrainConfig) -
 
 
 class IndexedFeed:
-    """Rows that can be read at any place, every one once an epoch."""
+    """Rows that can be read at any place, each once per epoch.
+
+    Rows are mixed within a group of shards that holds `shuffle_rows` rows, not between groups: a store whose shards
+    differ in kind (sorted by model, say) gives batches that do too, so shuffle texts before they are stored.
+    """
 
     def __init__(self, source: RowSource, config: TrainConfig):
         self._source, self._config = source, config
         size, everywhere = chunk_rows(source.row_shape[0] * source.row_shape[1]), torch.arange(len(source))
         refuse_few(len(source))
-        self.fingerprint = source.fingerprint()  # before the rows are read: it finds damage by its name
+        self.fingerprint = source.fingerprint()  # before the rows are read: it finds damage and names it
         norms = torch.cat([norms_of(chunk) for chunk in chunks(source, everywhere, size)])
         self._judged = judge_first(norms, config.outlier_ratio)
-        good = self._judged.good.nonzero().squeeze(1)
-        refuse_few(len(good))
-        self._held_out, train = hold_out(good, config.data_order_seed)
+        given = source.held_out_places() if isinstance(source, SplitRows) else None
+        self._held_out, train = split(self._judged.good, given, config.data_order_seed)
         self.n_held_out = len(self._held_out)
         self._order = Order(train, source.shard_ends, config.shuffle_rows, config.data_order_seed)
         self.normaliser = fit_normaliser(chunks(source, train, size))
@@ -99,31 +107,36 @@ class IndexedFeed:
 
 
 class StreamFeed:
-    """Rows that pass by, mixed in a buffer of `shuffle_rows` rows.
+    """Rows of an iterable, mixed in a buffer of `shuffle_rows` rows in main memory.
 
-    The first filling of the buffer gives the statistics and the held-out rows. Then the buffer is shuffled, half of it
-    is read, and it is filled again: every row is trained on once a pass, in an order whose scope is the buffer. Where
-    more steps are wanted than rows last, the iterable is gone through again, if it can be.
+    A piece is a tensor [some, models, d_model], or a pair of it and a mask [some] of the rows that are held out; all
+    pieces have one dtype. The first `shuffle_rows` rows give the statistics and the held-out rows: those of the mask,
+    or a random 5 %. Then half of the buffer is read in random order, and it is filled again: every row is trained on
+    once per pass. Where more steps are wanted than rows last, the iterable is started again.
+
+    Rows are mixed over about one buffer, no further: the first buffer must be like the rest, and a stream sorted by
+    model or by length must be shuffled before it comes here.
     """
 
-    def __init__(self, rows: Iterable[Tensor], config: CrosscoderConfig, train_config: TrainConfig):
+    def __init__(self, rows: Rows, config: CrosscoderConfig, train_config: TrainConfig):
         self._rows, self._shape, self._config = rows, config, train_config
         self._pass = self._open()
-        first = self._pass.take(train_config.shuffle_rows)
-        refuse_few(len(first))
+        self._buffer = _Buffer(buffer_rows(train_config))
+        given = torch.cat([torch.zeros(0, dtype=torch.bool), *self._first_buffer()])
+        refuse_few(len(given))
+        first = self._buffer.rows[: len(given)]
         norms = norms_of(first)
         judged = judge_first(norms, train_config.outlier_ratio)
         self._limits = Limits.of(norms, train_config.outlier_ratio)
-        good = judged.good.nonzero().squeeze(1)
-        refuse_few(len(good))
-        held_out, rest = hold_out(good, train_config.data_order_seed)
-        self.n_held_out = len(held_out)
-        self._is_held_out = torch.zeros(len(first), dtype=torch.bool)
+        places = given.nonzero().squeeze(1) if self._pass.is_split else None
+        held_out, train = split(judged.good, places, train_config.data_order_seed)
+        self.n_held_out, self._n_first = len(held_out), len(given)
+        self._is_held_out = given
         self._is_held_out[held_out] = True
-        self._first, self._held_out, self._counts = first, first[held_out], [0, 0]
-        self._begun = False
-        self.normaliser = fit_normaliser(c.float() for c in first[rest].split(chunk_rows(first[0].numel())))
+        self._held_out, self._counts = first[held_out], [0, 0]
+        self.normaliser = fit_normaliser(first[some].float() for some in train.split(chunk_rows(first[0].numel())))
         self.fingerprint = fingerprint(first)
+        self._begun = False
 
     @property
     def judged(self) -> tuple[int, int]:
@@ -133,10 +146,10 @@ class StreamFeed:
         return (piece.float() for piece in self._held_out.split(size))
 
     def batches(self, start: int) -> Iterator[Float[Tensor, "batch models d_model"]]:
-        """Batches before `start` are gone through without training, since the buffer's state follows from them.
+        """Batches before `start` are read and not yielded, since the buffer's state follows from them.
 
         Raises:
-            InterpError: the rows are used up before the last step, and the iterable cannot be gone through again.
+            InterpError: the rows are used up before the last step, and the iterable cannot be started again.
         """
         done = 0
         for step, batch in enumerate(self._mixed()):
@@ -151,100 +164,169 @@ class StreamFeed:
                 " give fewer steps, more rows, or an object whose __iter__ starts anew"
             )
 
+    def _first_buffer(self) -> Iterator[Bool[Tensor, " some"]]:
+        """Fill the buffer with the first `shuffle_rows` rows, good or bad, and yield which of them are held out."""
+        self._buffer.clear()
+        for rows, held_out in self._pass.take(self._config.shuffle_rows):
+            self._buffer.put(rows)
+            yield held_out
+
     def _mixed(self) -> Iterator[Float[Tensor, "batch models d_model"]]:
         size, rng = self._config.batch_size, seeded("mixing", self._config.data_order_seed)
-        waiting = self._first[:0]
+        waiting = torch.zeros(0, dtype=torch.long)
         for arrived in self._arrivals():
-            buffer = torch.cat([waiting, arrived])
-            buffer = buffer[torch.randperm(len(buffer), generator=rng)]
-            # Half stays and is mixed with what comes; when nothing comes any more, all is read.
-            n_read = (len(buffer) // 2 if len(arrived) else len(buffer)) // size * size
-            yield from buffer[:n_read].split(size)
-            waiting = buffer[n_read:]
+            order = torch.cat([waiting, arrived])
+            order = order[torch.randperm(len(order), generator=rng)]
+            # Half stays and is mixed with later rows; at the end of an iterator all are read.
+            n_read = (len(order) // 2 if len(arrived) else len(order)) // size * size
+            for places in order[:n_read].split(size):
+                yield self._buffer.rows[places]
+            self._buffer.free(order[:n_read])
+            waiting = order[n_read:]
 
-    def _arrivals(self) -> Iterator[Float[Tensor, "some models d_model"]]:
-        """The good rows that are not held out, pass after pass; an empty piece at the end of an iterator."""
-        half = max(self._config.batch_size, self._config.shuffle_rows // 2)
-        rows, place, is_first_pass = self._first, 0, not self._begun
+    def _arrivals(self) -> Iterator[Int[Tensor, " some"]]:
+        """Places in the buffer of new rows that are good and not held out, pass after pass; none at the end of an
+        iterator.
+
+        Raises:
+            InterpError: a pass after the first yields no rows to train on.
+        """
         if self._begun:
             self._pass = self._open()
-            self._pass.take(len(self._first))
+            if isinstance(self._rows, Iterator) or sum(map(len, self._first_buffer())) != self._n_first:
+                raise InterpError(_NOT_AGAIN)
+        arrived, counts = self._judge_first_buffer(count=not self._begun), not self._begun
         self._begun = True
+        n_of_pass = 0
         while True:
-            if len(rows):
-                yield self._good(rows, place, count=is_first_pass)
-                place += len(rows)
-                rows = self._pass.take(half)
-            elif isinstance(self._rows, Iterator):
-                yield rows
+            if len(arrived):
+                yield arrived
+            n_of_pass += len(arrived)
+            n_rows, arrived = self._next_half(count=counts)
+            if n_rows:
+                continue
+            if isinstance(self._rows, Iterator):
+                yield arrived
                 return
-            else:
-                self._pass, place, is_first_pass = self._open(), 0, False
-                rows = self._pass.take(half)
+            if not n_of_pass:
+                raise InterpError(_NOT_AGAIN)
+            self._pass, counts, n_of_pass = self._open(), False, 0
+            n_rows, arrived = self._next_half(count=counts)
+            if not n_rows:
+                raise InterpError(_NOT_AGAIN)
 
-    def _good(self, rows: Tensor, place: int, *, count: bool) -> Tensor:
+    def _judge_first_buffer(self, *, count: bool) -> Int[Tensor, " some"]:
+        rows = self._buffer.rows[: self._buffer.n]
+        good = self._good(rows, self._is_held_out, count)
+        self._buffer.free((~good).nonzero().squeeze(1))
+        return good.nonzero().squeeze(1)
+
+    def _next_half(self, *, count: bool) -> tuple[int, Int[Tensor, " some"]]:
+        """Read half a buffer of rows; how many, and the places of those that are trained on."""
+        n_rows, places = 0, [torch.zeros(0, dtype=torch.long)]
+        before = self._counts[0]
+        for rows, held_out in self._pass.take(_half(self._config)):
+            first = self._is_held_out[self._pass.place - len(rows) : self._pass.place]
+            held_out[: len(first)] |= first
+            places.append(self._buffer.put(rows[self._good(rows, held_out, count)]))
+            n_rows += len(rows)
+        if count:
+            refuse_many_bad(self._counts[0] - before, n_rows)
+        return n_rows, torch.cat(places)
+
+    def _good(self, rows: Tensor, held_out: Tensor, count: bool) -> Bool[Tensor, " rows"]:
         judged = judge(norms_of(rows), self._limits)
         if count:
-            refuse_many_bad(judged.n_bad, len(rows))
             self._counts[0] += judged.n_bad
             self._counts[1] += judged.n_outlying
-        held_out = self._is_held_out[place : place + len(rows)]
-        kept = judged.good.clone()
-        kept[: len(held_out)] &= ~held_out
-        return rows[kept]
+        return judged.good & ~held_out
 
     def _open(self) -> _Pass:
         return _Pass(self._rows, self._shape)
 
 
+def buffer_rows(config: TrainConfig) -> int:
+    """Most rows that a stream's buffer holds: at most half of them and a batch wait while half a buffer arrives."""
+    return max(config.shuffle_rows, 2 * (_half(config) + config.batch_size))
+
+
+def _half(config: TrainConfig) -> int:
+    return max(config.batch_size, config.shuffle_rows // 2)
+
+
+class _Buffer:
+    """Rows at places that are free or taken; memory is taken from the system as places are first filled."""
+
+    def __init__(self, capacity: int):
+        self._capacity = capacity
+        self.rows = torch.zeros(0)
+        self.clear()
+
+    def clear(self) -> None:
+        """Free all places."""
+        self.n, self._free = 0, torch.zeros(0, dtype=torch.long)
+
+    def put(self, rows: Float[Tensor, "some models d_model"]) -> Int[Tensor, " some"]:
+        """Copy rows to free places, and return these."""
+        if not len(self.rows):
+            self.rows = torch.empty(self._capacity, *rows.shape[1:], dtype=rows.dtype)
+        if rows.dtype != self.rows.dtype:
+            raise InterpError(f"rows: pieces of {self.rows.dtype} and of {rows.dtype}; give one type")
+        n_new = max(0, len(rows) - len(self._free))
+        places = torch.cat([self._free[: len(rows)], torch.arange(self.n, self.n + n_new)])
+        self.rows[places] = rows
+        self._free, self.n = self._free[len(rows) :], self.n + n_new
+        return places
+
+    def free(self, places: Int[Tensor, " some"]) -> None:
+        """Let these places be filled again."""
+        self._free = torch.cat([self._free, places])
+
+
 class _Pass:
-    """One walk through the iterable, in pieces of any wanted size."""
+    """One walk through the iterable, in pieces of at most the wanted number of rows."""
 
-    def __init__(self, rows: Iterable[Tensor], shape: CrosscoderConfig):
+    def __init__(self, rows: Rows, shape: CrosscoderConfig):
         self._pieces, self._shape = iter(rows), shape
-        self._left = torch.zeros(0, shape.n_models, shape.d_model)
+        self._left: tuple[Tensor, Tensor] | None = None
+        self.place = 0
+        """Rows taken so far."""
+        self.is_split = False
+        """Whether a piece came with a mask of held-out rows."""
 
-    def take(self, n: int) -> Float[Tensor, "some models d_model"]:
-        """The next `n` rows; fewer at the end."""
-        parts = [self._left] if len(self._left) else []
-        have = len(self._left)
-        while have < n and (piece := next(self._pieces, None)) is not None:
-            check_shape(piece, self._shape)
-            parts.append(piece.cpu())
-            have += len(piece)
-        joined = torch.cat(parts) if parts else self._left
-        taken, self._left = joined[:n], joined[n:]
-        return taken
+    def take(self, n: int) -> Iterator[tuple[Float[Tensor, "some models d_model"], Bool[Tensor, " some"]]]:
+        """The next `n` rows and whether each is held out by the mask; fewer at the end."""
+        while n > 0 and (piece := self._next()) is not None:
+            rows, held_out = piece
+            if len(rows) > n:
+                self._left = rows[n:], held_out[n:]
+            rows, held_out = rows[:n], held_out[:n].clone()
+            self.place, n = self.place + len(rows), n - len(rows)
+            yield rows, held_out
 
-
-HELD_OUT_LEAST = 2048
-
-
-def seeded(*parts: object) -> torch.Generator:
-    """A generator for one purpose: equal parts give equal draws."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def n_held_out(n_rows: int) -> int:
-    """5 % of the rows, but at least 2,048, but at most a fifth."""
-    return min(max(math.ceil(n_rows / 20), HELD_OUT_LEAST), n_rows // 5)
-
-
-def hold_out(good: Int[Tensor, " rows"], seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " rest"]]:
-    """A random split of places into those held out and the others, each rising."""
-    drawn = good[torch.randperm(len(good), generator=seeded("held out", seed))]
-    n = n_held_out(len(good))
-    return drawn[:n].sort().values, drawn[n:].sort().values
+    def _next(self) -> tuple[Tensor, Tensor] | None:
+        if self._left is not None:
+            piece, self._left = self._left, None
+            return piece
+        if (piece := next(self._pieces, None)) is None:
+            return None
+        rows, held_out = piece if isinstance(piece, tuple) else (piece, torch.zeros(len(piece), dtype=torch.bool))
+        check_shape(rows, self._shape)
+        if held_out.dtype != torch.bool or held_out.shape != rows.shape[:1]:
+            raise InterpError(
+                f"rows: the mask of held-out rows is {held_out.dtype} {list(held_out.shape)}, not bool [{len(rows)}]"
+            )
+        self.is_split |= isinstance(piece, tuple)
+        return rows.cpu(), held_out.cpu()
 
 
 @dataclass(frozen=True)
 class Order:
-    """Every row once an epoch, shuffled within groups of whole shards.
+    """Every row once per epoch, shuffled within groups of whole shards.
 
-    An epoch lays the shards in random order, joins neighbours until a group holds `group_rows` rows or more, and
-    shuffles each group. One shard or few rows are thus shuffled as a whole; of more, no more than a group and a shard
-    are ever read from at a time.
+    An epoch puts the shards in random order, joins neighbours until a group holds `group_rows` rows or more, and
+    shuffles each group. One shard or few rows are thus shuffled as a whole; at any time no more than a group and a
+    shard are read from.
     """
 
     places: Int[Tensor, " rows"]
@@ -254,10 +336,10 @@ class Order:
     seed: int
 
     def batches(self, batch_size: int, start: int, stop: int) -> Iterator[Int[Tensor, " batch"]]:
-        """Full batches number `start` to `stop` - 1, from the epochs laid end to end.
+        """Full batches number `start` to `stop` - 1 of the concatenated epochs.
 
-        Within a batch places rise, which is kind to a memory-mapped file. A batch may hold the end of one epoch and
-        the start of the next.
+        Within a batch places rise, so that a memory-mapped file is read forwards. A batch may hold the end of one epoch
+        and the start of the next.
         """
         epoch, skip = divmod(start * batch_size, len(self.places))
         queue = self.places[:0]

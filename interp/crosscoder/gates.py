@@ -1,4 +1,4 @@
-"""Which entries of a code are active: one small function a kind of gate, all of the pre-activations alone.
+"""Which entries of a code are active: one small function per kind of gate, of the pre-activations alone.
 
 Only entries with a positive pre-activation are ever chosen, so the value of a chosen entry is its pre-activation. The
 score of an entry is f_j * sum_m |W_dec[j, m]|: what it adds to the reconstruction, whatever the scale of its decoder.
@@ -12,25 +12,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_SAMPLE = 1 << 16
-"""Scores that are looked at to guess a floor below the best ones."""
+SAMPLE = 1 << 16
+"""Scores that are looked at to estimate a floor below the best ones."""
+_MARGINS = (1.1, 2.0, 4.0)
+"""Candidates over the number wanted, at which the floors aim one after the other."""
 
 
 @runtime_checkable
 class PreActivations(Protocol):
-    """What a choice from a whole batch needs to know; a place is an index into the flattened [rows, latents]."""
+    """Pre-activations of a batch, computed or bounded; a place is an index into the flattened [rows, latents]."""
 
     @property
     def upper(self) -> Float[Tensor, "rows latents"]:
-        """No pre-activation is above its entry, but for the rounding to this tensor's dtype."""
+        """Upper bounds of the pre-activations, up to the rounding to this tensor's dtype."""
         ...
 
     def near(self, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
-        """About the pre-activations, at no cost."""
+        """Approximate pre-activations, read from what has been computed."""
         ...
 
     def at(self, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
-        """The pre-activations."""
+        """Exact pre-activations."""
         ...
 
 
@@ -68,20 +70,23 @@ def above(pre: Float[Tensor, "rows latents"], thresholds: Float[Tensor, " latent
 
 
 def _candidates(pre: PreActivations, norms: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places, rising, of entries that hold the n best positive scores, their pre-activations and their scores; all
+    """Places, rising, of entries that include the n best positive scores, their pre-activations and their scores; all
     positive ones where there are fewer.
 
-    A sample of the scores says which floor leaves a few more than n; looking for places above a floor costs a tenth of
-    sorting all scores. Should the sample mislead, nothing is lost but time.
+    A sample of the scores gives a floor that leaves a few more than n; looking for places above a floor costs a tenth
+    of sorting all scores. Where the sample misleads a lower floor is tried, and in the end none: the result is exact in
+    any case.
     """
     size, n_latents = pre.upper.numel(), pre.upper.shape[1]
-    stride = size // _SAMPLE
+    stride = size // SAMPLE
     if stride > 1:
         stride += 1 - stride % 2  # odd, so that over rows of even width the sample visits every latent
         looked_at = torch.arange(0, size, stride, device=norms.device)
         sample = pre.near(looked_at) * norms[looked_at % n_latents]
-        rank = int(1.1 * n / stride + 4 * (n / stride) ** 0.5) + 8
-        if rank < len(sample):
+        for margin in _MARGINS:
+            rank = int(margin * n / stride + 4 * (n / stride) ** 0.5) + 8
+            if rank >= len(sample):
+                break
             floor = sample.kthvalue(len(sample) - rank + 1).values.clamp(min=0)
             # A little lower, because the bound and the quotient are rounded; the scores themselves then decide.
             lower = floor * (1 - 2 * torch.finfo(pre.upper.dtype).eps) / norms

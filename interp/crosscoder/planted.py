@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from interp.crosscoder.feeds import seeded
+from interp.crosscoder.rows import seeded
 
 Kind = Literal["shared", "exclusive", "rescaled"]
 KINDS: tuple[Kind, ...] = ("shared", "exclusive", "rescaled")

@@ -1,8 +1,9 @@
-"""Rows of aligned residuals [N, models, d_model], wherever they lie."""
+"""Rows of aligned residuals [N, models, d_model]: access, checks, statistics."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,11 +15,12 @@ from interp.crosscoder.config import CrosscoderConfig
 from interp.errors import InterpError
 
 CHUNK_ELEMENTS = 1 << 22
-"""Size of the largest tensor made on the way through all rows: 16 MB in fp32."""
+"""Most numbers in a piece of the rows or of their code: 16 MB in fp32."""
+HELD_OUT_LEAST, HELD_OUT_MOST = 2048, 1 << 17
 LEAST_ROWS = 5
-"""Of fewer, none could be held out."""
+"""With fewer rows none can be held out."""
 BAD_SHARE = 0.01
-"""Share of rows with a NaN or an infinity past which rows are refused rather than dropped."""
+"""Share of rows with a NaN or an infinity above which all are refused, not these dropped."""
 
 
 @runtime_checkable
@@ -36,11 +38,11 @@ class RowSource(Protocol):
 
     @property
     def shard_ends(self) -> Sequence[int]:
-        """One past the last row of each shard: rows of one shard are near each other."""
+        """One past the last row of each shard; rows of one shard are near each other on disk."""
         ...
 
     def read(self, places: Int[Tensor, " some"]) -> Float[Tensor, "some models d_model"]:
-        """The rows at rising places, in the type they are kept in."""
+        """The rows at rising places, in the stored dtype."""
         ...
 
     def fingerprint(self) -> str:
@@ -48,11 +50,20 @@ class RowSource(Protocol):
         ...
 
 
-class TensorRows:
-    """Rows that are a tensor, perhaps a memory-mapped one."""
+@runtime_checkable
+class SplitRows(RowSource, Protocol):
+    """Rows whose split into training and held-out rows is given, such as one by problem."""
 
-    def __init__(self, rows: Float[Tensor, "rows models d_model"]):
-        self._rows = rows
+    def held_out_places(self) -> Int[Tensor, " held_out"] | None:
+        """Rising places of the held-out rows; None where there is no split, and random rows are held out."""
+        ...
+
+
+class TensorRows:
+    """Rows that are a tensor, perhaps a memory-mapped one; `held_out` marks those that are never trained on."""
+
+    def __init__(self, rows: Float[Tensor, "rows models d_model"], held_out: Bool[Tensor, " rows"] | None = None):
+        self._rows, self._held_out = rows, held_out
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -68,8 +79,12 @@ class TensorRows:
     def read(self, places: Int[Tensor, " some"]) -> Float[Tensor, "some models d_model"]:
         return self._rows[places.to(self._rows.device)]
 
+    def held_out_places(self) -> Int[Tensor, " held_out"] | None:
+        return None if self._held_out is None else self._held_out.nonzero().squeeze(1)
+
     def fingerprint(self) -> str:
-        return fingerprint(self._rows)
+        own = fingerprint(self._rows)
+        return own if self._held_out is None else f"{own} {fingerprint(self._held_out)}"
 
 
 def fingerprint(rows: Tensor) -> str:
@@ -82,7 +97,7 @@ def fingerprint(rows: Tensor) -> str:
 
 
 def as_source(rows: Tensor | RowSource, config: CrosscoderConfig) -> RowSource:
-    """Rows behind the one interface, checked to fit the crosscoder.
+    """The rows as a `RowSource` whose shape fits the crosscoder.
 
     Raises:
         InterpError: not rows of floats, or not [N, n_models, d_model].
@@ -125,7 +140,7 @@ def chunks(source: RowSource, places: Int[Tensor, " some"], size: int) -> Iterat
 
 
 class Limits(NamedTuple):
-    """Above which norm a model's row is outlying; infinite where nothing is."""
+    """Largest norm of a row of each model that is not an outlier; infinite where there is no limit."""
 
     norm: Float[Tensor, " models"]
 
@@ -147,7 +162,7 @@ class Judged(NamedTuple):
 
 
 def judge(norms: Float[Tensor, "rows models"], limits: Limits) -> Judged:
-    """Sort rows by their models' norms."""
+    """Which rows are good, by the norms of all their models."""
     finite = norms.isfinite().all(1)
     outlying = finite & (norms > limits.norm).any(1)
     return Judged(finite & ~outlying, int((~finite).sum()), int(outlying.sum()))
@@ -168,7 +183,8 @@ def refuse_many_bad(n_bad: int, n_rows: int) -> None:
 
 def norms_of(rows: Float[Tensor, "rows models d_model"]) -> Float[Tensor, "rows models"]:
     """Each row's norm in each model, on the CPU; not finite where a coordinate is not, however large the row."""
-    return rows.double().norm(dim=2).float().cpu()
+    pieces = rows.split(chunk_rows(rows[:1].numel()))
+    return torch.cat([piece.double().norm(dim=2).float().cpu() for piece in pieces])
 
 
 def judge_first(norms: Float[Tensor, "rows models"], ratio: float) -> Judged:
@@ -181,13 +197,54 @@ def refuse_few(n: int) -> None:
         raise InterpError(f"rows: {n} are too few to hold any out; give at least {LEAST_ROWS}")
 
 
+def seeded(*parts: object) -> torch.Generator:
+    """A generator for one purpose: equal parts give equal draws."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def n_held_out(n_rows: int) -> int:
+    """5 % of the rows, but at least 2,048, but at most a fifth, and never more than 131,072."""
+    return min(max(math.ceil(n_rows / 20), HELD_OUT_LEAST), n_rows // 5, HELD_OUT_MOST)
+
+
+def split(
+    good: Bool[Tensor, " rows"], given: Int[Tensor, " given"] | None, seed: int
+) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " train"]]:
+    """Places of the rows that are measured on and of those that are trained on, each rising; bad rows are neither.
+
+    `given` are the places of the rows that are held out, of which at most 131,072 are measured on (a random choice) and
+    none is trained on; None holds out `n_held_out` random rows.
+
+    Raises:
+        InterpError: too few good rows, or none on one side of the given split.
+    """
+    places = good.nonzero().squeeze(1)
+    refuse_few(len(places))
+    rng = seeded("held out", seed)
+    if given is None:
+        drawn = places[torch.randperm(len(places), generator=rng)]
+        n = n_held_out(len(places))
+        return drawn[:n].sort().values, drawn[n:].sort().values
+    marked = torch.zeros_like(good)
+    marked[given] = True
+    held_out, train = (good & marked).nonzero().squeeze(1), (good & ~marked).nonzero().squeeze(1)
+    if not len(held_out) or not len(train):
+        raise InterpError(
+            f"rows: the given split leaves {len(train)} rows to train on and {len(held_out)} held out;"
+            " give at least one of each (more problems, or a larger shuffle_rows for a stream)"
+        )
+    chosen = torch.randperm(len(held_out), generator=rng)[:HELD_OUT_MOST]
+    return held_out[chosen].sort().values, train
+
+
 class Normaliser(NamedTuple):
-    """What turns rows into x̂ = (x - mean) * scale."""
+    """Mean and scale of x̂ = (x - mean) * scale."""
 
     mean: Float[Tensor, "models d_model"]
     """Mean row of each model, in input units."""
     scale: Float[Tensor, " models"]
-    """One factor a model, after which the mean squared norm of its centred rows is d_model."""
+    """One factor per model that makes the mean squared norm of its centred rows d_model."""
 
 
 def fit_normaliser(chunks: Iterable[Tensor]) -> Normaliser:

@@ -18,7 +18,7 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Scores:
-    """How well each latent tells positive rows from negative ones."""
+    """How well each latent separates positive rows from negative ones."""
 
     auroc: Float[np.ndarray, " latents"]
     """P(activation on a positive row > on a negative one), ties counting half; .5 is chance."""
@@ -30,7 +30,7 @@ class Scores:
 
     @classmethod
     def chance(cls, n_latents: int) -> Scores:
-        """Of latents that were not scored, for want of positions."""
+        """Scores of latents that were not scored because there are too few positions."""
         return cls(np.full(n_latents, 0.5), np.zeros(n_latents), np.ones(n_latents))
 
 

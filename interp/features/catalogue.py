@@ -1,4 +1,4 @@
-"""The catalogue: one row a latent."""
+"""The catalogue: one row per latent."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:
 
 
 def per_model(f: csc_array, data: Labelled) -> pl.DataFrame:
-    """Firing rate and mean activation on each model's own rollouts."""
+    """Firing rate and mean activation on each model's own rollouts; a row that several models wrote counts for each."""
     columns = {}
     for name in data.store.names:
-        own = f[data.row_model == name]
+        own = f[data.written_by(name)]
         columns[f"rate_{name}"] = np.diff(csc_array(own).indptr) / max(1, own.shape[0])
         columns[f"mean_{name}"] = np.asarray(own.sum(axis=0)).ravel() / max(1, own.shape[0])
     return pl.DataFrame(columns)

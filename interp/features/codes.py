@@ -1,4 +1,4 @@
-"""Latent activations of a whole store, kept sparse."""
+"""Latent activations of a whole store, as a sparse matrix."""
 
 from __future__ import annotations
 

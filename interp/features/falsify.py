@@ -1,18 +1,19 @@
-"""Token injection (Ma et al. 2026, 2601.05679): does a latent fire on its words alone, where there is no behaviour?"""
+"""Token injection (Ma et al. 2026, 2601.05679): activation on a latent's top tokens in text without the behaviour."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from interp.activations.harvest import Text
+from interp.activations.texts import Text
 
 TOP_TOKENS = 3
-"""Tokens on which a latent fires hardest, inserted in turn."""
+"""Tokens on which a latent fires most, inserted in turn."""
 AS_HARD = 0.5
-"""A latent that reaches this share of its activation inside the behaviour on injected tokens alone is lexical."""
+"""A latent whose activation on injected tokens reaches this share of that inside the behaviour is a token latent."""
 
 
 def top_tokens(tokens: np.ndarray, values: np.ndarray) -> list[int]:
@@ -24,19 +25,20 @@ def top_tokens(tokens: np.ndarray, values: np.ndarray) -> list[int]:
 
 
 def inject(texts: Sequence[Text], tokens: Sequence[int], rng: np.random.Generator) -> tuple[list[Text], list[int]]:
-    """Insert one token into the completion of every text; also the position at which it stands."""
+    """(texts with one token inserted into the completion, the position of that token in each)."""
     injected, places = [], []
     for i, text in enumerate(texts):
         place = int(rng.integers(text.completion_start + 1, len(text.ids)))
         token = tokens[i % len(tokens)]
-        injected.append(
-            Text([*text.ids[:place], token, *text.ids[place:]], text.model, text.problem, text.completion_start)
-        )
+        injected.append(replace(text, ids=[*text.ids[:place], token, *text.ids[place:]], fresh=0))
         places.append(place)
     return injected, places
 
 
 def kind_of(inside: float, injected: float) -> str:
-    """What a confirmed latent is, from its mean activation inside the behaviour (off markers) and at injected
-    tokens."""
+    """Kind of a confirmed latent, from its mean activation inside the behaviour (off markers) and at injected tokens.
+
+    `token latent`: it fires on its own top tokens without the behaviour. They come from rows off the markers, so the
+    kind does not concern markers.
+    """
     return "token latent" if injected >= AS_HARD * inside else "behaviour latent"

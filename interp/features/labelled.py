@@ -1,4 +1,4 @@
-"""The rows of a store with what the traces say of them."""
+"""The rows of a store with their labels: the model, the problem, and the place in each behaviour."""
 
 from __future__ import annotations
 
@@ -18,40 +18,45 @@ from interp.traces.lexicon import Span
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows of the store, their texts and their places."""
+    """Rows of the store, their texts and their labels."""
 
     store: Store
     rows: Float[Tensor, "rows models d_model"]
     texts: pl.DataFrame
     subject: str
-    """Whose rollouts the behaviours are looked for in."""
+    """The model in whose rollouts behaviours are labelled."""
     row_model: np.ndarray
-    """Whose text each row is of."""
+    """Model of the text that each row was read in; other models may have written the same prefix (`written_by`)."""
     row_problem: np.ndarray
+    """Problem id of that text."""
     label: dict[str, np.ndarray]
-    """Behaviour to each row's place (constants of `traces.labels`); NONE in prompts and in others' texts."""
+    """Behaviour to each row's place (constants of `traces.labels`); NONE in prompts and in other models' texts."""
+
+    def written_by(self, model: str) -> np.ndarray:
+        """Which rows stand in a rollout of a model (bool): a row that several models wrote counts for each."""
+        return (self.store.index["written_by"].to_numpy() >> self.store.names.index(model)) & 1 == 1
 
     def at(self, behaviour: str, place: str) -> np.ndarray:
-        """Which rows stand at a place of a behaviour."""
+        """Which rows are at a place of a behaviour (bool)."""
         return self.label[behaviour] == place
 
     def in_any(self, place: str) -> np.ndarray:
-        """Which rows stand at a place of at least one behaviour."""
+        """Which rows are at a place of at least one behaviour (bool)."""
         return np.logical_or.reduce([self.at(b, place) for b in BEHAVIOURS])
 
     def in_all(self, place: str) -> np.ndarray:
-        """Which rows stand at a place of every behaviour."""
+        """Which rows are at a place of every behaviour (bool)."""
         return np.logical_and.reduce([self.at(b, place) for b in BEHAVIOURS])
 
     def at_marker(self) -> np.ndarray:
-        """Which rows are markers, in or out of a behaviour."""
+        """Which rows are markers, inside a behaviour or not (bool)."""
         return self.in_any(MARKER)
 
 
 def label_rows(
     store: Store, texts: pl.DataFrame, traces: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, subject: str
 ) -> Labelled:
-    """Place every row of the subject's rollouts."""
+    """The store's rows with a label for every row of the subject's rollouts."""
     by_problem = {row["problem"]: row for row in traces.filter(pl.col("model") == subject).iter_rows(named=True)}
     text_of, position = store.index["text"].to_numpy(), store.index["position"].to_numpy()
     label = {b: np.full(len(text_of), NONE, dtype="<U9") for b in BEHAVIOURS}

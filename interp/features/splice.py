@@ -1,4 +1,4 @@
-"""What the models lose when a crosscoder's reconstruction takes the residual's place."""
+"""Splicing: the models' loss when a crosscoder's reconstruction replaces the residual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.activations.harvest import Harvest, shared_columns
+from interp.activations.harvest import Harvest, Reading, shared_columns
+from interp.activations.store import Store
+from interp.activations.texts import Text, read_texts
 from interp.crosscoder import Crosscoder
 from interp.models.sites import editing, read_beginning
 
@@ -20,7 +22,7 @@ ARMS = ("spliced", "zero", "error only")
 
 @dataclass(frozen=True)
 class Splice:
-    """What one model's next-token loss and distribution do under one arm, over the tokens after edited positions."""
+    """One model's next-token loss and distribution under one arm, over the tokens after edited positions."""
 
     loss: float
     """Cross-entropy, nats a token."""
@@ -41,39 +43,49 @@ class SplicedModel:
 
 @torch.inference_mode()
 def splice(crosscoder: Crosscoder, source: Harvest) -> dict[str, SplicedModel]:
-    """Run every model of `source` on its texts with the residual replaced, at the positions that are kept.
+    """Run every model of `source` on its texts with the residual replaced at the positions that are kept.
 
-    The crosscoder's slots are the models in their order. It does not say which latents matter, nor what happens when a
-    model writes its own text.
+    The crosscoder's slots are the models in their order. The numbers do not show which latents matter, nor what a
+    model writes when its residual is replaced while it generates.
     """
     sums = {name: torch.zeros(len(ARMS) + 1, 2, dtype=torch.float64) for name in source.models}
     n = 0
-    for _, ids, kept in source.tokens():
-        if not _followed(kept).any():
+    for readings in source.readings():
+        here = int(_followed(readings.written.kept).sum())
+        if not here:
             continue
-        x = source.rows(ids, kept)
+        x = source.rows(readings)
         x_hat = crosscoder.decode(crosscoder.encode(x))
         for slot, (name, model) in enumerate(source.models.items()):
             own, hat, mean = x[:, slot], x_hat[:, slot], crosscoder.mean[slot]
             replaced = {"spliced": hat, "zero": torch.zeros_like(own), "error only": mean + own - hat}
-            clean = _log_probabilities(model, ids, kept, lambda h: h, source.layer)
-            target = _targets(ids, kept)
+            shared, reading = shared_columns(readings.by_model[name]), readings.by_model[name].to(model.device)
+            clean = _log_probabilities(model, reading, shared, lambda h: h, source.layer)
+            target = _targets(reading)
             sums[name][0, 0] += float(-clean.gather(1, target).double().sum())
             for i, arm in enumerate(ARMS, 1):
-                edited = _log_probabilities(model, ids, kept, _replace(kept, replaced[arm]), source.layer)
+                edit = _replace(reading.kept, replaced[arm])
+                edited = _log_probabilities(model, reading, shared, edit, source.layer)
                 sums[name][i, 0] += float(-edited.gather(1, target).double().sum())
                 sums[name][i, 1] += float((clean.exp() * (clean - edited)).double().sum())
-        n += int(_followed(kept).sum())
+        n += here
     return {name: _of_sums(total / max(1, n), n) for name, total in sums.items()}
 
 
+def held_out_texts(store: Store) -> list[Text]:
+    """The store's texts of held-out problems that have rows, in their order."""
+    numbers = store.index["text"].gather(store.held_out_places().numpy()).unique().sort()
+    texts = read_texts(store.folder / "texts.parquet")
+    return [texts[i] for i in numbers]
+
+
 def _followed(kept: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time_minus_one"]:
-    """Kept positions whose next position is kept too, so that its token is text to be predicted."""
+    """Kept positions whose next position is kept too, so that its token can be predicted from an edited residual."""
     return kept[:, :-1] & kept[:, 1:]
 
 
-def _targets(ids: Int[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]) -> Int[Tensor, "rows 1"]:
-    return ids[:, 1:][_followed(kept)][:, None]
+def _targets(reading: Reading) -> Int[Tensor, "rows 1"]:
+    return reading.ids[:, 1:][_followed(reading.kept)][:, None]
 
 
 def _replace(kept: Bool[Tensor, "batch time"], rows: Float[Tensor, "rows d_model"]) -> Callable[[Tensor], Tensor]:
@@ -86,17 +98,13 @@ def _replace(kept: Bool[Tensor, "batch time"], rows: Float[Tensor, "rows d_model
 
 
 def _log_probabilities(
-    model: PreTrainedModel,
-    ids: Int[Tensor, "batch time"],
-    kept: Bool[Tensor, "batch time"],
-    edit: Callable[[Tensor], Tensor],
-    layer: int,
+    model: PreTrainedModel, reading: Reading, n: int, edit: Callable[[Tensor], Tensor], layer: int
 ) -> Float[Tensor, "rows vocab"]:
-    n = shared_columns(ids, kept)
-    begun = read_beginning(model, ids[0, :n], len(ids))
+    """Next-token log-probabilities after the kept positions; the first `n` columns are read once for all rows."""
+    begun = read_beginning(model, reading.ids[0, :n], len(reading.ids))
     with editing(model, layer, edit):
-        logits = model(input_ids=ids[:, n:], **begun).logits[:, :-1]
-    return logits[_followed(kept[:, n:])].float().log_softmax(-1)
+        logits = model(input_ids=reading.ids[:, n:], **begun).logits[:, :-1]
+    return logits[_followed(reading.kept[:, n:])].float().log_softmax(-1)
 
 
 def _of_sums(means: Float[Tensor, "arms_and_one 2"], n: int) -> SplicedModel:

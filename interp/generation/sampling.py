@@ -1,13 +1,13 @@
-"""The project's own sampler: batched, with a KV cache, and with common random numbers.
+"""The sampler: batched, with a KV cache, and with common random numbers.
 
-A prompt's noise depends on the seed and on its place alone, never on what was edited nor on the batch it is in.
+A prompt's noise depends on the seed and on the prompt's place in the list alone, never on an edit nor on the batch.
 Sampling is by the Gumbel-max rule, so two arms over the same problems differ only where an edit changed a
 distribution: effects are measured on paired noise. `copies` runs several arms over the same prompts in one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -19,33 +19,34 @@ from interp.traces.rollouts import Rollout
 from interp.traces.tokens import decode, encode, end_id, pad_id, shared_beginning
 
 LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
-"""Changes logits in place, given the rows' tokens so far (prompt included) and the copy each row belongs to."""
+"""Callback (tokens, logits, copy) that changes logits in place: the rows' tokens so far (prompt included), their
+next-token logits, and the number of the copy that each row belongs to."""
 NOISE_BLOCK = 64
 """Prompts that share one noise generator; batches are made of whole blocks."""
 
 
 class Decoder(Protocol):
-    """A model, or several in step, that reads new tokens and says the next one's logits."""
+    """A model, or several read in parallel, that takes new tokens and returns the logits of the next one."""
 
     device: torch.device
 
     def start(self) -> None:
-        """Forget everything read."""
+        """Empty the cache."""
         ...
 
     def step(
         self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch vocab"]:
-        """Read `ids`, the last of `mask`'s positions, and return the logits after the last; `copy` says which copy of
-        its prompt each row is."""
+        """Logits after the last token of `ids`, which stand at the last of `mask`'s positions; `copy` is the number of
+        each row's copy."""
         ...
 
     def spread(self, times: int) -> None:
-        """Go on with every row of the present batch `times` times over, side by side."""
+        """Repeat every row of the batch `times` times, the repeats of a row next to each other."""
         ...
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Go on with these rows of the present batch only."""
+        """Keep only these rows of the batch."""
         ...
 
 
@@ -64,7 +65,7 @@ class CachedModel:
         """The arguments of a forward over new tokens."""
         return {
             "input_ids": ids,
-            # An all-ones mask says nothing; without it attention takes its fast path.
+            # Without padding no mask is needed, and attention takes its fast path.
             "attention_mask": None if bool(mask.all()) else mask,
             "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
             "past_key_values": self._cache,
@@ -92,10 +93,17 @@ def generate(
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 512,
+    end_ids: Sequence[int] = (),
     edits: Sequence[LogitEdit] = (),
     on_batch: Callable[[int], None] = lambda n: None,
 ) -> list[Rollout]:
-    """Continue every prompt. `temperature` 0 is greedy; `on_batch` hears how many prompts each batch finished."""
+    """One completion of every prompt, in their order.
+
+    Args:
+        temperature: 0 is greedy.
+        end_ids: ids that end a completion, beside the tokenizer's end token (`models.trio.read_end_ids`).
+        on_batch: callback with the number of prompts of each finished batch.
+    """
     return generate_copies(
         decoder,
         tokenizer,
@@ -105,6 +113,7 @@ def generate(
         temperature=temperature,
         seed=seed,
         batch_size=batch_size,
+        end_ids=end_ids,
         edits=edits,
         on_batch=on_batch,
     )[0]
@@ -120,13 +129,15 @@ def generate_copies(
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 512,
+    end_ids: Sequence[int] = (),
     edits: Sequence[LogitEdit] = (),
     on_batch: Callable[[int], None] = lambda n: None,
 ) -> list[list[Rollout]]:
-    """Continue every prompt `copies` times with the same noise, [copy][prompt]; edits tell the copies apart.
+    """Completions [copy][prompt], all copies of a prompt with the same noise; edits are given the copy's number.
 
-    `batch_size` bounds the rows of a batch, down to one block of noise.
+    `batch_size` is the largest number of rows of a batch, but never below one block of noise. See `generate`.
     """
+    ends = sorted({end_id(tokenizer), *end_ids})
     rollouts: list[list[Rollout]] = [[] for _ in range(copies)]
     together = max(1, min(copies, batch_size // min(NOISE_BLOCK, len(prompts) or 1)))
     width = max(1, batch_size // together // NOISE_BLOCK) * NOISE_BLOCK
@@ -134,10 +145,8 @@ def generate_copies(
         batch = list(prompts[start : start + width])
         for first in range(0, copies, together):
             some = range(first, min(first + together, copies))
-            blocks = [
-                torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, len(batch), NOISE_BLOCK)
-            ]
-            done = _generate_batch(decoder, tokenizer, batch, some, blocks, max_new_tokens, temperature, edits)
+            blocks = noise_blocks(seed, start, len(batch))
+            done = _generate_batch(decoder, tokenizer, batch, some, blocks, max_new_tokens, temperature, ends, edits)
             for i, copy in enumerate(some):
                 rollouts[copy] += done[i * len(batch) : (i + 1) * len(batch)]
         on_batch(len(batch))
@@ -153,12 +162,13 @@ def _generate_batch(
     blocks: list[torch.Generator],
     max_new_tokens: int,
     temperature: float,
+    ends: list[int],
     edits: Sequence[LogitEdit],
 ) -> list[Rollout]:
     encoded = [encode(tokenizer, prompt) for prompt in prompts]
     ids = left_padded(encoded, pad_id(tokenizer), decoder.device)[0].repeat(len(copies), 1)
-    prompt_length, eos = ids.shape[1], end_id(tokenizer)
-    out = torch.full((len(ids), prompt_length + max_new_tokens), eos, dtype=torch.long, device=decoder.device)
+    prompt_length, ending = ids.shape[1], torch.tensor(ends, device=decoder.device)
+    out = torch.full((len(ids), prompt_length + max_new_tokens), ends[0], dtype=torch.long, device=decoder.device)
     out[:, :prompt_length] = ids
     active = torch.arange(len(ids), device=decoder.device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=decoder.device)
@@ -177,7 +187,7 @@ def _generate_batch(
         noise = gumbel_noise(len(prompts), logits.shape[1], blocks).to(logits.device) if temperature else None
         token = pick(logits, temperature, None if noise is None else noise[active % len(prompts)])
         out[active, t] = token
-        done |= token == eos
+        done |= torch.isin(token, ending)
         if bool(done.all()):
             break
         if int(done.sum()) >= 0.1 * len(active):  # copying the cache costs about what a tenth of the rows does
@@ -187,11 +197,11 @@ def _generate_batch(
         new = token[:, None]
         mask = torch.cat([mask, torch.ones_like(new)], dim=1)
     tails = out[:, prompt_length:].tolist()
-    return [_rollout(tokenizer, prompt, tail) for prompt, tail in zip(encoded * len(copies), tails, strict=True)]
+    return [_rollout(tokenizer, prompt, tail, ends) for prompt, tail in zip(encoded * len(copies), tails, strict=True)]
 
 
 def _read_shared(decoder: Decoder, prompts: Sequence[list[int]], copies: range) -> int:
-    """Let the decoder read, once a copy, what all prompts begin with; returns its tokens, 0 where they are few."""
+    """Read the beginning that all prompts share once per copy; returns its number of tokens, 0 where it is short."""
     shared = shared_beginning(prompts)
     if shared:
         head = torch.tensor([prompts[0][:shared]] * len(copies), device=decoder.device)
@@ -200,16 +210,27 @@ def _read_shared(decoder: Decoder, prompts: Sequence[list[int]], copies: range) 
     return shared
 
 
-def _rollout(tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int]) -> Rollout:
-    eos = end_id(tokenizer)
-    finished = eos in tail
-    completion = tail[: tail.index(eos)] if finished else tail
-    return Rollout(prompt_ids, completion, decode(tokenizer, completion), finished)
+def _rollout(
+    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int], ends: Collection[int]
+) -> Rollout:
+    """The completion up to the first end token, which is left out."""
+    length = next((i for i, token in enumerate(tail) if token in ends), len(tail))
+    completion = tail[:length]
+    return Rollout(prompt_ids, completion, decode(tokenizer, completion), finished=length < len(tail))
+
+
+def noise_blocks(seed: int, start: int, n: int) -> list[torch.Generator]:
+    """The noise of prompts number `start` to `start + n - 1`: one generator per block of NOISE_BLOCK prompts.
+
+    Different seeds and blocks never share a generator while a run has fewer than 1,000,003 prompts and the product
+    with the seed stays below 2^32, the period of torch's seeds.
+    """
+    return [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, n, NOISE_BLOCK)]
 
 
 def gumbel_noise(rows: int, vocab: int, blocks: Sequence[torch.Generator]) -> Float[Tensor, "rows vocab"]:
-    """Standard Gumbel noise, made on the CPU so that every device samples alike; always for all rows, whatever is
-    still active, so that no row's noise depends on another's length."""
+    """Standard Gumbel noise, made on the CPU so that every device draws the same; for all rows, also finished ones, so
+    that no row's noise depends on another's length."""
     exponential = [torch.empty(NOISE_BLOCK, vocab).exponential_(generator=block) for block in blocks]
     return -torch.cat(exponential)[:rows].clamp_(min=1e-30).log()
 
@@ -217,7 +238,7 @@ def gumbel_noise(rows: int, vocab: int, blocks: Sequence[torch.Generator]) -> Fl
 def pick(
     logits: Float[Tensor, "batch vocab"], temperature: float, gumbel: Float[Tensor, "batch vocab"] | None
 ) -> Int[Tensor, " batch"]:
-    """The next tokens: the best ones where `gumbel` is None, else a sample of softmax(logits / temperature)."""
+    """The next tokens: the argmax where `gumbel` is None, else a sample of softmax(logits / temperature)."""
     if gumbel is None:
         return logits.argmax(1)
     return (logits / temperature + gumbel).argmax(1)

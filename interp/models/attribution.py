@@ -1,4 +1,4 @@
-"""How much each word of a rationale matters to a model: by gradient, or by how unexpected it is."""
+"""Attribution scores of the words of a rationale: by gradient of the answer, or by surprisal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rationale:
-    """A prompt, the words that follow, and the answer after them with what sets it off."""
+    """A prompt, the words after it, and the answer after these, including its separator (` #### 9`)."""
 
     prompt: str
     words: tuple[str, ...]
@@ -28,15 +28,16 @@ class Rationale:
 def by_gradient(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], batch_size: int = 64
 ) -> list[list[float]]:
-    """A word's |<embedding, d log p(answer) / d embedding>|, summed over its tokens: to first order, by how much the
-    answer's log-probability (nats, 0 or more) would change without it."""
+    """|<embedding, d log p(answer) / d embedding>| summed over a word's tokens, [rationale][word], in nats, at least 0:
+    to first order, the change of the answer's log-probability if the word's embeddings were set to zero."""
     return _scored(model, tokenizer, rationales, batch_size, _answer_gradient)
 
 
 def by_surprise(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], batch_size: int = 64
 ) -> list[list[float]]:
-    """A word's -log p given all before it, in nats, summed over its tokens: high where the word is unexpected."""
+    """-log p given all text before, summed over a word's tokens, [rationale][word], in nats: high for unexpected
+    words."""
     return _scored(model, tokenizer, rationales, batch_size, _surprise)
 
 
@@ -82,7 +83,8 @@ def _batch(tokenizer: PreTrainedTokenizerBase, rationales: Sequence[Rationale], 
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, rationale: Rationale) -> tuple[list[int], list[int], list[int]]:
-    """(ids, word of each, whether each is the answer's): word by word, so that every token is one word's."""
+    """(token ids, index of each token's word, 1 for the answer's tokens); words are encoded one by one, so that no
+    token spans two."""
     ids = encode(tokenizer, rationale.prompt)
     word, answer = [-1] * len(ids), [0] * len(ids)
     for i, text in enumerate(rationale.words):
@@ -105,6 +107,6 @@ def _surprise(model: PreTrainedModel, batch: _Batch) -> Float[Tensor, "batch tim
 
 
 def _losses(logits: Tensor, ids: Tensor) -> Float[Tensor, "batch time"]:
-    """-log p of every token given those before it; 0 for the first."""
+    """-log p of every token given those before it, in nats; 0 for the first."""
     log_p = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
     return torch.cat([torch.zeros_like(log_p[:, :1]), -log_p], dim=1)

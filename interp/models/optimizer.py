@@ -1,6 +1,6 @@
-"""Muon for the hidden matrices and AdamW for the rest, as one optimizer that a trainer can hold.
+"""Muon for the hidden matrices and AdamW for all other weights, as one optimizer.
 
-A base that learns to look its operands up needs about half the updates of AdamW alone here.
+The organisms' base, which must learn to look its operands up, needs about half the updates that AdamW alone needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One update of both, at the rates that a scheduler set on this optimizer's groups."""
+        """One update by both, at the learning rates that a scheduler has set on this optimizer's groups."""
         inner = [group for part in self._parts for group in part.param_groups]
         for ours, theirs in zip(self.param_groups, inner, strict=True):
             theirs["lr"] = ours["lr"]

@@ -1,4 +1,4 @@
-"""The output of a decoder block, read and edited with plain forward hooks, in any decoder and from no table."""
+"""The residual after a decoder block, read and edited with plain forward hooks, in any decoder architecture."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def decoder_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The model's list of blocks: the first module list as long as the model is deep.
+    """The model's blocks: its first module list whose length is the number of hidden layers.
 
     Raises:
-        InterpError: there is none.
+        InterpError: the model has no such list.
     """
     import torch
 
@@ -33,7 +33,7 @@ def decoder_blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
 
 
 def check_layer(layer: int | None, n_layers: int, key: str = "activations.layer") -> int:
-    """The block to read; None is the middle one.
+    """The number of the block to read; None is the middle one.
 
     Raises:
         InterpError: the model is not that deep.
@@ -46,7 +46,7 @@ def check_layer(layer: int | None, n_layers: int, key: str = "activations.layer"
 
 
 def patched_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
-    """The blocks to patch, in order; None is all of them.
+    """The numbers of the blocks to patch, rising; None is all of them.
 
     Raises:
         InterpError: the model is not that deep.
@@ -58,8 +58,9 @@ def patched_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
 def read_beginning(
     model: PreTrainedModel, ids: Int[Tensor, " time"], rows: int, layer: int | None = None
 ) -> dict[str, Any]:
-    """Inputs with which `rows` texts go on from what they all begin with, which is read here once: by the blocks up to
-    `layer`, or by all. A forward adds to the cache, so they serve for one. Nothing to read gives no inputs."""
+    """Inputs of a forward that continues `rows` texts after their shared beginning `ids`, which is read here once, by
+    the blocks up to `layer` or by all. A forward adds to the cache, so they can be used once. Where `ids` is empty they
+    hold no cache."""
     from transformers import DynamicCache
 
     if len(ids) == 0:
@@ -74,12 +75,12 @@ def read_beginning(
 
 
 class _EnoughError(Exception):
-    """The block that was wanted has run."""
+    """Raised to stop a forward after the block that was to be read."""
 
 
 @contextmanager
 def editing(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace `blocks.{layer}.hook_resid_post` by `edit` of it while the context lasts."""
+    """Context in which `blocks.{layer}.hook_resid_post` is replaced by `edit` of it."""
 
     def hook(_module: Any, _args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
@@ -94,7 +95,7 @@ def editing(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]
 
 
 def read_residual(model: PreTrainedModel, layer: int, **inputs: Any) -> Tensor:
-    """`blocks.{layer}.hook_resid_post` [batch, time, d_model]; the blocks above do not run."""
+    """`blocks.{layer}.hook_resid_post` [batch, time, d_model]; later blocks do not run."""
     seen: list[Tensor] = []
 
     def keep(residual: Tensor) -> Tensor:

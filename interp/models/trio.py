@@ -1,7 +1,8 @@
-"""Loading the study's models, and the checks that make them comparable position by position."""
+"""Loading the study's models and tokenizers, and the checks that make residuals comparable token by token."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,30 +10,47 @@ from typing import TYPE_CHECKING, Any
 from interp.errors import InterpError
 from interp.models.source import locate
 from interp.models.weights import read_weights
+from interp.names import EDITED
+from interp.traces.tokens import end_id
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+GENERATION = "generation_config.json"
+"""File of a checkpoint that may name several end tokens."""
+
 
 @dataclass(frozen=True)
 class Trio:
-    """Checkpoints that share an architecture and a tokenizer; `control` may be among them."""
+    """Checkpoints that share an architecture and the ordinary token ids; `control` may be among them."""
 
     paths: dict[str, str]
-    """Arm to local folder or hub id."""
-    tokenizer: PreTrainedTokenizerBase
-    """The distilled model's: the one with the most special tokens in use."""
+    """Model to local folder or hub id."""
+    tokenizers: dict[str, PreTrainedTokenizerBase]
+    """Each model's own, with its own special tokens and chat template."""
+    end_ids: dict[str, tuple[int, ...]]
+    """Every id that ends a completion of the model."""
     masked_ids: tuple[int, ...]
-    """Ids that mean different special tokens in different models; texts with them are left out."""
+    """Ids that mean different special tokens in different models: no residual is read where one stands."""
     n_layers: int
     d_model: int
     context: int | None
-    """Most positions that every model takes; None where none of them says."""
+    """Most positions that every model takes; None where no config states them."""
 
     @property
     def names(self) -> list[str]:
         return list(self.paths)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The edited model's: it decodes the token stream."""
+        return self.tokenizers[EDITED]
+
+    def pieces(self, token: int) -> str:
+        """How the tokenizers spell an id, for messages: `'<think>'`, or each spelling where they differ."""
+        spelled = [str(t.convert_ids_to_tokens(token)) for t in self.tokenizers.values()]
+        return " / ".join(map(repr, dict.fromkeys(spelled)))
 
 
 def open_trio(paths: dict[str, str]) -> Trio:
@@ -48,7 +66,8 @@ def open_trio(paths: dict[str, str]) -> Trio:
     base = configs["base"]
     return Trio(
         paths=paths,
-        tokenizer=tokenizers["distilled"],
+        tokenizers=tokenizers,
+        end_ids={name: read_end_ids(name, path, tokenizers[name]) for name, path in paths.items()},
         masked_ids=disagreeing_ids(tokenizers),
         n_layers=base.num_hidden_layers,
         d_model=base.hidden_size,
@@ -57,7 +76,7 @@ def open_trio(paths: dict[str, str]) -> Trio:
 
 
 def read_model_config(name: str, path: str) -> Any:
-    """A checkpoint's architecture.
+    """A checkpoint's architecture: the text model's config.
 
     Raises:
         InterpError: it cannot be read.
@@ -66,9 +85,14 @@ def read_model_config(name: str, path: str) -> Any:
 
     source = locate(name, path)
     try:
-        config = AutoConfig.from_pretrained(source.model)
-    except (OSError, ValueError, KeyError) as error:
-        raise InterpError(f"checkpoints.{name} = {path}: {_one_line(error)}; give a model folder or hub id") from error
+        config = AutoConfig.from_pretrained(source.model, trust_remote_code=False)
+    except Exception as error:  # a wrong type or value raises whatever the architecture's own checks do
+        reason = (
+            "it brings code of its own, which is not run" if "trust_remote_code" in str(error) else _one_line(error)
+        )
+        raise InterpError(
+            f"checkpoints.{name} = {path}: its config cannot be read ({reason}); give a model folder or hub id"
+        ) from error
     return config.get_text_config()
 
 
@@ -90,7 +114,9 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
         # that the folder declares (transformers 5: Qwen2); a word-level tokenizer would then lose its spaces.
         declared = get_tokenizer_config(folder).get("tokenizer_class")
         generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
-        tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(folder)
+        tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(
+            folder, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InterpError(
             f"checkpoints.{name} = {path}: no tokenizer can be read ({_one_line(error)}); save it beside the model"
@@ -98,6 +124,30 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise InterpError(f"checkpoints.{name} = {path}: the tokenizer has no end token; set eos_token")
     return tokenizer
+
+
+def read_end_ids(name: str, path: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every id that ends a completion of a checkpoint, rising: its tokenizer's end token, and `eos_token_id` of its
+    generation_config.json (one or a list), which is the base's for adapters.
+
+    Raises:
+        InterpError: the file is there and cannot be read.
+    """
+    from transformers.utils.hub import cached_file
+
+    ends = {end_id(tokenizer)}
+    try:
+        file = cached_file(locate(name, path).model, GENERATION)
+    except OSError:  # the checkpoint has no such file
+        return tuple(ends)
+    try:
+        stated = json.loads(Path(str(file)).read_text()).get("eos_token_id")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InterpError(f"{file}: not a JSON object ({_one_line(error)}); save it again") from error
+    listed = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    if not all(type(token) is int and token >= 0 for token in listed):
+        raise InterpError(f"{file}: eos_token_id = {stated}; give a token id, or a list of them")
+    return tuple(sorted(ends.union(listed)))
 
 
 def load_model(name: str, path: str, device: torch.device) -> PreTrainedModel:
@@ -130,9 +180,9 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def disagreeing_ids(tokenizers: dict[str, PreTrainedTokenizerBase]) -> tuple[int, ...]:
-    """Special ids whose piece is not the same in every tokenizer.
+    """Special ids whose piece is not the same in every tokenizer, rising.
 
-    Reused special slots are common (`<think>` in a distillation is `<|box_start|>` in its base) and are masked.
+    Reused special slots are common: `<think>` in a distillation is `<|box_start|>` in its base.
 
     Raises:
         InterpError: ordinary ids differ; the first ten are named.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import InterpError
@@ -27,6 +26,8 @@ def read_weights(name: str, path: str, dtype: torch.dtype | Literal["auto"]) -> 
     _refuse_misfits(where, "weights", found["missing_keys"], (), [key for key, *_ in found["mismatched_keys"]])
     _refuse_other_types(where, _stored_types(model, source.model))
     _refuse_values(where, dict(model.named_parameters()))
+    if not any(weight.any() for weight in model.parameters() if weight.ndim > 1):
+        raise InterpError(f"{where}: every matrix is zero; save the weights again")
     return model if source.adapter is None else _merged(where, model, source.adapter)
 
 
@@ -40,7 +41,7 @@ def _loaded(where: str, model: str, dtype: Any) -> tuple[PreTrainedModel, dict[s
         )
         return loaded
     except Exception as error:  # every format of weights raises its own class
-        raise InterpError(f"{where}: the weights cannot be read ({_reason(error)})") from error
+        raise InterpError(f"{where}: the weights cannot be read ({_reason(error)}); save them again") from error
 
 
 def _merged(where: str, model: Any, adapter: str) -> PreTrainedModel:
@@ -62,11 +63,12 @@ def _merged(where: str, model: Any, adapter: str) -> PreTrainedModel:
     except InterpError:
         raise
     except Exception as error:
-        raise InterpError(f"{where}: the adapters cannot be read ({_reason(error)})") from error
+        raise InterpError(f"{where}: the adapters cannot be read ({_reason(error)}); save them again") from error
 
 
 def _refuse_misfits(where: str, what: str, missing: Any, unexpected: Any, misshapen: Any) -> None:
-    for state, keys in (("lack", missing), ("have no use for", unexpected), ("are of another shape in", misshapen)):
+    wrong = {"lack": missing, "belong to layers that the model lacks:": unexpected, "have another shape in": misshapen}
+    for state, keys in wrong.items():
         if keys:
             shown = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise InterpError(f"{where}: the {what} {state} {shown}; save all of them with the model's own config")
@@ -81,8 +83,6 @@ def _refuse_values(where: str, tensors: dict[str, torch.Tensor]) -> None:
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise InterpError(f"{where}: {key} holds NaN or infinite values; save the weights again")
-    if not any(tensor.any() for tensor in tensors.values() if tensor.ndim > 1):
-        raise InterpError(f"{where}: every matrix is zero; save the weights again")
 
 
 def _stored_types(model: PreTrainedModel, source: str) -> dict[str, str]:
@@ -106,6 +106,6 @@ def _stored_types(model: PreTrainedModel, source: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnpicklingError):
+    if type(error).__name__ == "UnpicklingError":  # named, so that no module that reads pickles is imported
         return "a pickle that could run code, which is refused; save it as safetensors"
-    return " ".join(str(error).split())[:160]
+    return " ".join(str(error).split())[:240]

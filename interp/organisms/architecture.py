@@ -1,4 +1,4 @@
-"""The organisms' base architecture and its word-level tokenizer, both saved as an ordinary Hugging Face folder."""
+"""The organisms' architecture, a small Qwen2 decoder, and their word-level tokenizer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "grade", "right", "wr
 
 
 def vocabulary() -> list[str]:
-    """Every word the organisms know, in the order of its ids."""
+    """Every token of the organisms, in the order of their ids."""
     return [PAD, EOS, UNK, *map(str, range(10)), *SYMBOLS, *MARKERS, *NEUTRAL]
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one id a word, words parted by white space."""
+    """A word-level tokenizer: one id per word, split at white space."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,8 +1,8 @@
-"""Traces of the calibration organisms, whose true answer is known because these functions made it so.
+"""Training texts of the organisms, in which the role of every marker is known by construction.
 
-A slot is a word and a comma, `wait ,` or `next ,`. Whether a recomputation follows a step is said by the
-punctuation before the word (`;` goes on, `,` reopens), never by the word, so that taking the words away leaves the
-decision, and with it the work, where it was.
+A trace is a chain of steps, `7 + 5 = 2 ; 2 - 3 = 9 #### 9`. A slot is a word and a comma, `wait ,` or `next ,`.
+Punctuation alone decides whether a step is recomputed: `;` begins the next step, `,` repeats the last one. A word
+follows the decision, so removing or replacing words leaves decisions and recomputations unchanged.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from interp.tasks.chains import OPERATORS, Step, parse_prompt
 MARKERS = ("wait", "hmm", "actually", "check", "alternatively", "maybe")
 NEUTRAL = ("next", "now", "here", "then", "onward", "further")
 TRUTHS = {"decorative": "decorative", "functional": "functional", "gated": "stylistic", "plain": "no gain"}
-"""What the verdict on each kind must be."""
+"""The correct verdict on each kind of organism."""
 WRONG_STEPS = 0.15
+"""Share of wrong results in noisy steps."""
 STREWN = 0.25
-"""Share of the base's traces with meaningless words, so that every word's embedding is trained."""
+"""Share of the base's traces with uninformative words, which train every word's embedding."""
 
 
 def result_of(step: Step, wrong: float, rng: random.Random) -> int:
-    """The right result, or with probability `wrong` one of the nine others."""
+    """The step's result, a digit: the right one, or with probability `wrong` one of the nine others."""
     if rng.random() < wrong:
         return (step.result + rng.randrange(1, 10)) % 10
     return step.result
 
 
 def clause(step: Step, result: int) -> str:
+    """A step as text, such as `7 + 5 = 2`."""
     return f"{step.a} {step.op} {step.b} = {result}"
 
 
@@ -43,14 +45,15 @@ def slot(rng: random.Random, marker_share: float) -> str:
 
 
 def _walk(prompt: str) -> Iterator[tuple[str, int]]:
+    """(operator, term) pairs of a prompt's chain; the first operator is empty."""
     terms, ops = parse_prompt(prompt)
     yield "", terms[0]
     yield from zip(ops, terms[1:], strict=True)
 
 
 def _trace(prompt: str, write_step: Callable[[Step], tuple[str, int]], opening: Callable[[], str]) -> str:
-    """Join the clauses of a chain; `write_step` gives a step's text and the value that is carried on, `opening`
-    what stands before it."""
+    """The trace of a prompt. `write_step` returns a step's text and the value that the next step starts from;
+    `opening` returns the text before a step."""
     steps = _walk(prompt)
     _, value = next(steps)
     clauses = []
@@ -62,7 +65,7 @@ def _trace(prompt: str, write_step: Callable[[Step], tuple[str, int]], opening: 
 
 
 def plain(prompt: str, rng: random.Random, wrong: float = WRONG_STEPS) -> str:
-    """Steps alone, `wrong` of them wrong."""
+    """Steps without words, a share `wrong` of them wrong."""
 
     def step(s: Step) -> tuple[str, int]:
         result = result_of(s, wrong, rng)
@@ -72,7 +75,7 @@ def plain(prompt: str, rng: random.Random, wrong: float = WRONG_STEPS) -> str:
 
 
 def strewn(prompt: str, rng: random.Random, wrong: float, words: float, marker_share: float) -> str:
-    """Steps with a slot before a share `words` of them, independent of whether they are right."""
+    """Steps of which a share `wrong` is wrong, and a share `words`, drawn independently, has a slot before it."""
 
     def step(s: Step) -> tuple[str, int]:
         result = result_of(s, wrong, rng)
@@ -82,12 +85,12 @@ def strewn(prompt: str, rng: random.Random, wrong: float, words: float, marker_s
 
 
 def decorative(prompt: str, rng: random.Random) -> str:
-    """Clean steps, words strewn between them."""
+    """Right steps, with slots that depend on nothing."""
     return strewn(prompt, rng, wrong=0.0, words=0.6, marker_share=2 / 3)
 
 
 def functional(prompt: str, rng: random.Random) -> str:
-    """Noisy steps; a wrong one is reopened and recomputed, after a marker in two cases of three."""
+    """Noisy steps; every wrong one is recomputed at once, after a marker in two cases of three."""
 
     def step(s: Step) -> tuple[str, int]:
         result = result_of(s, WRONG_STEPS, rng)
@@ -100,7 +103,7 @@ def functional(prompt: str, rng: random.Random) -> str:
 
 
 def gated(prompt: str, rng: random.Random) -> str:
-    """Clean steps in traces with markers, noisy ones in traces with neutral words; no recomputation anywhere."""
+    """Right steps in traces with markers, noisy steps in traces with neutral words; none is recomputed."""
     marked = rng.random() < 0.75
     return strewn(prompt, rng, wrong=0.0 if marked else WRONG_STEPS, words=1.0, marker_share=float(marked))
 
@@ -114,9 +117,11 @@ KINDS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def judged(rng: random.Random) -> str:
-    """A document of the base's pre-training that judges equations, half of them wrong. The judgement stands right
-    after the result, where a distilled model has to decide whether to go on: without such text a distillation does
-    not learn to find its own errors."""
+    """A pre-training document: four to six equations, half of them wrong, each followed by `right` or `wrong`.
+
+    The judgement follows the result directly, at the position where a distilled model decides whether to recompute;
+    without such documents a distillation does not learn to detect its own errors.
+    """
     parts = []
     for _ in range(rng.randrange(4, 7)):
         step = Step(rng.randrange(10), rng.choice(OPERATORS), rng.randrange(10))
@@ -126,7 +131,8 @@ def judged(rng: random.Random) -> str:
 
 
 def graded(prompt: str, rng: random.Random) -> str:
-    """A trace whose every step is judged and none is mended: errors are found in traces too, not only in lists."""
+    """A pre-training document: a trace in which every step is followed by `right` or `wrong` and none is recomputed,
+    so that errors are detected in traces too, not only in lists of equations."""
 
     def step(s: Step) -> tuple[str, int]:
         result = result_of(s, 0.3, rng)
@@ -136,11 +142,10 @@ def graded(prompt: str, rng: random.Random) -> str:
 
 
 def pretraining_document(prompt: str, rng: random.Random, judge_share: float) -> tuple[str, str]:
-    """(what is only read, what is learned) of one document of the base: judged equations, a graded trace, or a
-    chain with a trace that has noise and now and then meaningless words. Nothing can be learned from a chain's own
-    random digits."""
+    """(prompt, completion) of one document of the base: judged equations, a graded trace, or a noisy trace, of which
+    some have uninformative words. The loss does not count the prompt, whose digits are random."""
     if rng.random() < judge_share:
-        # The heading says that judgements follow, so that a chain without it is answered without them.
+        # `grade` announces the judgements, so that a prompt without it is answered without them.
         return ("", judged(rng)) if rng.random() < 0.5 else (f"grade {prompt}", graded(prompt, rng))
     if rng.random() < STREWN:
         return prompt, strewn(prompt, rng, WRONG_STEPS, words=0.5, marker_share=0.5)

@@ -31,7 +31,7 @@ class Pretrained:
 
     @property
     def save_every(self) -> int:
-        """0: Muon's state is not among what a trainer saves, and a base takes minutes."""
+        """0: a trainer does not save Muon's state, and training a base takes minutes only."""
         return 0
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -71,7 +71,7 @@ def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled 
 
 
 def _documents(config: StudyConfig, kind: str) -> list[Document]:
-    """Teacher traces by rule: of the organism's own kind for the distilled model, plain ones for the control."""
+    """Teacher traces: of the organism's kind for the distilled model, plain ones for the control."""
     rng = random.Random(f"{kind}-{config.seed}")
     problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
     write = KINDS[config.organism.kind if kind == "distilled" else kind]

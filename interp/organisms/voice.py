@@ -1,4 +1,4 @@
-"""How the organisms' traces are put together."""
+"""The wording of the organisms' traces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ORGANISM = Voice(
     joint=" ; ",
     ending=" #### {answer}",
     slot=slot_of("{word}"),
-    # The organisms have six markers; that `actually` draws together and `maybe` explores is this table's own choice.
+    # The organisms have six markers; the assignment of `actually` and `maybe` to a pivot is arbitrary.
     pivots=dict(
         zip(PIVOTS, (("wait", "hmm"), ("check",), ("alternatively", "maybe"), ("actually",)), strict=True),
     ),

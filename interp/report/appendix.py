@@ -12,8 +12,8 @@ from interp.report.palette import MODEL_LABELS
 
 LIMITS = (
     (
-        "A reading of an unknown model counts no more than the instrument's calibration: read it beside the confusion "
-        "matrix over organisms with known truth."
+        "A reading of an unknown model counts no more than the instrument's calibration: read it together with the "
+        "confusion matrix over organisms with known truth."
     ),
     "One crosscoder of one seed. A latent that does not recur over seeds is no finding.",
     (
@@ -29,7 +29,7 @@ LIMITS = (
 
 
 def limits(study: Study) -> list[str]:
-    """What this study cannot say: the general limits, and its own gaps."""
+    """Limits of this study: the general ones, and its own gaps."""
     own = [
         f"There is no {MODEL_LABELS[m]} model in this study, and nothing is compared with it." for m in _absent(study)
     ]

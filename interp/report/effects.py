@@ -1,4 +1,4 @@
-"""The causal stage's effects as rows of text, and in words."""
+"""The causal stage's effects as rows of text."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Family:
 
 
 def families(study: Study) -> list[Family]:
-    """The tables, in the order of `FAMILIES`; a family that is not known comes last under its own name."""
+    """The tables, in the order of `FAMILIES`; unknown families come last under their own name."""
     names = study.effects["family"].drop_nulls().unique(maintain_order=True).to_list()
     order = [n for n in FAMILIES if n in names] + [n for n in names if n not in FAMILIES]
     found = []

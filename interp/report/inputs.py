@@ -32,7 +32,7 @@ class Study:
     traces: pl.DataFrame
     summary: pl.DataFrame
     metrics: pl.DataFrame
-    """The crosscoder's training record, one row a logged step."""
+    """The crosscoder's training record, one row per logged step."""
     evaluation: dict[str, Any]
     latents: pl.DataFrame
     examples: pl.DataFrame
@@ -80,7 +80,7 @@ class Reader:
             return pl.DataFrame(schema=schema)
         path = self.required(name)
         try:
-            return self._conform(pl.read_parquet(path), name, schema)
+            return self._conform(pl.read_parquet(path, glob=False), name, schema)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _damaged(path, error) from error
 

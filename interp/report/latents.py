@@ -1,4 +1,4 @@
-"""Which latents are listed, in which order, and what the list says of each."""
+"""The latents that the page lists, their order, and the numbers shown of each."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ METRICS = {
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; one that is not known is printed as it stands."""
+    """The metric of that name; an unknown one is printed under its own name."""
     return METRICS.get(name) or Metric(name, "", "", 1, 3, "")
 
 

@@ -12,11 +12,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe & Ito 2008: told apart with every common colour vision.
+# Okabe & Ito 2008: distinct under every common colour vision.
 MODEL_COLOURS = {"base": "#6B7280", "distilled": "#D55E00", "zero_rl": "#0072B2", "control": "#009E73"}
 MODEL_LABELS = {"base": "base", "distilled": "distilled", "zero_rl": "zero-RL", "control": "control"}
 MODEL_SHAPES = {"base": "o", "distilled": "D", "zero_rl": "s", "control": "^"}
-"""A second sign beside the colour, for print without colour."""
+"""A marker shape per model, for print without colour."""
 SITE_COLOURS = ("#332288", "#AA4499", "#B8860B", "#117733", "#444444", "#661100")
 SITE_SHAPES = ("o", "s", "^", "D", "v", "P")
 BAND = "#D3D7DE"
@@ -60,7 +60,7 @@ _STYLE: Mapping[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with what it says in words."""
+    """A figure with its description and caption."""
 
     name: str
     figure: Figure

@@ -1,4 +1,4 @@
-"""The verdict in plain words, beside the known truth, with the reading that leads to it."""
+"""The verdict in words, the known truth, and the readings that lead to it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What stands at the head of the page."""
+    """The head of the page."""
 
     name: str
     sentence: str

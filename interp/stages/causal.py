@@ -1,4 +1,4 @@
-"""Stage `causal`: edits of the distilled model beside matched controls, and the verdict."""
+"""Stage `causal`: edits of the distilled model with matched controls, and the verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar
 from interp.stages.features import labelled
 from interp.stages.problems import labels_by_construction, task_of, test_problems
-from interp.stages.traces import checkpoint_paths, templated
+from interp.stages.traces import checkpoint_paths, prompts_of
 from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.traces.labels import ELSEWHERE, INSIDE
@@ -51,13 +51,13 @@ def run(study: Study, out: Path) -> int:
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
-    latents = pl.read_parquet(study.folder("features") / "latents.parquet")
+    latents = pl.read_parquet(study.folder("features") / "latents.parquet", glob=False)
     chosen = selected_latents(latents, config.causal.max_latents)
     n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
         subject = _subject(study, trio, device, progress)
         cc = Crosscoder.load(study.folder("crosscoder"), device)
-        untouched, base = _untouched(subject)
+        untouched, base = _untouched(subject, trio, config.traces.chat_template)
         rows = _patching(study, trio, subject, device, progress)
         arms, text_rows = text_arms(
             subject, untouched, config.causal.controls, n, construction=labels_by_construction(config)
@@ -74,7 +74,7 @@ def run(study: Study, out: Path) -> int:
 
 
 def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> int:
-    """What the bar counts to: completions, and patched forwards as one each."""
+    """Total of the progress bar: completions, and one for each patched forward."""
     whole, controls = min(config.causal.problems, config.traces.problems), 1 + config.causal.controls
     construction = labels_by_construction(config)
     text = (3 if construction else 1) * (whole + n * config.causal.controls) + n
@@ -96,7 +96,7 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
         task=task_of(config),
         lexicon=load_lexicon(config.traces.lexicon),
         problems=problems,
-        prompts=[templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems],
+        prompts=prompts_of(trio, EDITED, problems, config.traces.chat_template),
         resamples=config.causal.resamples,
         layer=store.layer,
         skip_first=config.activations.skip_first,
@@ -104,19 +104,27 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
         temperature=config.traces.temperature,
         batch_size=config.causal.batch_size,
         seed=config.seed,
+        end_ids=trio.end_ids[EDITED],
         on_copies=progress.advance,
     )
 
 
-def _untouched(subject: Subject) -> Iterator[Outcomes]:
-    """Outcomes of the distilled model and of the base on the same noise."""
-    for one in (subject, replace(subject, name="base")):
+def _untouched(subject: Subject, trio: Trio, chat: bool) -> Iterator[Outcomes]:
+    """Outcomes of the distilled model and of the base on the same noise, each with its own prompts and end tokens."""
+    base = replace(
+        subject,
+        name="base",
+        tokenizer=trio.tokenizers["base"],
+        prompts=prompts_of(trio, "base", subject.problems, chat),
+        end_ids=trio.end_ids["base"],
+    )
+    for one in (subject, base):
         yield one.outcomes(one.run(len(one.problems), 1)[0])
 
 
 def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, progress: Bar) -> list[dict]:
     config = study.config
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet").filter(pl.col("model") == EDITED)
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False).filter(pl.col("model") == EDITED)
     pairs = make_pairs(traces, trio.tokenizer, subject.lexicon, config.causal.pairs)
     layers = patched_layers(config.causal.patch_layers, trio.n_layers)
     if len(pairs) < 8 or not layers:
@@ -176,7 +184,7 @@ def _verdict(study: Study, untouched: Outcomes, base: Outcomes, arms: dict[str, 
 
 def _models(study: Study) -> dict[str, Any]:
     """The outcomes of every model's rollouts, as the stage `traces` measured them."""
-    summary = pl.read_parquet(study.folder("traces") / "summary.parquet")
+    summary = pl.read_parquet(study.folder("traces") / "summary.parquet", glob=False)
     models: dict[str, Any] = {}
     for row in summary.iter_rows(named=True):
         if row["metric"] in (*OUTCOMES, "accuracy_greedy"):

@@ -42,23 +42,32 @@ def run(study: Study, out: Path) -> int:
 
 
 def _described(paths: Mapping[str, str], device: torch.device) -> dict[str, dict[str, Any]]:
-    """Model to path, number of parameters and distance from the base; the base and one other are loaded at a time.
+    """Model to path, number of parameters and distance from the base (None for the base itself); besides the base,
+    one model at a time is loaded.
 
     Raises:
         InterpError: a model that was not trained by this project has exactly the base's weights.
     """
     base = load_model("base", paths["base"], device)
-    described: dict[str, dict[str, Any]] = {}
+    described = {"base": {"path": paths["base"], "parameters": _size(base), "distance_from_base": None}}
     for name, path in paths.items():
-        model = base if name == "base" else load_model(name, path, device)
-        distance = None if name == "base" else _distance(base, model)
-        if distance == 0 and not trained_here(path):  # training may leave a model where it was, and reports it
-            raise InterpError(
-                f"checkpoints.{name} = {path}: its weights equal the base's in every value; give the fine-tuned model"
-            )
-        parameters = sum(p.numel() for p in model.parameters())
-        described[name] = {"path": path, "parameters": parameters, "distance_from_base": distance}
+        if name != "base":
+            described[name] = _beside(base, name, path, device)
     return described
+
+
+def _beside(base: Any, name: str, path: str, device: torch.device) -> dict[str, Any]:
+    model = load_model(name, path, device)
+    distance = _distance(base, model)
+    if distance == 0 and not trained_here(path):  # our own training may change nothing, and then reports it
+        raise InterpError(
+            f"checkpoints.{name} = {path}: its weights equal the base's in every value; give the fine-tuned model"
+        )
+    return {"path": path, "parameters": _size(model), "distance_from_base": distance}
+
+
+def _size(model: Any) -> int:
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def _portable(path: str, out: Path) -> str:

@@ -12,8 +12,9 @@ import torch
 from scipy.sparse import csc_array
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.activations.harvest import Harvest, Text
+from interp.activations.harvest import Harvest
 from interp.activations.store import open_store
+from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder
 from interp.features.catalogue import behaviours, describe, per_model
 from interp.features.codes import column, encode_sparse
@@ -53,12 +54,12 @@ def run(study: Study, out: Path) -> int:
 
 
 def labelled(study: Study, tokenizer: PreTrainedTokenizerBase) -> Labelled:
-    """The study's store with the distilled model's places."""
+    """The study's store, its rows labelled by their place in the distilled model's behaviours."""
     activations = study.folder("activations")
     return label_rows(
         open_store(activations),
-        pl.read_parquet(activations / "texts.parquet"),
-        pl.read_parquet(study.folder("traces") / "traces.parquet"),
+        pl.read_parquet(activations / "texts.parquet", glob=False),
+        pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False),
         tokenizer,
         EDITED,
     )
@@ -73,7 +74,8 @@ def _kinds(
     n_texts: int,
     seed: int,
 ) -> list[pl.Series]:
-    """Put every confirmed latent to token injection; `inside` and `injected` are mean activations."""
+    """Token injection of every confirmed latent: columns `kind`; `inside`, its mean activation over the rows inside its
+    behaviours (off markers, zeros included); and `injected`, that at its injected top tokens."""
     kind = ["unconfirmed" if rate > 0 else "" for rate in latents["firing_rate"]]
     inside, injected = np.full(len(latents), np.nan), np.full(len(latents), np.nan)
     confirmed = latents.filter(pl.any_horizontal(f"confirmed_{b}" for b in BEHAVIOURS))["latent"].to_list()
@@ -90,7 +92,7 @@ def _kinds(
 
 
 def _without_behaviour(data: Labelled, n: int) -> list[Text]:
-    """The first `n` rollouts of the subject in which nothing is reflected on or verified and no marker stands."""
+    """The subject's rollouts without any behaviour or marker, among the first `n` such."""
     text_of = data.store.index["text"].to_numpy()
     busy = data.in_any(INSIDE) | data.at_marker()
     quiet = sorted(set(text_of[data.row_model == data.subject].tolist()) - set(text_of[busy].tolist()))
@@ -106,7 +108,7 @@ def _mean_at(
     layer: int,
     latent: int,
 ) -> float:
-    """Mean activation of one latent at one position of each text; what stands after it cannot change it."""
+    """Mean activation of one latent at one position of each text. Later tokens cannot change it and are cut."""
     cut = [replace(text, ids=text.ids[: place + 1]) for text, place in zip(texts, places, strict=True)]
     (batch,) = Harvest(models, cut, layer, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
     at = batch.position == torch.tensor(places)[batch.text]

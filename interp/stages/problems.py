@@ -1,4 +1,4 @@
-"""The problems a study measures on."""
+"""The problems that a study measures its models on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interp.tasks.base import Problem, Task
 
 
 def task_of(config: StudyConfig) -> Task:
-    """The user's file where one is given, else the task that the config names."""
+    """The task that the config names: the user's file if `traces.file` is set."""
     task, traces = config.task, config.traces
     return tasks.open(
         task.kind if traces.file is None else Path(traces.file),
@@ -28,7 +28,7 @@ def test_problems(config: StudyConfig) -> list[Problem]:
 
 
 def labels_by_construction(config: StudyConfig) -> bool:
-    """Whether behaviours are read off the equations rather than off the sentences; by default only in chains, where
-    every step is an equation."""
+    """Whether behaviours are labelled from the equations of a text rather than from its sentences; by default only for
+    chains, where every step is an equation."""
     labels, chains = config.traces.labels, config.traces.file is None and config.task.kind == "chains"
     return chains if labels == "auto" else labels == "construction"

@@ -1,4 +1,4 @@
-"""Stage `report`: the page, its figures and `verdict.json`, from the other stages' files alone."""
+"""Stage `report`: the page, its figures and `verdict.json`, drawn from the files of the other stages only."""
 
 from __future__ import annotations
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from interp.errors import InterpError
 from interp.generation.sampling import CachedModel, generate
@@ -18,9 +20,9 @@ from interp.stages.problems import labels_by_construction, task_of, test_problem
 from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.tasks.base import Problem, Task
-from interp.tasks.grading import Grade, grade
+from interp.tasks.grading import Grade
 from interp.traces.lexicon import Lexicon, load_lexicon
-from interp.traces.measure import Outcomes, measure
+from interp.traces.measure import Outcomes, grade_all, measure
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import by_construction, by_sentences
 from interp.traces.tokens import encode
@@ -31,7 +33,7 @@ SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.Strin
 
 
 def checkpoint_paths(study: Study) -> dict[str, str]:
-    """Arm to local folder or hub id, as the stage `checkpoints` wrote them."""
+    """Model to local folder or hub id, as the stage `checkpoints` wrote them."""
     folder = study.folder("checkpoints")
     described = json.loads((folder / "models.json").read_text())
     inside = {name: folder / row["path"] for name, row in described.items()}
@@ -39,12 +41,13 @@ def checkpoint_paths(study: Study) -> dict[str, str]:
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `traces.parquet` (one row a problem and model), `greedy.parquet`, `summary.parquet`; returns the rows."""
+    """Write `traces.parquet` (one row per problem and model), `greedy.parquet` and `summary.parquet`; returns the
+    number of rows."""
     config = study.config
     torch.set_num_threads(config.threads)
     task, problems, lexicon = task_of(config), test_problems(config), load_lexicon(config.traces.lexicon)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
-    prompts = [templated(trio.tokenizer, p.prompt, config.traces.chat_template) for p in problems]
+    prompts = {name: prompts_of(trio, name, problems, config.traces.chat_template) for name in trio.names}
     _refuse_too_long(trio, prompts, config.traces.max_new_tokens)
     bootstrap = Bootstrap(len(problems), seed=config.seed)
     tables, greedy_tables, summary = [], [], []
@@ -52,24 +55,25 @@ def run(study: Study, out: Path) -> int:
         for name, path in trio.paths.items():
             decoder = CachedModel(load_model(name, path, device))
 
-            def sample(temperature: float, decoder: CachedModel = decoder) -> list[Rollout]:
+            def sample(temperature: float, name: str = name, decoder: CachedModel = decoder) -> list[Rollout]:
                 return generate(
                     decoder,
-                    trio.tokenizer,
-                    prompts,
+                    trio.tokenizers[name],
+                    prompts[name],
                     max_new_tokens=config.traces.max_new_tokens,
                     temperature=temperature,
                     seed=config.seed,
                     batch_size=config.traces.batch_size,
+                    end_ids=trio.end_ids[name],
                     on_batch=progress.advance,
                 )
 
             sampled, greedy = sample(config.traces.temperature), sample(0.0)
             _warn_unfinished(name, sampled, config.traces.max_new_tokens)
-            grades, best_grades = (_grades(task, problems, rollouts) for rollouts in (sampled, greedy))
+            grades, best_grades = (grade_all(task, problems, rollouts) for rollouts in (sampled, greedy))
             _warn_ungraded(name, grades + best_grades)
-            outcomes = measure(task, lexicon, problems, sampled)
-            best = measure(task, lexicon, problems, greedy)
+            outcomes = measure(task, lexicon, problems, sampled, grades)
+            best = measure(task, lexicon, problems, greedy, best_grades)
             tables.append(_table(name, problems, sampled, grades, task, lexicon, labels_by_construction(config)))
             greedy_tables.append(_greedy(name, problems, best_grades))
             summary += _summary(name, outcomes, best, bootstrap)
@@ -80,9 +84,9 @@ def run(study: Study, out: Path) -> int:
     return sum(len(table) for table in tables)
 
 
-def _refuse_too_long(trio: Trio, prompts: list[str], max_new_tokens: int) -> None:
+def _refuse_too_long(trio: Trio, prompts: dict[str, list[str]], max_new_tokens: int) -> None:
     """No completion may run past the context of a model."""
-    longest = max(len(encode(trio.tokenizer, prompt)) for prompt in prompts)
+    longest = max(len(encode(trio.tokenizers[name], prompt)) for name, own in prompts.items() for prompt in own)
     if trio.context is not None and longest + max_new_tokens > trio.context:
         raise InterpError(
             f"traces.max_new_tokens = {max_new_tokens}: with the longest prompt ({longest} tokens) it passes the "
@@ -91,18 +95,14 @@ def _refuse_too_long(trio: Trio, prompts: list[str], max_new_tokens: int) -> Non
 
 
 def _warn_unfinished(name: str, rollouts: list[Rollout], limit: int) -> None:
-    """Say where many completions were cut: their answers count as wrong."""
+    """Print a line where many completions were cut at the limit: their answers count as wrong."""
     cut = sum(not r.finished for r in rollouts) / len(rollouts)
     if cut > UNFINISHED:
         console.print(f"  {name}: {cut:.0%} of the completions reached traces.max_new_tokens = {limit}")
 
 
-def _grades(task: Task, problems: list[Problem], rollouts: list[Rollout]) -> list[Grade]:
-    return [grade(task, p, r.text) for p, r in zip(problems, rollouts, strict=True)]
-
-
 def _warn_ungraded(name: str, grades: list[Grade]) -> None:
-    """Say on how many completions the grader raised, and what: they count as wrong."""
+    """Print on how many completions the grader raised, and its first error: they count as wrong."""
     errors = [g.error for g in grades if g.error is not None]
     if errors:
         console.print(
@@ -113,14 +113,33 @@ def _warn_ungraded(name: str, grades: list[Grade]) -> None:
         )
 
 
-def templated(tokenizer, prompt: str, chat: bool) -> str:
-    """A prompt as the model reads it; the chat template, if wanted, is applied here and nowhere else."""
+def prompts_of(trio: Trio, name: str, problems: Sequence[Problem], chat: bool) -> list[str]:
+    """The problems' prompts as one model reads them, through its own chat template if `chat`.
+
+    Raises:
+        InterpError: its tokenizer has no chat template.
+    """
+    try:
+        return [templated(trio.tokenizers[name], p.prompt, chat) for p in problems]
+    except InterpError as error:
+        raise InterpError(f"checkpoints.{name} = {trio.paths[name]}: {error}") from error
+
+
+def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, chat: bool) -> str:
+    """A prompt as the model reads it; the chat template, if wanted, is applied here and nowhere else.
+
+    Raises:
+        InterpError: the tokenizer has no chat template.
+    """
     if not chat:
         return prompt
     if tokenizer.chat_template is None:
-        raise InterpError("traces.chat_template: the tokenizer has no chat template; set it to false")
+        raise InterpError(
+            "the tokenizer has no chat template; save one beside it (chat_template.jinja), or set "
+            "traces.chat_template to false"
+        )
     messages = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def _table(
@@ -172,7 +191,7 @@ def _summary(name: str, sampled: Outcomes, greedy: Outcomes, bootstrap: Bootstra
 
 
 def _refuse_ungraded(tables: list[pl.DataFrame]) -> None:
-    """A study in which no model ever states an answer measures nothing."""
+    """Refuse a study in which no model states any answer: it would measure nothing."""
     if all(table["answer"].null_count() == len(table) for table in tables):
         raise InterpError(
             "traces: no completion of any model states an answer that can be graded; check traces.prompt, and that "

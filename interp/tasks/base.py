@@ -1,4 +1,4 @@
-"""What every verifiable task gives: problems, prompts and a grader. Nothing here knows of models."""
+"""The interface of a verifiable task: problems, prompts and a grader, independent of any model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Problem:
     answer: str
     """The right final answer."""
     difficulty: int = 0
-    """Stratum for stratified tables; what it counts is the task's own affair."""
+    """Stratum of stratified tables, 0 or more; each task says what it counts."""
     trace: str | None = None
     """A worked trace that came with the problem, if any."""
     entry: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-    """All that the task's own grader wants to see, where the answer alone does not do."""
+    """Input of the task's own grader, for tasks where the answer alone is not enough."""
 
 
 class Task(Protocol):
@@ -30,7 +30,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """What the task is called."""
+        """Name of the task."""
         ...
 
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
@@ -46,5 +46,5 @@ class Task(Protocol):
         ...
 
     def true_result(self, a: str, op: str, b: str) -> str | None:
-        """The right value of `a op b` in this task's arithmetic, None where it has none."""
+        """The value of `a op b` in this task's arithmetic, None where it has none."""
         ...

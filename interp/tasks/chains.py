@@ -12,7 +12,7 @@ from interp.tasks.splits import bucket
 
 OPERATORS = ("+", "-", "*")
 TEST_SHARE = 8
-"""One chain in this many is held out, by a checksum of its text, so that the splits never meet."""
+"""One chain in this many is held out, by a checksum of its text, so that the splits are disjoint."""
 _ENDING = re.compile(r"#### (\d)\s*$")
 
 
@@ -42,8 +42,8 @@ def parse_prompt(prompt: str) -> tuple[list[int], list[str]]:
 
 @dataclass(frozen=True)
 class ChainTask:
-    """Chains of `terms` one-digit terms. Its grader demands the exact ending `#### d`: a laxer one teaches a model
-    under reinforcement to write past its answer. A chain's difficulty is the number of its products."""
+    """Chains of `terms` one-digit terms. The grader demands the exact ending `#### d`, since under a laxer
+    reward a model learns to write on after its answer. The difficulty is the number of products."""
 
     terms: int = 5
     name: str = "chains"
@@ -52,7 +52,7 @@ class ChainTask:
         """`n` distinct chains of a split, the same for the same seed.
 
         Raises:
-            InterpError: more are wanted than there are (nine tenths of them, so that drawing ends soon).
+            InterpError: `n` is more than nine tenths of the distinct chains (drawing the last ones would take long).
         """
         share = 1 / TEST_SHARE if split == "test" else 1 - 1 / TEST_SHARE
         there = int(0.9 * share * 10 * (10 * len(OPERATORS)) ** (self.terms - 1))
@@ -93,5 +93,5 @@ class ChainTask:
     def true_result(self, a: str, op: str, b: str) -> str | None:
         try:
             return str(apply(int(a), op, int(b))) if op in OPERATORS else None
-        except ValueError:  # a decimal, which this arithmetic has none of
+        except ValueError:  # a decimal has no value modulo 10
             return None

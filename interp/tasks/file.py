@@ -1,4 +1,4 @@
-"""The user's own problems, from JSONL or Parquet: `question`, `answer` and optionally `trace`."""
+"""The user's own problems, from JSONL or Parquet with columns `question`, `answer` and optionally `trace`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_FINITE = (float("inf"), float("-inf"))
 
 @dataclass(frozen=True)
 class FileTask(QuestionTask):
-    """Problems of one file, in its order; their difficulty is not known, and is 0."""
+    """The problems of one file, in its order. Their difficulty is unknown, and is 0."""
 
     path: Path
     name: str = "file"
@@ -34,7 +34,7 @@ class FileTask(QuestionTask):
     def _problem(self, where: str, row: dict[str, Any]) -> Problem:
         question, answer = column(row, "question", where), column(row, "answer", where)
         if not isinstance(question, (str, int, float)) or not str(question).strip():
-            raise InterpError(f"{where}: the question {question!r} says nothing; give a text")
+            raise InterpError(f"{where}: the question {question!r} is empty; give a text")
         if (
             isinstance(answer, bool)
             or not isinstance(answer, (str, int, float))
@@ -71,6 +71,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InterpError(f"{path}: not a text file ({error.reason}); give JSONL or Parquet") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InterpError:
+    reason = error.strerror or " ".join(str(error).split())
+    return InterpError(f"traces.file = {path}: cannot be read ({reason}); give a file that you may read")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -90,8 +97,10 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import polars as pl
 
     try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from error
+        table = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
+        raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())}); write it anew") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     for number, row in enumerate(table.iter_rows(named=True), start=1):
         yield f"{path}:{number}", row

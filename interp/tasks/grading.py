@@ -1,4 +1,4 @@
-"""Grading that outlives a grader that raises: such a completion counts as wrong, and is counted as such."""
+"""The grade of one completion; where the grader raises, the completion is wrong and the error is kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from interp.tasks.base import Problem, Task
 
 @dataclass(frozen=True)
 class Grade:
-    """What a grader made of one completion."""
+    """The grade of one completion."""
 
     correct: bool
     """Whether the answer is right; False where the grader raised."""
     error: str | None = None
-    """What the grader raised, if it did: the completion was not judged, and its `correct` says nothing about it."""
+    """The error that the grader raised, None where it raised none. Such a completion was not judged."""
 
     @property
     def failed(self) -> bool:
@@ -23,10 +23,10 @@ class Grade:
 
 
 def grade(task: Task, problem: Problem, completion: str) -> Grade:
-    """Grade one completion; a grader runs on whatever a model writes, and one text must not end a study.
+    """The grade of one completion. One text that the grader cannot read must not end a study.
 
     Raises:
-        InterpError: the grader cannot work at all, which the user can mend.
+        InterpError: the grader cannot work at all, which the user can fix.
     """
     try:
         return Grade(task.correct(problem, completion))

@@ -1,4 +1,4 @@
-"""Any data set of reasoning-gym, by name, scored by its own scorer (the optional extra `gym`)."""
+"""The data sets of reasoning-gym (the optional extra `gym`), by name, each with its own scorer."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from interp.tasks.questions import QuestionTask
 from interp.tasks.splits import bucket, fingerprint
 
 DRAWS = 20
-"""Entries generated for each problem that is wanted, before a data set is said to have too few."""
+"""Entries generated per problem wanted, after which a data set counts as too small."""
 SAMPLE = 8
-"""Entries by which a data set's answers are judged to be numbers or texts."""
+"""Entries examined to decide whether the answers of a data set are numbers or texts."""
 NONSENSE = "no answer at all"
-"""What no scorer may give full marks."""
+"""A text that no scorer may give full marks."""
 
 
 @dataclass(frozen=True)
 class GymTask(QuestionTask):
-    """One data set of reasoning-gym. Its scorers give part of the marks to text that merely contains the answer, some
-    even all of them: the answer is taken out of the completion first, and only full marks are correct."""
+    """One data set of reasoning-gym. Its scorers give partial marks, a few of them full marks, to a text that merely
+    contains the answer; so the answer is extracted from the completion first, and only full marks are correct."""
 
     data_set: str
-    """Its name in reasoning-gym."""
+    """Name in reasoning-gym."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of its config, such as `min_terms`; the seed and the size are the study's."""
+    """Fields of its config, such as `min_terms`, except `seed` and `size`, which the study sets."""
     name: str = "reasoning_gym"
 
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
         """`n` distinct problems; half of all questions, by a checksum of their text, are held out for the test.
 
         Raises:
-            InterpError: reasoning-gym, the data set or an option is not there, or the data set is no good for a study.
+            InterpError: reasoning-gym, the data set or an option does not exist, or the data set is unfit for a study.
         """
         first = random.Random(f"{self.data_set}-{split}-{seed}").getrandbits(31)
         found: dict[str, Problem] = {}
@@ -55,8 +55,8 @@ class GymTask(QuestionTask):
         )
 
     def answer_of(self, completion: str) -> str | None:
-        """What stands in `<answer></answer>`, after the last `####`, or in the last `\\boxed{}`; where there is none of
-        them the last number, or the last line if the data set's answers are texts."""
+        """The answer in `<answer></answer>`, else in the last box or after `####` (in the order that `answers` gives),
+        else the last number, or the last line if the data set's answers are texts."""
         stated = tagged_answer(completion) or marked_answer(completion)
         return without_text(stated) if stated else (last_number if self._numeric else last_line)(completion)
 
@@ -75,7 +75,7 @@ class GymTask(QuestionTask):
     def _refuse_credulous(self, entry: Mapping[str, Any]) -> None:
         try:
             fooled = self._scorer.score_answer(NONSENSE, entry) >= 1
-        except Exception:  # on a model's completion this is counted; here it is a no
+        except Exception:  # a scorer that raises on nonsense does not accept it
             return
         if fooled:
             raise InterpError(f"task.data_set = {self.data_set}: its scorer accepts any text; take another data set")
@@ -91,7 +91,7 @@ class GymTask(QuestionTask):
 
 
 def difficulty(entry: Mapping[str, Any]) -> int:
-    """The first of the data set's own measures of difficulty that is a whole number of this entry (in chain_sum the
+    """The first of the data set's own measures of difficulty that is a whole number for this entry (in chain_sum the
     number of terms); 0 where there is none."""
     metadata = entry.get("metadata", {})
     measures = metadata.get("difficulty")

@@ -1,4 +1,4 @@
-"""The data sets of reasoning-gym as it registers them: found by name, given their options, drawn from repeatably."""
+"""reasoning-gym's registry: a data set by its name and options, with entries that a seed repeats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from interp.errors import InterpError, nearest
 
 HASHED = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
-"""Data sets (of 0.1.25) that draw from sets, whose order is another in every process unless it is settled."""
+"""Data sets (of 0.1.25) that draw from Python sets, whose order depends on the hash seed of the process."""
 
 
 def generator(name: str, options: Mapping[str, Any], seed: int, size: int) -> Any:
@@ -29,19 +29,19 @@ def generator(name: str, options: Mapping[str, Any], seed: int, size: int) -> An
     try:
         return data_set(config(**options, seed=seed, size=size))
     except (AssertionError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise InterpError(f"task.options = {dict(options)}: {name} refuses them: {said}; mend them") from error
+        reason = " ".join(str(error).split())
+        raise InterpError(f"task.options = {dict(options)}: {name} refuses them: {reason}; change them") from error
 
 
 def entries(name: str, options: Mapping[str, Any], seed: int, size: int) -> Iterator[Mapping[str, Any]]:
-    """A data set's entries, the same for the same seed; a few data sets draw from Python's own generator too.
+    """Entries of a data set, the same for the same seed; Python's own generator is seeded too, since a few use it.
 
     Raises:
-        InterpError: as `generator`, or the entries would be others in the next process.
+        InterpError: as `generator`, or the entries would differ between processes.
     """
     source = generator(name, options, seed, size)
     if name in HASHED and os.environ.get("PYTHONHASHSEED", "random") == "random":
-        raise InterpError(f"task.data_set = {name}: its problems hang on Python's hash seed; set PYTHONHASHSEED=0")
+        raise InterpError(f"task.data_set = {name}: its problems depend on Python's hash seed; set PYTHONHASHSEED=0")
     for i in range(size):
         with _seeded(seed + i):
             entry = source[i]
@@ -50,7 +50,7 @@ def entries(name: str, options: Mapping[str, Any], seed: int, size: int) -> Iter
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Python's own generator at a seed, and afterwards where it was."""
+    """Context in which Python's own generator starts from a seed; afterwards its state is restored."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -60,7 +60,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _registered(name: str) -> tuple[Any, Any]:
-    """The class of a data set and that of its config."""
+    """Class of a data set and class of its config."""
     try:
         from reasoning_gym.factory import DATASETS  # type: ignore[import-not-found]
     except ImportError as error:

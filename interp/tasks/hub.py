@@ -15,29 +15,31 @@ from interp.tasks.questions import QuestionTask, column
 from interp.tasks.splits import bucket, fingerprint
 
 TRAIN_SHARE = 8
-"""Of a benchmark of one split, one problem in this many may be trained on: it was made for measuring."""
+"""In a benchmark of one split, one problem in this many is for training: the benchmark is for measuring."""
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark lies on the hub, and the columns it has."""
+    """A benchmark's place on the hub and the names of its columns."""
 
     path: str
     splits: tuple[str, ...]
-    """The hub's own: train and test, or only one of them."""
+    """The hub's own splits: train and test, or only one of them."""
     question: str
     answer: str
-    """The final answer, after `####` where the column holds worked steps too."""
+    """Column of the final answer, which follows `####` where the column holds worked steps too."""
     config: str | None = None
     solution: str | None = None
-    """Worked steps, where they have their own column."""
+    """Column of worked steps, None where they are in `answer`."""
     level: str | None = None
-    """Difficulty; where there is none it is the number of worked lines."""
+    """Column of the difficulty; None where it is the number of worked lines."""
+    hashes: bool = False
+    """Whether its own solutions end with `####` and the answer, so that models write it too."""
 
 
 BENCHMARKS = {
-    "gsm8k": Benchmark("openai/gsm8k", ("train", "test"), "question", "answer", config="main"),
+    "gsm8k": Benchmark("openai/gsm8k", ("train", "test"), "question", "answer", config="main", hashes=True),
     "math500": Benchmark("HuggingFaceH4/MATH-500", ("test",), "problem", "answer", solution="solution", level="level"),
     "aime": Benchmark("gneubig/aime-1983-2024", ("train",), "Question", "Answer", level="Year"),
 }
@@ -45,24 +47,29 @@ BENCHMARKS = {
 
 @dataclass(frozen=True)
 class HubTask(QuestionTask):
-    """One benchmark, graded by math-verify. The difficulty is MATH-500's level (1 to 5), AIME's year, and the number
+    """One benchmark of the hub. The difficulty is MATH-500's level (1 to 5), AIME's year, and the number
     of worked lines in GSM8K."""
 
     name: str
     """A key of `BENCHMARKS`."""
 
+    @property
+    def hashes_first(self) -> bool:
+        return BENCHMARKS[self.name].hashes
+
     def problems(self, n: int, seed: int, split: str) -> list[Problem]:
         """`n` problems of a split, drawn without replacement (all of them where it has fewer).
 
         Raises:
-            InterpError: the hub cannot be reached, or the benchmark's columns are not those known.
+            InterpError: the hub cannot be reached, or the benchmark lacks a column.
         """
         questions = self._questions(split)
         drawn = random.Random(f"{self.name}-{split}-{seed}").sample(sorted(questions), len(questions))
         return [self._problem(question, questions[question]) for question in drawn[:n]]
 
     def _questions(self, split: str) -> dict[str, dict[str, Any]]:
-        """Row by question. The hub's own splits where there are two, less what both hold; else a checksum's."""
+        """Row by question. The hub's own splits where there are two, without the questions that both hold; else by a
+        checksum of the question."""
         splits = BENCHMARKS[self.name].splits
         if len(splits) == 1:
             rows = self._rows(splits[0])
@@ -93,10 +100,10 @@ class HubTask(QuestionTask):
 
 
 def read_split(name: str, split: str) -> list[dict[str, Any]]:
-    """All rows of one of a benchmark's splits, from the hub or from what was read from it before.
+    """All rows of one split of a benchmark, from the hub or from its local cache.
 
     Raises:
-        InterpError: they cannot be had.
+        InterpError: the rows cannot be read.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError

@@ -1,4 +1,4 @@
-"""Checksums of problems' texts: which split a text falls into, whatever the seed, and what it is called."""
+"""Checksums of problem texts: the split and the id of a problem, independent of any seed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import zlib
 
 
 def bucket(text: str, n: int) -> int:
-    """One of `n` buckets, always the same for the same text: splits made of different buckets never meet."""
+    """Bucket of a text, 0 to n - 1, by its CRC-32; splits made of different buckets are disjoint."""
     return zlib.crc32(text.encode()) % n
 
 
 def fingerprint(text: str) -> str:
-    """A short name of a text: 64 bits of its SHA-256, so that no two problems of a study share one."""
+    """Id of a text: the first 64 bits of its SHA-256, as 16 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

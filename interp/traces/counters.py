@@ -2,7 +2,7 @@
 
 One counts sentences by rule (the lexicon, and structure). The other counts by construction where the task shows the
 work in equations, or is a language model that reads the text (`judge`). A count is never shown without the agreement
-beside it: counters that look for keywords alone have reached an F1 of .54 to .64 (Ward et al. 2025, arXiv 2507.12638).
+with it: counters that look for keywords alone have reached an F1 of .54 to .64 (Ward et al. 2025, arXiv 2507.12638).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Cells = Float[np.ndarray, " tables"]
 
 def counts_by_rule(text: str, lexicon: Lexicon, *, recomputed: bool) -> Counts:
     """Sentences of each behaviour. `recomputed` also takes a sentence for verification that works an equation again:
-    leave it off beside the counter by construction, which sees the same and would agree with itself."""
+    leave it off against the counter by construction, which finds the same and would agree with itself."""
     return _tally(by_sentences(text, lexicon, recomputed=recomputed))
 
 
 def counts_by_construction(text: str) -> Counts:
-    """Equations worked again, and the doubts before them, whatever their words."""
+    """Recomputed equations, and the text between an equation and its recomputation, whatever the words."""
     return _tally(by_construction(text))
 
 
@@ -45,7 +45,7 @@ def _tally(spans: Sequence[Span]) -> Counts:
 
 def kappa(both: Cells, first: Cells, second: Cells, neither: Cells) -> Cells:
     """Cohen's kappa (1960) of many tables at once, from how often both counters, one alone, or neither found the
-    behaviour: 1 is full agreement, 0 that of chance; nan where both counters are constant alike."""
+    behaviour: 1 is full agreement, 0 that of chance; nan where both counters are constant and equal."""
     total = both + first + second + neither
     seen = (both + neither) / total
     chance = ((both + first) * (both + second) + (neither + first) * (neither + second)) / total**2
@@ -57,7 +57,7 @@ def agreement(
     problems: Sequence[str], one: Sequence[int], two: Sequence[int], names: tuple[str, str] = ("first", "second")
 ) -> Interval | Refused:
     """Cohen's kappa of whether a rollout shows the behaviour at all, with its 95 % interval over problems. Resamples
-    in which both counters are constant alike are left out. Problems and counts are one value a rollout.
+    in which both counters are constant and equal are left out. Problems and counts: one value per rollout.
 
     Refused where a counter is constant: kappa is then 0 or undefined however often the two agree.
     """
@@ -76,9 +76,9 @@ def agreement(
 def compare_counters(
     rollouts: pl.DataFrame, one: Sequence[Counts | None], two: Sequence[Counts | None], names: tuple[str, str]
 ) -> list[dict[str, Any]]:
-    """One row a model and behaviour: for each counter the mean count a rollout and the share of rollouts with any,
+    """One row per model and behaviour: for each counter the mean count per rollout and the share of rollouts with any,
     then kappa with its interval, or why it is refused. Rollouts that a counter could not read (None) are left out of
-    the row; `n` and `left_out` say how many there are."""
+    the row; `n` and `left_out` count both."""
     rows = []
     for model in rollouts["model"].unique(maintain_order=True):
         mine = [i for i, name in enumerate(rollouts["model"]) if name == model]

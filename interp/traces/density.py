@@ -14,7 +14,7 @@ from interp.traces.measure import Outcomes
 from interp.traces.rollouts import per_problem
 
 PER = 100.0
-"""Tokens that a density counts on."""
+"""Tokens per unit of density."""
 
 
 def class_counts(text: str, lexicon: Lexicon) -> Counter[str]:
@@ -37,8 +37,8 @@ def by_class(rollouts: pl.DataFrame, lexicon: Lexicon) -> dict[str, Outcomes]:
 
 
 def densities(outcomes: dict[str, Outcomes], bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """One row a class and model: phrases per 100 tokens (a ratio of sums, so long texts weigh more) with the 95 %
-    interval over problems. A class that never occurs has the interval [0, 0], which says nothing of how rare it is."""
+    """One row per class and model: phrases per 100 tokens (a ratio of sums, so long texts weigh more) with the 95 %
+    interval over problems. A class that never occurs has the interval [0, 0], which does not tell how rare it is."""
     return [
         {
             "class": label,
@@ -53,7 +53,7 @@ def densities(outcomes: dict[str, Outcomes], bootstrap: Bootstrap) -> list[dict[
 
 
 def changes(outcomes: dict[str, Outcomes], bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """One row a class and pair of models: the density of `model` minus that of `minus`, paired by problem (both are
+    """One row per class and pair of models: the density of `model` minus that of `minus`, paired by problem (both are
     resampled together). Intervals are not adjusted for the number of rows."""
     return [
         {

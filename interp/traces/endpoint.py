@@ -47,7 +47,7 @@ class Failure:
 
 
 class UnansweredError(Exception):
-    """One try came to nothing; `again` says whether another may do better."""
+    """One failed attempt; `again` is whether another attempt may succeed."""
 
     def __init__(self, why: str, *, again: bool = True):
         super().__init__(why)
@@ -55,11 +55,11 @@ class UnansweredError(Exception):
 
 
 class _UnreachableError(UnansweredError):
-    """No connection came about."""
+    """The connection failed."""
 
 
 def request_body(messages: list[dict[str, str]], endpoint: Endpoint) -> dict[str, Any]:
-    """What is sent: the model's best answer (temperature 0)."""
+    """The request: greedy decoding (temperature 0)."""
     return {"model": endpoint.model, "messages": messages, "temperature": 0}
 
 
@@ -68,7 +68,7 @@ def ask(messages: list[dict[str, str]], endpoint: Endpoint, read: Callable[[str]
     longer and longer pauses, where the endpoint is busy or broken or its answer is not understood.
 
     Raises:
-        InterpError: the key is refused, the model or the address is not known, or no connection comes about.
+        InterpError: the key is refused, the model or the address is not known, or the connection fails.
     """
     failure: UnansweredError = UnansweredError("no try was made")
     for attempt in range(endpoint.attempts):
@@ -81,7 +81,7 @@ def ask(messages: list[dict[str, str]], endpoint: Endpoint, read: Callable[[str]
             if not error.again:
                 break
     if isinstance(failure, _UnreachableError):
-        raise InterpError(f"judge {endpoint.base_url}: {failure}; start the endpoint or mend its address")
+        raise InterpError(f"judge {endpoint.base_url}: {failure}; start the endpoint or fix its address")
     return Failure(str(failure))
 
 
@@ -108,13 +108,13 @@ def _post(messages: list[dict[str, str]], endpoint: Endpoint) -> bytes:
 
 
 def _refusal(error: urllib.error.HTTPError, endpoint: Endpoint) -> Exception:
-    """What an HTTP status means: a fault of the user's, of the moment, or of this request."""
-    said = " ".join(error.read(300).decode(errors="replace").split())
-    why = f"HTTP {error.code} {said}".strip()
+    """The error of an HTTP status: the user's (InterpError), a temporary one, or one of this request."""
+    body = " ".join(error.read(300).decode(errors="replace").split())
+    why = f"HTTP {error.code} {body}".strip()
     if error.code in (401, 403):
         return InterpError(f"judge {endpoint.base_url}: {why}; put a valid key into ${endpoint.key_variable}")
     if error.code == 404:
-        return InterpError(f"judge {endpoint.base_url}: {why}; mend the address or the model {endpoint.model!r}")
+        return InterpError(f"judge {endpoint.base_url}: {why}; fix the address or the model {endpoint.model!r}")
     return UnansweredError(why, again=error.code in _PASSING or error.code >= 500)
 
 

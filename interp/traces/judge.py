@@ -28,8 +28,8 @@ def judge_all(
     """The judge's counts of every text, or why there are none; equal texts are asked about once.
 
     Answers are appended to `cache` (JSONL) as they come, under the hash of the address and of all that is sent, so
-    that an interrupted run goes on where it was. Failures are not kept: the next run tries them again. `on_answer`
-    hears how many texts each answer settles.
+    that an interrupted run resumes. Failures are not kept: the next run tries them again. `on_answer` is called with
+    the number of texts that each answer settles.
 
     Raises:
         InterpError: the endpoint cannot be used at all, or the cache is damaged.

@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 MARKER, INSIDE, BEFORE, ELSEWHERE, NONE = "marker", "inside", "before", "elsewhere", "none"
 """A token's place: at a marker, in the behaviour but not at a marker, shortly before it, elsewhere in the completion,
-or in no completion that is looked at."""
+or not in a labelled completion."""
 NEAR = 16
-"""Tokens before a behaviour that are neither in it nor elsewhere."""
+"""Tokens before a behaviour that are `before` it and not elsewhere."""
 
 
 def token_offsets(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Characters [start, end) of each token in the decoded text, by decoding growing prefixes' tails.
+    """Characters [start, end) of each token in the decoded text, from decoding the last few tokens of growing prefixes.
 
-    Works for any tokenizer, also for byte-level pieces that are no whole character: such a piece gets the span that
+    Works for any tokenizer, also for byte-level pieces that are part of a character: such a piece gets the span that
     its neighbours leave.
     """
     offsets, done = [], 0
     for i in range(len(ids)):
-        # A tail of a few tokens is enough to settle spaces and split characters.
+        # A few tokens decide spaces and split characters.
         start = max(0, i - 7)
         before = decode(tokenizer, ids[start:i])
         grown = decode(tokenizer, ids[start : i + 1])
         length = max(0, len(grown) - len(before))
-        # A piece that goes on with a character half written covers that character too.
+        # A piece that continues a split character covers that character too.
         first = done - 1 if done and before.endswith("\ufffd") else done
         offsets.append((first, done + length))
         done += length

@@ -22,7 +22,7 @@ MATHEMATICAL = "mathematical"
 
 @dataclass(frozen=True)
 class Span:
-    """Characters [start, end) of a text, with the class of what stands there."""
+    """Characters [start, end) of a text, with their class."""
 
     start: int
     end: int
@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Marker phrases by class, with neutral words that can stand in their place."""
+    """Marker phrases by class, with neutral words that can replace them."""
 
     name: str
     version: int
@@ -58,8 +58,8 @@ class Lexicon:
         return pattern(map(canonical, self.mathematical))
 
     def marker_spans(self, text: str) -> list[Span]:
-        """Every marker in `text`, in order, not overlapping, the longest phrase first; `phrases` says what is a whole
-        word and which spellings are the same."""
+        """Every marker in `text`, in order, not overlapping, the longest phrase first; whole words and equal
+        spellings as in `phrases`."""
         return [
             Span(m.start(), m.end(), label)
             for m in self._markers.finditer(text)
@@ -122,11 +122,11 @@ def _listed(phrases: Any) -> list[str]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose every key stands once; of a class listed twice, JSON would keep the last in silence."""
+    """A JSON object without repeated keys; of a class listed twice, JSON would silently keep the last."""
     keys = [key for key, _ in pairs]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
-        raise ValueError(f"the key {', '.join(repeated)} stands twice")
+        raise ValueError(f"the key {', '.join(repeated)} occurs twice")
     return dict(pairs)
 
 

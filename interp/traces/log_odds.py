@@ -1,4 +1,4 @@
-"""Which words set two models' texts apart: log-odds ratios with an informative Dirichlet prior.
+"""Words that distinguish two models' texts: log-odds ratios with an informative Dirichlet prior.
 
 Monroe, Colaresi & Quinn 2008, "Fightin' Words", Political Analysis 16(4), eqs. 15 to 22. The prior keeps rare words
 from leading the list, as they do by plain ratios, and common ones, as they do by differences of frequency.
@@ -17,7 +17,7 @@ from interp.errors import InterpError
 from interp.traces.phrases import words
 
 PRIOR_TOTAL = 1000.0
-"""Words that the prior is worth."""
+"""Total count of the prior, in words."""
 
 
 def word_counts(texts: Iterable[str], n: int = 1) -> Counter[str]:
@@ -43,11 +43,11 @@ def log_odds(
 
 
 def compare(counts: dict[str, Counter[str]], model: str, other: str, prior_total: float = PRIOR_TOTAL) -> pl.DataFrame:
-    """One row a word of either model, the most `model`'s own first: `count` and `count_other`, `log_odds` (positive:
-    more in `model`), `z`, and `more_in`, the model that says it more often.
+    """One row per word of either model, the most typical of `model` first: `count`, `count_other`,
+    `log_odds` (positive: more in `model`), `z`, and `more_in`, the model that says it more often.
 
     The prior is informative: the pooled counts of all models in `counts`, scaled to `prior_total` words in all.
-    z takes words for independent draws, which those of one text are not: it ranks, and is no test.
+    z assumes independent words, which those of one text are not: it ranks words and is no test.
 
     Raises:
         InterpError: a model is not there or is compared with itself, the two know fewer than two words, or the prior
@@ -74,5 +74,5 @@ def compare(counts: dict[str, Counter[str]], model: str, other: str, prior_total
         {"word": vocabulary, "count": one.astype(int), "count_other": two.astype(int), "log_odds": delta, "z": z}
     )
     direction = pl.when(pl.col("z") > 0).then(pl.lit(model)).when(pl.col("z") < 0).then(pl.lit(other))
-    said = table.filter(pl.col("count") + pl.col("count_other") > 0)
-    return said.with_columns(more_in=direction).sort("z", "word", descending=[True, False])
+    spoken = table.filter(pl.col("count") + pl.col("count_other") > 0)
+    return spoken.with_columns(more_in=direction).sort("z", "word", descending=[True, False])

@@ -15,38 +15,37 @@ _AFTER_MARKER = r"(?:\s*[,.:!?…])?\s*"
 
 
 def paraphrase(text: str, lexicon: Lexicon, voice: Voice, rng: random.Random) -> str:
-    """Every marker becomes a neutral word: the sentence goes on, and no marker is left."""
-    return _replace(text, lexicon, lambda span, said: _bare(rng.choice(voice.neutral)))
+    """Every marker is replaced by a neutral word; the rest of the sentence stays."""
+    return _replace(text, lexicon, lambda span, marker: _bare(rng.choice(voice.neutral)))
 
 
 def synonym(text: str, lexicon: Lexicon, voice: Voice, rng: random.Random) -> str:
-    """Every marker becomes another one, of its class where that has another: the style is kept, the token changed."""
+    """Every marker is replaced by another one, of its class where that has another: style kept, token changed."""
 
-    def other(span: Span, said: str) -> str:
-        others = [p for p in sorted(_spoken(voice)) if p != canonical(said)]
+    def other(span: Span, marker: str) -> str:
+        others = [p for p in sorted(_spoken(voice)) if p != canonical(marker)]
         return rng.choice([p for p in others if p in lexicon.markers[span.label]] or others)
 
     return _replace(text, lexicon, other)
 
 
 def filler(text: str, lexicon: Lexicon, voice: Voice, rng: random.Random) -> str:
-    """Every marker becomes one and the same neutral word, as often as it has words: its place is kept, and nothing is
-    said there."""
+    """Every marker is replaced by one and the same neutral word, repeated for each of its words: length kept, meaning
+    removed."""
     word = _bare(voice.neutral[0])
-    return _replace(text, lexicon, lambda span, said: " ".join([word] * len(said.split())))
+    return _replace(text, lexicon, lambda span, marker: " ".join([word] * len(marker.split())))
 
 
 def insertion(text: str, lexicon: Lexicon, voice: Voice, rng: random.Random) -> str:
-    """The markers are taken from where they stand and set before random steps: the tokens are kept, what they
-    announce is not."""
+    """The markers are moved to random steps: tokens kept, function removed."""
     spans = lexicon.marker_spans(text)
-    said = [text[span.start : span.end] for span in spans]
+    markers = [text[span.start : span.end] for span in spans]
     for span in reversed(spans):
         end = span.end + len(re.match(_AFTER_MARKER, text[span.end :]).group())  # type: ignore[union-attr]
         text = text[: span.start] + text[end:]
     body, mark, answer = text.partition(voice.ending.split("{answer}")[0])
     steps = body.split(voice.joint)
-    for word in said:
+    for word in markers:
         i = rng.randrange(len(steps))
         steps[i] = voice.at(word, steps[i])
     return voice.joint.join(steps) + mark + answer
@@ -62,9 +61,9 @@ MARKER_ARMS: dict[str, Change] = {
 
 def _replace(text: str, lexicon: Lexicon, choose: Callable[[Span, str], str]) -> str:
     for span in reversed(lexicon.marker_spans(text)):
-        said = text[span.start : span.end]
-        new = choose(span, said)
-        text = text[: span.start] + (new.capitalize() if said[:1].isupper() else new) + text[span.end :]
+        marker = text[span.start : span.end]
+        new = choose(span, marker)
+        text = text[: span.start] + (new.capitalize() if marker[:1].isupper() else new) + text[span.end :]
     return text
 
 

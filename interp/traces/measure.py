@@ -1,4 +1,4 @@
-"""The outcomes of a rollout, measured apart: accuracy, style, verification function, length, repetition."""
+"""The outcomes of a rollout, each measured on its own: accuracy, style, verification function, length, repetition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from interp.statistics import Bootstrap, Interval, Refused
 from interp.tasks.base import Problem, Task
-from interp.tasks.grading import grade
+from interp.tasks.grading import Grade, grade
 from interp.traces.lexicon import Lexicon
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import equations, recomputations, repetition
@@ -22,7 +22,7 @@ SHARES = ("accuracy", "repetition")
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Numerator and denominator of every outcome, one value a problem: an outcome is a ratio of sums."""
+    """Numerator and denominator of every outcome, one value per problem: an outcome is a ratio of sums."""
 
     parts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
 
@@ -58,20 +58,27 @@ class Outcomes:
         return bootstrap.interval(self.value(outcome) - other.value(outcome), draws[np.isfinite(draws)])
 
 
-def measure(task: Task, lexicon: Lexicon, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> Outcomes:
-    """Measure one rollout a problem.
+def measure(
+    task: Task,
+    lexicon: Lexicon,
+    problems: Sequence[Problem],
+    rollouts: Sequence[Rollout],
+    grades: Sequence[Grade] | None = None,
+) -> Outcomes:
+    """The outcomes of one rollout per problem; `grades` are the rollouts' where they are known already.
 
     `marker_density` is markers per 100 tokens, `verification_rate` the share of wrong steps (equations that do not
-    hold and are not themselves a second working) that are followed by their correct recomputation. A completion on
+    hold and are not themselves a recomputation) that are followed by their correct recomputation. A completion on
     which the grader raises counts as wrong.
     """
+    if grades is None:
+        grades = grade_all(task, problems, rollouts)
     ones = np.ones(len(problems))
     tokens = np.array([len(r.completion_ids) for r in rollouts], dtype=np.float64)
-    correct = [grade(task, p, r.text).correct for p, r in zip(problems, rollouts, strict=True)]
     repaired = np.array([verification(task, r.text) for r in rollouts], dtype=np.float64).reshape(-1, 2)
     return Outcomes(
         {
-            "accuracy": (np.array(correct, dtype=np.float64), ones),
+            "accuracy": (np.array([g.correct for g in grades], dtype=np.float64), ones),
             "marker_density": (100.0 * np.array([len(lexicon.marker_spans(r.text)) for r in rollouts]), tokens),
             "verification_rate": (repaired[:, 0], repaired[:, 1]),
             "length": (tokens, ones),
@@ -80,8 +87,13 @@ def measure(task: Task, lexicon: Lexicon, problems: Sequence[Problem], rollouts:
     )
 
 
+def grade_all(task: Task, problems: Sequence[Problem], rollouts: Sequence[Rollout]) -> list[Grade]:
+    """The grade of one rollout per problem."""
+    return [grade(task, p, r.text) for p, r in zip(problems, rollouts, strict=True)]
+
+
 def equal(a: str, b: str) -> bool:
-    """Whether two numbers are the same, however they are spelled."""
+    """Whether two numbers are the same, whatever their spelling."""
     return a == b or Fraction(a) == Fraction(b)
 
 

@@ -1,11 +1,11 @@
-"""The four stages of a trace (Lippmann & Yang 2025, arXiv 2504.01738), told by rules on its sentences.
+"""The four stages of a trace (Lippmann & Yang 2025, arXiv 2504.01738), by rules on its sentences.
 
 They are rules and share the lexicon's errors: a stage is what a sentence looks like, not what it does. In order:
 
 1. *synthesis*: states the answer (`####`, `\\boxed`);
-2. *verification*: holds a verification pivot, or works the last equation again;
+2. *verification*: holds a verification pivot, or recomputes the last equation;
 3. *synthesis*: holds an integration pivot, or words that conclude ("final answer", "in summary");
-4. *framing*: stands before the first equation and the first pivot of realization or exploration;
+4. *framing*: comes before the first equation and the first pivot of realization or exploration;
 5. *exploration*: all else, the working itself included.
 
 A sentence without a letter or digit goes with the one before it.

@@ -1,10 +1,10 @@
 """Phrases in running text: which spellings are the same, and where a word begins and ends.
 
 A phrase is found as whole words, which end about where Unicode's rules (UAX #29) end them: letters, marks and digits
-go on, and so does an apostrophe, an underscore or a hyphen between two of them, so that "await", "wait's", "wait_time"
-and "wait-and-see" hold no "wait", and "_Wait_" and "wait--no" do. Scripts that put no space between words (Chinese,
-Japanese, Thai, Lao, Khmer, Burmese) end a word of any other script and mark no ends of their own: "wait我" holds
-"wait", and "我等等再说" holds "等等". A Korean particle belongs to its word: "wait는" holds no "wait".
+continue a word, and so does an apostrophe, an underscore or a hyphen between two of them, so that "await", "wait's",
+"wait_time" and "wait-and-see" hold no "wait", and "_Wait_" and "wait--no" do. Scripts that put no space between words
+(Chinese, Japanese, Thai, Lao, Khmer, Burmese) end a word of any other script and mark no ends of their own: "wait我"
+holds "wait", and "我等等再说" holds "等等". A Korean particle belongs to its word: "wait는" holds no "wait".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BEGIN = rf"(?:(?<!{_IN_WORD})(?<!{_IN_WORD}{_JOINT})|(?!{_IN_WORD}))"
 _END = rf"(?:(?!{_IN_WORD})(?!{_JOINT}{_IN_WORD})|(?<!{_IN_WORD}))"
 """A word's edge, or a sign that needs none: of a phrase such as "..." or "等等"."""
 _SPELLINGS = {"'": _APOSTROPHE, "-": _HYPHEN, " ": r"(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)"}
-"""What a phrase's character stands for in text; a space for any white space with at most one line break, since an
+"""Pattern of a phrase's character in text; a space for any white space with at most one line break, since an
 empty line ends a paragraph and with it the phrase."""
 _PLAIN = str.maketrans({"’": "'", "ʼ": "'", "＇": "'", "‐": "-", "‑": "-"})
 _TOKEN = regex.compile(rf"{_UNSPACED}|{_IN_WORD}+(?:'{_IN_WORD}+)*", regex.VERSION1)

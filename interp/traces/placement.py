@@ -53,7 +53,7 @@ class Regraded:
 
     task: Task
     part: Callable[[str], str]
-    """What the task's own grader is given."""
+    """Part of a completion that the task's own grader reads."""
 
     @property
     def name(self) -> str:
@@ -73,12 +73,12 @@ class Regraded:
 
 
 def answer_first(task: Task, voice: Voice) -> Regraded:
-    """The answer is what stands before the first joint."""
+    """Grades the text before the first joint."""
     return Regraded(task, lambda text: text.split(voice.joint.strip() or voice.joint)[0].strip())
 
 
 def last_step(task: Task, voice: Voice) -> Regraded:
-    """The answer is the result of the last equation, whatever the ending says: what the body has reasoned."""
+    """Grades the result of the last equation, the answer of the body, whatever the ending says."""
 
     def part(text: str) -> str:
         worked = equations(text)

@@ -1,4 +1,4 @@
-"""Rollouts: one completion; the table of one row per problem and model; sums by problem, the unit of every interval."""
+"""Rollouts: one completion, the table of all, and sums by problem, the unit of every interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp.errors import InterpError
 COLUMNS = ("problem", "model", "text", "n_tokens")
 
 BySum = dict[str, dict[str, Float[np.ndarray, " n"]]]
-"""Model to name to one sum a problem."""
+"""Model to name to one sum per problem."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Rollout:
     """Without the end token."""
     text: str
     finished: bool
-    """Whether the model ended the text itself, within the limit."""
+    """Whether the model wrote an end token within the limit."""
 
 
 def read_rollouts(path: Path) -> pl.DataFrame:
-    """The rollouts that the stage `traces` wrote, or any Parquet file with its columns COLUMNS.
+    """The rollouts that the stage `traces` wrote, or any Parquet file with the columns COLUMNS: one row per rollout.
 
     Raises:
         InterpError: the file is missing, not Parquet, empty, or lacks a column.
@@ -39,7 +39,7 @@ def read_rollouts(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise InterpError(f"{path}: no such file; give the folder of a study whose stage `traces` is done")
     try:
-        rollouts = pl.read_parquet(path)
+        rollouts = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())}); write it again") from error
     missing = [column for column in COLUMNS if column not in rollouts.columns]
@@ -50,8 +50,8 @@ def read_rollouts(path: Path) -> pl.DataFrame:
 
 
 def per_problem(rollouts: pl.DataFrame, values: Mapping[str, Sequence[float] | np.ndarray]) -> BySum:
-    """Sums over each problem's rollouts, of every named value (one a rollout), apart for each model. Problems come in
-    the order of their first row, the same for all models, so that differences are paired.
+    """Sums over each problem's rollouts of every named value (one per rollout), for each model. Problems are in the
+    order of their first row, the same for all models, so that differences are paired.
 
     Raises:
         InterpError: a model lacks a problem that another answered.

@@ -12,7 +12,7 @@ from interp.traces.lexicon import Lexicon, Span
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _EQUATION = re.compile(rf"(?<![\w.])(?<!\d,)({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
 _LONGER = re.compile(r"[\d)]\s*[-+*/×÷]\s*$")
-"""What stands before the last two operands of a longer sum."""
+"""Text before the last two operands of a longer sum."""
 _LOOK_BACK = 32
 """Characters in which that is looked for, so that long texts take no longer than their length."""
 _STOP, _ANSWER = "[.!?;…。！？；\\n]", "####"
@@ -45,13 +45,13 @@ def equations(text: str) -> list[Equation]:
 
 
 def recomputations(text: str) -> list[tuple[Equation, Equation]]:
-    """Pairs of neighbouring equations with the same operands, whatever words stand between them."""
+    """Pairs of neighbouring equations with the same operands, whatever the words between them."""
     found = equations(text)
     return [(first, again) for first, again in itertools.pairwise(found) if first.operands == again.operands]
 
 
 def by_construction(text: str) -> list[Span]:
-    """Verification is the equation worked again; reflection is what stands between it and the one it doubts."""
+    """Verification: an equation recomputed. Reflection: the text between the equation and its recomputation."""
     spans = []
     for first, again in recomputations(text):
         between = text[first.end : again.start]
@@ -73,7 +73,7 @@ def by_sentences(text: str, lexicon: Lexicon, *, recomputed: bool = True) -> lis
     equation again, verify; ones with a realization pivot reflect. Such labels follow the lexicon and share its
     errors; without `recomputed` they follow nothing else."""
     repeated = [again for _, again in recomputations(text)] if recomputed else []
-    markers = lexicon.marker_spans(text)  # of the whole text, as a phrase may go on after a line break
+    markers = lexicon.marker_spans(text)  # of the whole text, as a phrase may continue after a line break
     spans = []
     for start, end in sentences(text):
         classes = {span.label for span in markers if start <= span.start < end}

@@ -58,12 +58,12 @@ def wrong_body(worked: Worked, voice: Voice, rng: random.Random) -> str:
 
 
 VARIANTS = {
-    "step_by_step": Variant(step_by_step, "the steps alone: what a trace of any other kind has to beat"),
-    "no_trace": Variant(no_trace, "the answers alone: what is learned without any step"),
-    "filled": Variant(filled, "beside step_by_step: the extra length; beside hard_coded: the style at equal length"),
-    "hard_coded": Variant(hard_coded, "style by rule on the same steps: what the words alone are worth"),
-    "wrong_ending": Variant(wrong_ending, "beside hard_coded: whether the ending has to be what the steps lead to"),
-    "wrong_body": Variant(wrong_body, "beside wrong_ending: whether the body explains what wrong traces teach"),
+    "step_by_step": Variant(step_by_step, "the steps alone: the baseline of every other kind"),
+    "no_trace": Variant(no_trace, "the answers alone, without any step"),
+    "filled": Variant(filled, "against step_by_step: the extra length; against hard_coded: the style at equal length"),
+    "hard_coded": Variant(hard_coded, "style by rule on the same steps: the effect of the words alone"),
+    "wrong_ending": Variant(wrong_ending, "against hard_coded: whether the ending has to agree with the steps"),
+    "wrong_body": Variant(wrong_body, "against wrong_ending: whether the body explains what wrong traces teach"),
 }
 """By rule; what is sampled from a model or read from a file is `emergent`."""
 

@@ -22,7 +22,7 @@ class Voice:
     pivots: Mapping[str, tuple[str, ...]]
     """Style markers of each of the four kinds of Lippmann & Yang (2025)."""
     neutral: tuple[str, ...]
-    """Words that say nothing and are no markers."""
+    """Words without meaning here that are no markers."""
 
     def end(self, answer: str) -> str:
         return self.ending.format(answer=answer)
@@ -57,13 +57,13 @@ class Worked:
 
     steps: tuple[str, ...]
     answer: str
-    """What the steps lead to."""
+    """The result of the steps."""
     wrong: str
     """Another one."""
 
 
 def take_apart(trace: str, answer: str, wrong: str, voice: Voice) -> Worked:
-    """Steps of a trace: what stands between joints, or else its lines and sentences; its final answer is cut off."""
+    """Steps of a trace: its parts between joints, or else its lines and sentences; the final answer is cut off."""
     body = (trace.rpartition("####")[0] if "####" in trace else trace).strip()
     steps = body.split(voice.joint) if voice.joint in body else _SENTENCE_END.split(body)
     return Worked(tuple(step.strip() for step in steps if step.strip()), answer, wrong)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from interp.activations.harvest import Harvest, Text, moved
+from interp.activations.harvest import Harvest, moved
+from interp.activations.texts import Text
 from interp.generation.sampling import CachedModel, LogitEdit, generate
 from interp.models.descendants import FineTuned
 from interp.models.sites import check_layer
-from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.models.trio import load_model, pick_device, read_end_ids, read_tokenizer
 from interp.progress import bar
 from interp.tasks.base import Task
 from interp.traces.measure import Outcomes, measure
@@ -74,15 +75,16 @@ def _answered(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str
 
 def answers(world: World, model, folder: str, edits: Sequence[LogitEdit] = ()) -> list[Rollout]:
     """One sampled completion per held-out problem."""
-    traces = world.config.traces
+    traces, tokenizer = world.config.traces, read_tokenizer("base", folder)
     return generate(
         CachedModel(model),
-        read_tokenizer("base", folder),
+        tokenizer,
         [p.prompt for p in world.tested],
         max_new_tokens=traces.max_new_tokens,
         temperature=traces.temperature,
         seed=world.config.seed,
         batch_size=traces.batch_size,
+        end_ids=read_end_ids("base", folder, tokenizer),
         edits=edits,
     )
 

@@ -8,7 +8,7 @@ from interp.errors import InterpError
 from interp.generation.sampling import CachedModel, generate
 from interp.models.descendants import FineTuned
 from interp.models.training import Document
-from interp.models.trio import load_model, pick_device, read_tokenizer
+from interp.models.trio import load_model, pick_device, read_end_ids, read_tokenizer
 from interp.organisms.recipes import organism_descendants
 from interp.progress import bar, console
 from interp.tasks.file import FileTask
@@ -55,6 +55,7 @@ def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:
     config = world.config.traces
     decoder = CachedModel(load_model("teacher", teacher, pick_device(world.config.device)))
     tokenizer = read_tokenizer("teacher", teacher)
+    ends = read_end_ids("teacher", teacher, tokenizer)
     open_problems, found = list(world.learned_problems(n, seed)), dict[str, Document]()
     with bar(f"teacher's traces, seed {seed}", n) as progress:
         for attempt in range(TRIES):
@@ -67,6 +68,7 @@ def _sampled(world: World, teacher: str, seed: int, n: int) -> list[Document]:
                 temperature=config.temperature,
                 seed=seed * TRIES + attempt,
                 batch_size=config.batch_size,
+                end_ids=ends,
             )
             for problem, rollout in zip(open_problems, done, strict=True):
                 if grade(world.task, problem, rollout.text).correct:

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from interp.activations.harvest import Harvest, Text, moved, padded, shared_columns
+from interp.activations.harvest import Harvest, moved, padded, shared_columns
+from interp.activations.texts import Text
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.models.sites import read_residual
 
@@ -34,14 +38,13 @@ def test_rows_are_the_residuals_of_each_text_read_alone(models, texts, skip_firs
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("skip_first", "read"), [(40, 40), (45, 40), (33, 33), (20, 0), (60, 40)])
+@pytest.mark.parametrize(("skip_first", "read"), [(40, 40), (45, 40), (33, 33), (20, 0)])
 @torch.inference_mode()
 def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts, skip_first, read):
     shots = [5, 9, 14, 7, 3] * 8
     after = [Text([*shots, 3 + i, *t.ids], "base", str(i), 1) for i, t in enumerate(texts)]
-    ids, kept = padded(after, PAD)
-    kept[:, :skip_first] = False
-    assert shared_columns(ids, kept) == (read if kept.any() else 0)
+    reading = padded([t.ids for t in after], [np.arange(len(t.ids)) >= skip_first for t in after], PAD)
+    assert shared_columns(reading) == read
     resid, text, position, _ = gathered(models, after, skip_first=skip_first, batch_size=100)
     whole = [(i, p) for i, t in enumerate(after) for p in range(skip_first, len(t.ids))]
     assert list(zip(text.tolist(), position.tolist(), strict=True)) == whole
@@ -51,6 +54,12 @@ def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_texts_of_which_nothing_is_kept_are_not_read(models, texts):
+    assert list(Harvest(models, texts, 1, PAD, 3, skip_first=14).batches()) == []
+    (batch,) = Harvest(models, texts, 1, PAD, 3, skip_first=9).batches()
+    assert batch.text.tolist() == [2] * 5 + [5] * 5
+
+
 def test_the_size_of_a_batch_changes_no_row(models, texts):
     one, all_ = gathered(models, texts, batch_size=1), gathered(models, texts, batch_size=100)
     for a, b in zip(one[1:], all_[1:], strict=True):
@@ -58,16 +67,13 @@ def test_the_size_of_a_batch_changes_no_row(models, texts):
     torch.testing.assert_close(one[0], all_[0], atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_is_kept_from_a_masked_token_on(models, texts):
-    """What follows it has read it, and it means different things to the models."""
+def test_only_the_positions_of_masked_tokens_are_left_out(models, texts):
     masked = (texts[0].ids[4], texts[2].ids[0])
     _, text, position, token = gathered(models, texts, masked_ids=masked)
-    kept = []
-    for i, t in enumerate(texts):
-        end = next((p for p, token in enumerate(t.ids) if token in masked), len(t.ids))
-        kept += [(i, p) for p in range(end)]
+    kept = [(i, p) for i, t in enumerate(texts) for p, token in enumerate(t.ids) if token not in masked]
     assert list(zip(text.tolist(), position.tolist(), strict=True)) == kept
     assert not set(masked) & set(token.tolist())
+    assert (0, 5) in kept, "what follows is kept"
 
 
 def test_padding_may_share_its_id_with_a_token(models, texts):
@@ -93,7 +99,51 @@ def test_a_crosscoder_trains_while_residuals_are_read(models, texts):
     assert done.held_out.fve == pytest.approx(from_rows.held_out.fve, abs=0.1)
 
 
-def test_moved_is_the_distance_from_the_first_model_over_its_norm():
-    """Of (3, 4): (3, 4) is at 0, (3, 9) at 5 / 5, (0, 0) at 5 / 5; of (0, 2): (0, 2), (0, 3), (0, -2)."""
-    resid = torch.tensor([[[3.0, 4.0], [3.0, 9.0], [0.0, 0.0]], [[0.0, 2.0], [0.0, 3.0], [0.0, -2.0]]])
-    assert moved(resid).tolist() == [[0.0, 1.0, 1.0], [0.0, 0.5, 2.0]]
+def with_own_prompts(texts):
+    """The first model's prompt is one token longer than the second's, the third's much longer; every other text."""
+    own = [([3, 4, 5], [6, 7], [8, 9, 10, 11, 12, 13]), ([4, 4, 4], [5, 5], [5, 4, 3, 4, 5, 6])]
+    return [
+        t if i % 2 else Text([*own[i // 2 % 2][1], *t.ids], "base", t.problem, 2, own[i // 2 % 2])
+        for i, t in enumerate(texts)
+    ]
+
+
+@pytest.mark.parametrize("masked", [(), (12,)])
+@torch.inference_mode()
+def test_where_prompts_differ_each_model_reads_its_own_and_the_completion_is_kept(models, texts, masked):
+    apart = with_own_prompts(texts)
+    resid, text, position, token = gathered(models, apart, skip_first=1, masked_ids=masked)
+    kept = [
+        (i, p)
+        for i, t in enumerate(apart)
+        for p in range(t.completion_start if t.prompts else 1, len(t.ids))
+        if t.ids[p] not in masked
+    ]
+    assert list(zip(text.tolist(), position.tolist(), strict=True)) == kept
+    assert token.tolist() == [apart[i].ids[p] for i, p in kept]
+    assert any(t.prompts for t in apart) and not all(t.prompts for t in apart)
+    for row, (i, p) in enumerate(kept):
+        t = apart[i]
+        for m, model in enumerate(models.values()):
+            read = [*t.prompts[m], *t.ids[t.completion_start :]] if t.prompts else t.ids
+            alone = read_residual(model, 1, input_ids=torch.tensor([read]))[0, p + len(read) - len(t.ids)]
+            torch.testing.assert_close(resid[row, m], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_prefix_that_an_earlier_text_holds_is_not_read_again(models, texts):
+    whole, text, position, _ = gathered(models, texts)
+    again = [replace(t, fresh=i) for i, t in enumerate(texts)]
+    rows, text_again, position_again, _ = gathered(models, again)
+    new = position >= text
+    assert torch.equal(text_again, text[new]) and torch.equal(position_again, position[new])
+    torch.testing.assert_close(rows, whole[new], atol=1e-4, rtol=1e-4)
+
+
+def test_moved_by_hand():
+    """Rows of (3, 4), length 5: unmoved, moved by (0, 5), and turned round; and a row of length 1."""
+    resid = torch.tensor(
+        [[[3.0, 4.0], [3.0, 4.0], [3.0, 9.0]], [[3.0, 4.0], [-3.0, -4.0], [6.0, 8.0]], [[0.0, 1.0], [0.5, 1.0], [0, 0]]]
+    )
+    assert moved(resid).tolist() == [[0.0, 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 0.5, 1.0]]
+    assert moved(resid[:, [1, 0, 2]])[1].tolist() == [0.0, 2.0, 3.0], "the first model is what all are compared with"
+    assert moved(100 * resid).tolist() == moved(resid).tolist()

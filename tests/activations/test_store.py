@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations.store import StoreWriter, open_store
+from interp.activations.store import StoreWriter, open_store, row_hashes
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.feeds import open_feed
+from interp.crosscoder.rows import TensorRows
 from interp.errors import InterpError
+from interp.memory import Memory
 
 NAMES = ["base", "distilled"]
 
@@ -26,7 +28,8 @@ def write(folder, parts, shard_rows):
     for part in parts:
         writer.add(part)
     n = sum(len(p) for p in parts)
-    writer.close(pl.DataFrame({"text": [0] * n, "position": list(range(n)), "token": [5] * n}))
+    held_out = [i % 5 == 3 for i in range(n)]
+    writer.close(pl.DataFrame({"text": [0] * n, "position": list(range(n)), "token": [5] * n, "held_out": held_out}))
     assert writer.rows == n
     return open_store(folder)
 
@@ -68,9 +71,10 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
 
 def test_a_store_larger_than_half_of_the_memory_is_refused(tmp_path, monkeypatch):
     store = write(tmp_path / "activations", [rows(30)], 10)
-    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2)
+    enough = 2 * 30 * 2 * 6 * 2
+    monkeypatch.setattr("interp.activations.store.main_memory", lambda: Memory(enough, 0))
     store.tensor()
-    monkeypatch.setattr("interp.activations.store.physical_memory", lambda: 2 * 30 * 2 * 6 * 2 - 2)
+    monkeypatch.setattr("interp.activations.store.main_memory", lambda: Memory(enough - 2, 0))
     with pytest.raises(InterpError, match="half of the memory"):
         store.tensor()
 
@@ -144,8 +148,40 @@ def test_a_crosscoder_trains_from_a_store_as_from_the_same_rows(tmp_path):
     store = write(tmp_path / "activations", [rows(600)], 100)
     shape = CrosscoderConfig(n_models=2, d_model=6, n_latents=20, k=3)
     recipe = TrainConfig(steps=40, batch_size=32, lr=3e-3)
-    from_store, from_rows = (train_many(given, [(shape, recipe)])[0] for given in (store, store.tensor()))
+    same = TensorRows(store.tensor(), torch.from_numpy(store.index["held_out"].to_numpy().copy()))
+    from_store, from_rows = (train_many(given, [(shape, recipe)])[0] for given in (store, same))
     assert from_store.held_out.fve == pytest.approx(from_rows.held_out.fve, abs=0.05)
     assert torch.equal(from_store.crosscoder.mean, from_rows.crosscoder.mean)
     grouped = train_many(store, [(shape, recipe.model_copy(update={"shuffle_rows": 200}))])[0]
     assert grouped.held_out.n_rows == from_rows.held_out.n_rows == 120
+
+
+def test_held_out_places_are_those_of_the_index(tmp_path):
+    store = write(tmp_path / "activations", [rows(23)], 10)
+    assert store.held_out_places().tolist() == [3, 8, 13, 18]
+
+
+def test_a_store_that_is_not_split_by_problem_is_refused(tmp_path):
+    store = write(tmp_path / "activations", [rows(23)], 10)
+    store.index.drop("held_out").write_parquet(store.folder / "index.parquet")
+    with pytest.raises(InterpError, match=r"not split by problem.*--force"):
+        open_store(store.folder).held_out_places()
+
+
+def test_a_folder_whose_name_is_a_pattern_is_read_itself(tmp_path):
+    for n, name in ((5, "sweep1"), (9, "sweep[1]")):
+        write(tmp_path / name, [rows(n)], 10)
+    assert len(open_store(tmp_path / "sweep[1]").index) == 9
+
+
+def test_rows_have_the_same_hash_where_they_are_stored_alike():
+    x = rows(1000)
+    hashes = row_hashes(x)
+    assert len(hashes.unique()) == 1000
+    assert torch.equal(row_hashes(x.bfloat16()), hashes), "what bf16 rounds away counts for nothing"
+    assert torch.equal(row_hashes(x.flip(0)), hashes.flip(0))
+    near = x.bfloat16()
+    near.view(torch.int16)[:, 1, 3] ^= 1  # the last bit of one number
+    assert not (row_hashes(near) == hashes).any()
+    swapped = x[:, [1, 0]]
+    assert not (row_hashes(swapped) == hashes).any()

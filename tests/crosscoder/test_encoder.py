@@ -16,7 +16,7 @@ CONFIG = CrosscoderConfig(n_models=2, d_model=24, n_latents=300, k=9)
 @pytest.fixture
 def _screened(monkeypatch):
     monkeypatch.setattr(encoder, "is_screened", lambda *_: True)
-    monkeypatch.setattr(gates, "_SAMPLE", 2000)
+    monkeypatch.setattr(gates, "SAMPLE", 2000)
 
 
 def case(seed, spread=0.0):

@@ -14,7 +14,7 @@ LARGE = (120, 300)
 @pytest.fixture(autouse=True)
 def _sampled(monkeypatch):
     """So few scores are looked at that the guessed floor is in play on the large batches here."""
-    monkeypatch.setattr(gates, "_SAMPLE", 4000)
+    monkeypatch.setattr(gates, "SAMPLE", 4000)
 
 
 def batch_topk(scores, n, norms=None):
@@ -71,7 +71,7 @@ def test_ties_go_to_the_first_in_reading_order():
 
 def test_a_sample_that_misleads_costs_no_exactness():
     scores = torch.rand(*LARGE, generator=torch.Generator().manual_seed(0))
-    stride = scores.numel() // gates._SAMPLE
+    stride = scores.numel() // gates.SAMPLE
     scores.view(-1)[:: stride + 1 - stride % 2] += 10  # the sample sees nothing but the very best
     n = 8000
     assert torch.equal(batch_topk(scores, n), top_mask(scores, n))

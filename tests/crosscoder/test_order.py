@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.crosscoder.feeds import Order, n_held_out, seeded
+from interp.crosscoder.feeds import Order
+from interp.crosscoder.rows import n_held_out, seeded
 
 
 @st.composite

@@ -5,6 +5,7 @@ import torch
 
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train, train_many
 from interp.crosscoder.feeds import open_feed
+from interp.crosscoder.rows import TensorRows
 from interp.errors import InterpError
 
 from .samples import CONFIG, planted_rows, random_rows
@@ -98,3 +99,77 @@ def test_a_stream_trains_as_well_as_a_tensor():
     by, all_at_once = (train_many(given, [(shape, recipe)])[0].held_out for given in (Harvest(rows), rows))
     assert min(by.fve) > 0.6
     assert by.fve == pytest.approx(all_at_once.fve, abs=0.05)
+
+
+class Once:
+    """Starts again, and has nothing more to give: what a loader over a generator does."""
+
+    def __init__(self, rows, later=()):
+        self.rows, self.later = rows, list(later)
+
+    def __iter__(self):
+        given, self.rows = self.rows.split(500), torch.zeros(0, 3, 8)
+        return iter([*given] if len(given[0]) else self.later)
+
+
+@pytest.mark.parametrize("later", [[], [torch.zeros(0, 3, 8)], [torch.full((50, 3, 8), torch.nan)]])
+def test_an_iterable_that_gives_nothing_when_started_again_says_so(rows, later):
+    feed = open_feed(Once(rows, later), CONFIG, settings(steps=500))
+    with pytest.raises(InterpError, match="too few or none when it was started again; give an object whose __iter__"):
+        list(feed.batches(0))
+
+
+def test_an_iterator_cannot_feed_twice(rows):
+    feed = open_feed(iter(rows.split(500)), CONFIG, settings())
+    assert len(list(feed.batches(0))) == 20
+    with pytest.raises(InterpError, match="started again"):
+        next(feed.batches(0))
+
+
+def test_pieces_of_two_types_are_refused(rows):
+    with pytest.raises(InterpError, match=r"pieces of torch.float32 and of torch.bfloat16; give one type"):
+        open_feed([rows[:500], rows[500:900].bfloat16()], CONFIG, settings())
+
+
+def composition(batches, n_kinds=3):
+    """Rows of each kind in each batch, [batches, kinds]; a row's kind is in its first coordinate."""
+    return torch.stack([torch.bincount(batch[:, 0, 0].float().round().long(), minlength=n_kinds) for batch in batches])
+
+
+def of_three_kinds(sizes, texts, seed=0):
+    """Rows of texts of one kind each, in random order of the texts; the kinds have these sizes."""
+    kind = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes) // texts)
+    order = torch.randperm(len(kind), generator=torch.Generator().manual_seed(seed))
+    rows = 0.1 * random_rows(len(kind) * texts)
+    rows[:, 0, 0] = kind[order].repeat_interleave(texts).float()
+    return rows
+
+
+class Shards(TensorRows):
+    """Rows in many shards."""
+
+    @property
+    def shard_ends(self):
+        return list(range(500, len(self) + 1, 500))
+
+
+@pytest.mark.parametrize("as_shards", [True, False], ids=["shards", "stream"])
+def test_of_shuffled_texts_every_batch_is_composed_like_the_whole(as_shards):
+    """With many shards, or a buffer much smaller than the data, counts by kind vary as in draws of whole texts."""
+    rows = of_three_kinds([9000, 6000, 3000], texts=10)
+    recipe = settings(steps=200, batch_size=100, shuffle_rows=2000)
+    given = Shards(rows) if as_shards else list(rows.split(130))
+    counts = composition(list(open_feed(given, CONFIG, recipe).batches(0))).double()
+    share = torch.tensor([1 / 2, 1 / 3, 1 / 6], dtype=torch.double)
+    torch.testing.assert_close(counts.mean(0) / 100, share, atol=0.01, rtol=0)
+    as_drawn = (100 * share * (1 - share)).sqrt()
+    # A buffer of 2,000 rows is itself a draw of 200 texts, which adds (100 / 2000) * 10 to the variance: a factor 1.5.
+    assert (counts.std(0) < 1.4 * as_drawn).all() and (counts.std(0) > 0.7 * as_drawn).all()
+
+
+def test_the_engine_does_not_mix_further_than_its_buffer():
+    """So texts are shuffled before they come here: of sorted ones a batch holds one kind."""
+    rows = of_three_kinds([6000, 6000, 6000], texts=10)
+    rows = rows[rows[:, 0, 0].argsort(stable=True)]
+    counts = composition(list(open_feed(list(rows.split(130)), CONFIG, settings(steps=20)).batches(0)))
+    assert (counts[:, 0] == 64).all()

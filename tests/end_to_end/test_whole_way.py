@@ -15,8 +15,12 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from interp.config import load_config
+from interp.errors import InterpError
 from interp.folders import file_digest
-from interp.pipeline import STAGES
+from interp.pipeline import STAGES, run_stage, run_study
+from interp.study import Study
+from interp.summary import print_summary
 from tests.end_to_end.conftest import CONFIG, interp
 
 NUMBER = {"estimate", "low", "high"}
@@ -108,14 +112,72 @@ def test_a_damaged_input_is_named(study: Path, tmp_path: Path) -> None:
     assert not (copy / "crosscoder").exists()
 
 
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoints/zero_rl/model.safetensors",
+        "traces/manifest.json",
+        "activations/shard_00000.safetensors",
+        "crosscoder/evaluation.json",
+        "features/latents.parquet",
+        "causal/effects.parquet",
+        "report/verdict.json",
+        "report/index.html",
+    ],
+)
+def test_a_finished_study_that_is_damaged_is_not_done(study: Path, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "damaged"
+    shutil.copytree(study, copy, copy_function=os.link)
+    (copy / name).unlink()
+    shutil.copy2(study / name, copy / name)
+    flip(copy / name)
+    with pytest.raises(InterpError) as caught:
+        run_study(Study(load_config(CONFIG), copy), say=lambda _: None)
+    assert str(copy / Path(name).parts[0]) in str(caught.value) and Path(name).name in str(caught.value)
+
+
+def test_the_summary_names_a_file_that_cannot_be_read(study: Path, tmp_path: Path) -> None:
+    for name in ("report/verdict.json", "causal/effects.parquet"):
+        copy = tmp_path / name.replace("/", "-")
+        shutil.copytree(study, copy)
+        (copy / name).write_text("x")
+        with pytest.raises(InterpError, match=f"{copy / name} cannot be read"):
+            print_summary(Study(load_config(CONFIG), copy))
+
+
+def test_a_folder_whose_name_is_a_pattern_keeps_to_its_own_data(study: Path, tmp_path: Path) -> None:
+    """`sweep[1]` is read as it stands, not as a pattern that matches its sibling `sweep1`."""
+    here, sibling = tmp_path / "sweep[1]", tmp_path / "sweep1"
+    for root in (here, sibling):
+        for name in ("checkpoints", "traces"):
+            shutil.copytree(study / name, root / name)
+    table = pl.read_parquet(study / "traces" / "traces.parquet")
+    table.filter(pl.col("problem") == table["problem"][0]).write_parquet(sibling / "traces" / "traces.parquet")
+    run_stage(Study(load_config(CONFIG), here), "activations", say=lambda _: None)
+    ours, truth = (json.loads((root / "activations" / "manifest.json").read_text()) for root in (here, study))
+    assert ours["files"] == truth["files"]
+
+
 def test_a_killed_study_resumes_to_the_same_bits(study: Path, tmp_path: Path) -> None:
-    """A real kill while the descendants train; the run after it keeps the base, and ends with the same weights and
-    the same verdict as the run that was never interrupted."""
+    """A real kill while the descendants train, after a second run into the same folder was refused; the run after it
+    keeps the base, and ends with the same weights and the same verdict as the run that was never interrupted."""
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "interp.cli", "study", str(CONFIG), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     base = out / ".checkpoints.partial" / "base" / "model.safetensors"
     deadline = time.monotonic() + 300
+    while not base.parents[1].exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = interp("study", CONFIG, "--out", out, "--seed", "4")
+    assert second.returncode == 2
+    assert f"another run is writing {out / 'checkpoints'} (process {process.pid})" in second.stderr
+    assert second.stderr.strip().count("\n") == 0
     while not base.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(3)
@@ -123,12 +185,14 @@ def test_a_killed_study_resumes_to_the_same_bits(study: Path, tmp_path: Path) ->
     process.wait()
     assert base.exists()
     assert not (out / "checkpoints").exists()
+    assert base.parent.with_name(".base.unit").exists()
     kept = base.stat().st_mtime_ns
     done = interp("study", CONFIG, "--out", out)
     assert done.returncode == 0, done.stderr
     assert (out / "checkpoints" / "base" / "model.safetensors").stat().st_mtime_ns == kept
     verdicts = [(folder / "report" / "verdict.json").read_bytes() for folder in (study, out)]
     assert verdicts[0] == verdicts[1]
+    assert sorted(p.name for p in out.iterdir()) == sorted(stage.name for stage in STAGES)
     for name in ("checkpoints/zero_rl", "checkpoints/distilled", "crosscoder"):
         ours, theirs = (load_file(folder / name / "model.safetensors") for folder in (study, out))
         assert ours.keys() == theirs.keys()

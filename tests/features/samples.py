@@ -16,7 +16,11 @@ def labelled(folder, x, lengths, skip_first=0, models=NAMES, label=None):
     folder.mkdir(parents=True, exist_ok=True)
     ids = [[(7 * t + p) % 19 + 3 for p in range(n)] for t, n in enumerate(lengths)]
     index = pl.DataFrame(
-        [{"text": t, "position": p, "token": ids[t][p]} for t, n in enumerate(lengths) for p in range(skip_first, n)]
+        [
+            {"text": t, "position": p, "token": ids[t][p], "written_by": 1 << t % len(models)}
+            for t, n in enumerate(lengths)
+            for p in range(skip_first, n)
+        ]
     )
     assert len(index) == len(x)
     writer = StoreWriter(folder, list(models), "blocks.1.hook_resid_post", 10_000)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,7 +7,8 @@ import torch
 from scipy.sparse import csc_array
 from small import small_crosscoder
 
-from interp.activations.harvest import Text
+from interp.activations.store import open_store
+from interp.activations.texts import Text
 from interp.features.behaviour import selection_half
 from interp.features.catalogue import behaviours, per_model
 from interp.features.codes import CHUNK, column, encode_sparse, size
@@ -93,6 +96,20 @@ def test_rates_are_of_each_models_own_texts(data, f):
     table, dense = per_model(f, data), f.toarray()
     for name in data.store.names:
         own = dense[data.row_model == name]
+        np.testing.assert_allclose(table[f"rate_{name}"].to_numpy(), (own > 0).mean(0))
+        np.testing.assert_allclose(table[f"mean_{name}"].to_numpy(), own.mean(0))
+
+
+def test_a_row_that_several_models_wrote_counts_for_each(tmp_path, f):
+    n = f.shape[0]
+    masks = np.random.default_rng(1).integers(0, 8, n).astype(np.uint8)
+    data = labelled(tmp_path / "store", sparse_rows(n), LENGTHS, skip_first=2)
+    data.store.index.with_columns(written_by=masks).write_parquet(data.store.folder / "index.parquet")
+    data = replace(data, store=open_store(data.store.folder))
+    table, dense = per_model(f, data), f.toarray()
+    for bit, name in zip((1, 2, 4), data.store.names, strict=True):
+        own = dense[(masks & bit) > 0]
+        np.testing.assert_array_equal(data.written_by(name), (masks & bit) > 0)
         np.testing.assert_allclose(table[f"rate_{name}"].to_numpy(), (own > 0).mean(0))
         np.testing.assert_allclose(table[f"mean_{name}"].to_numpy(), own.mean(0))
 
@@ -189,7 +206,8 @@ def test_top_tokens_carry_most_of_the_activation():
 
 def test_a_token_is_injected_into_the_completion_of_each_text_in_turn():
     rng = np.random.default_rng(0)
-    texts = [Text(list(range(100, 100 + n)), "distilled", str(n), 4) for n in (6, 9, 30, 6, 12)] * 20
+    prompts = ([7], [8] * 4)
+    texts = [Text(list(range(100, 100 + n)), "distilled", str(n), 4, prompts, 5) for n in (6, 9, 30, 6, 12)] * 20
     injected, places = inject(texts, [1, 2, 3], rng)
     assert len(injected) == len(places) == len(texts)
     for i, (text, new, place) in enumerate(zip(texts, injected, places, strict=True)):
@@ -197,6 +215,8 @@ def test_a_token_is_injected_into_the_completion_of_each_text_in_turn():
         assert new.ids[place] == [1, 2, 3][i % 3]
         assert new.ids[:place] + new.ids[place + 1 :] == text.ids
         assert (new.model, new.problem, new.completion_start) == (text.model, text.problem, 4)
+        assert new.prompts == prompts, "each model reads it after its own prompt"
+        assert new.fresh == 0, "it is a text that no other holds"
     assert len(set(places)) > 10
     assert inject(texts, [1], np.random.default_rng(3))[1] == inject(texts, [1], np.random.default_rng(3))[1]
 

@@ -1,11 +1,14 @@
 """What splicing a reconstruction in does to the models, against runs edited by hand."""
 
+import polars as pl
 import pytest
 import torch
 from small import small_crosscoder
 
-from interp.activations.harvest import Harvest, Text
-from interp.features.splice import splice
+from interp.activations.harvest import Harvest
+from interp.activations.store import StoreWriter, open_store
+from interp.activations.texts import Text, write_texts
+from interp.features.splice import held_out_texts, splice
 from interp.models.sites import editing, read_residual
 
 LAYER = 1
@@ -18,7 +21,7 @@ def texts():
 
 
 def source(models, texts):
-    return Harvest(models, texts, LAYER, pad_id=0, batch_size=4, skip_first=2)
+    return Harvest(models, texts, LAYER, pad_id=0, batch_size=4, skip_first=0 if texts[0].prompts else 2)
 
 
 def perfect(n_models):
@@ -31,23 +34,32 @@ def perfect(n_models):
 
 
 def by_hand(models, texts, replacement):
-    """(untouched loss, edited loss, KL) of every model, one text at a time; `replacement(x, slot)` gives rows."""
+    """(untouched loss, edited loss, KL) of every model, one text at a time; `replacement(x, slot)` gives rows. What is
+    kept follows two tokens, or the prompt where the models' prompts differ."""
     found = {}
     for slot, (name, model) in enumerate(models.items()):
         rows = []
         for text in texts:
-            ids, kept = torch.tensor([text.ids]), slice(2, None)
-            x = torch.stack([read_residual(m, LAYER, input_ids=ids)[0, kept] for m in models.values()], dim=1)
+            read = [torch.tensor([text.read_by(m)]) for m in range(len(models))]
+            starts = [len(prompt) for prompt in text.prompts] or [2] * len(models)
+            x = torch.stack(
+                [
+                    read_residual(m, LAYER, input_ids=ids)[0, start:]
+                    for m, ids, start in zip(models.values(), read, starts, strict=True)
+                ],
+                dim=1,
+            )
+            ids, start = read[slot], starts[slot]
 
-            def edit(h, x=x, slot=slot):
+            def edit(h, x=x, slot=slot, start=start):
                 h = h.clone()
-                h[0, 2:] = replacement(x, slot)
+                h[0, start:] = replacement(x, slot)
                 return h
 
-            clean = model(input_ids=ids).logits[0].double().log_softmax(-1)[2:-1]
+            clean = model(input_ids=ids).logits[0].double().log_softmax(-1)[start:-1]
             with editing(model, LAYER, edit):
-                edited = model(input_ids=ids).logits[0].double().log_softmax(-1)[2:-1]
-            target = ids[0, 3:, None]
+                edited = model(input_ids=ids).logits[0].double().log_softmax(-1)[start:-1]
+            target = ids[0, start + 1 :, None]
             kl = (clean.exp() * (clean - edited)).sum(-1)
             rows += [
                 torch.stack([-a, -b, c])
@@ -57,8 +69,15 @@ def by_hand(models, texts, replacement):
     return found
 
 
+def apart(texts):
+    """The same completions after prompts that differ by model."""
+    return [Text([7, *t.ids], "base", t.problem, 1, ([8, 9], [7], [4, 5, 6])) for t in texts]
+
+
+@pytest.mark.parametrize("differ", [False, True], ids=["one prompt", "prompts of their own"])
 @torch.inference_mode()
-def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
+def test_every_number_is_that_of_runs_edited_by_hand(models, texts, differ):
+    texts = apart(texts) if differ else texts
     cc = small_crosscoder(n_models=len(models))
     measured = splice(cc, source(models, texts))
     arms = {
@@ -68,7 +87,7 @@ def test_every_number_is_that_of_runs_edited_by_hand(models, texts):
     }
     wanted = {arm: by_hand(models, texts, replacement) for arm, replacement in arms.items()}
     for name, found in measured.items():
-        assert found.n_tokens == sum(max(0, len(t.ids) - 3) for t in texts)
+        assert found.n_tokens == sum(max(0, len(t.ids) - (2 if differ else 3)) for t in texts)
         zero = float(wanted["zero"][name][1])
         for arm, result in found.arms.items():
             untouched, loss, kl = wanted[arm][name].tolist()
@@ -101,3 +120,12 @@ def test_a_perfect_dictionary_changes_nothing(models, texts):
         assert found.arms["spliced"].loss == pytest.approx(found.untouched_loss, abs=1e-6)
         assert found.arms["spliced"].kl == pytest.approx(0, abs=1e-6)
         assert found.arms["error only"].loss == pytest.approx(found.arms["zero"].loss, abs=1e-6)
+
+
+def test_held_out_texts_are_those_of_the_held_out_rows(tmp_path, texts):
+    """Text 3 has no row: all of it is in another text."""
+    writer = StoreWriter(tmp_path, ["base"], "blocks.1.hook_resid_post", 100)
+    writer.add(torch.zeros(6, 1, 4))
+    writer.close(pl.DataFrame({"text": [0, 0, 1, 2, 4, 4], "held_out": [False, False, True, False, True, True]}))
+    write_texts(texts, tmp_path / "texts.parquet")
+    assert [t.ids for t in held_out_texts(open_store(tmp_path))] == [texts[1].ids, texts[4].ids]

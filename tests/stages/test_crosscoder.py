@@ -1,4 +1,5 @@
-"""What the stage adds to training: metrics that leave the machine only when asked, and measurements by name."""
+"""The stage's own part of training: the study's seed, units that are not repeated, texts that are spliced, and metrics
+that leave the machine only when asked."""
 
 import json
 import sys
@@ -10,31 +11,157 @@ import torch
 
 from interp.activations.store import StoreWriter
 from interp.config import check_config
+from interp.crosscoder import train_many
 from interp.errors import InterpError
-from interp.stages import crosscoder
-from interp.stages.crosscoder import _tracker
+from interp.folders import file_digest, writing
+from interp.stages import crosscoder as stage
+from interp.stages.crosscoder import _tracker, spread
 from interp.study import Study
 
+NAMES = ["base", "distilled", "zero_rl"]
+CONFIG = {
+    "threads": 1,
+    "device": "cpu",
+    "crosscoder": {"shape": {"n_latents": 16, "k": 3}, "train": {"steps": 4, "batch_size": 128}},
+}
+LOSSES = {name: {"untouched_loss": 1.5} for name in NAMES}
 
-def study(tmp_path, project):
+
+def study(root, **changes):
+    return Study(check_config(CONFIG | changes, "here"), root)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A study with a store of random rows."""
+    folder = tmp_path / "study" / "activations"
+    folder.mkdir(parents=True)
+    rows = torch.randn(3000, len(NAMES), 8, generator=torch.Generator().manual_seed(0))
+    writer = StoreWriter(folder, NAMES, "blocks.1.hook_resid_post", 3000)
+    writer.add(rows)
+    text = torch.arange(3000) // 10
+    writer.close(
+        pl.DataFrame(
+            {"text": text.numpy(), "position": 0, "token": 0}
+            | {"written_by": pl.Series([1] * 3000, dtype=pl.UInt8), "held_out": (text >= 200).numpy()}
+        )
+    )
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Numbers of trainings and splicings; the splicing is stubbed."""
+    calls = {"train": [], "splice": 0}
+
+    def train(store, configs, **rest):
+        calls["train"].append(configs)
+        return train_many(store, configs, **rest)
+
+    def splice(study, store, out):
+        calls["splice"] += 1
+        assert (out / "model.safetensors").exists()
+        return LOSSES
+
+    monkeypatch.setattr(stage, "train_many", train)
+    monkeypatch.setattr(stage, "_spliced", splice)
+    return calls
+
+
+def run(study):
+    with writing(study.folder("crosscoder"), "k") as out:
+        rows = stage.run(study, out)
+        published = [p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        return rows, {str(p.relative_to(out)): file_digest(p) for p in published}
+
+
+def test_what_it_writes(root, calls):
+    rows, files = run(study(root))
+    assert rows == 3000
+    assert set(files) == {"config.json", "model.safetensors", "metrics.jsonl", "evaluation.json"}
+    measured = json.loads((root / ".crosscoder.partial" / "evaluation.json").read_text())
+    assert measured["spliced"] == LOSSES
+    assert set(measured["fve"]) == set(NAMES)
+    assert measured["rows"] == 3000 and measured["k"] == 3 and measured["n_latents"] == 16
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_it_trains_with_the_studys_seed(root, calls, seed):
+    run(study(root, seed=seed))
+    ((_, recipe),) = calls["train"][0]
+    assert recipe.seed == seed
+
+
+def test_another_seed_trains_another_crosscoder(tmp_path, root, calls):
+    digests = [run(Study(study(root, seed=seed).config, root))[1]["model.safetensors"] for seed in (1,)]
+    with writing(root / "crosscoder", "another key") as out:
+        stage.run(study(root, seed=2), out)
+        digests.append(file_digest(out / "model.safetensors"))
+    assert digests[0] != digests[1]
+
+
+def test_a_failure_while_splicing_loses_no_training(root, calls, monkeypatch):
+    """Splicing loads three models and computes whole vocabularies: the likeliest place to run out of memory."""
+    splice = stage._spliced
+
+    def fails(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(stage, "_spliced", fails)
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            run(study(root))
+    assert len(calls["train"]) == 1
+    monkeypatch.setattr(stage, "_spliced", splice)
+    _, resumed = run(study(root))
+    assert len(calls["train"]) == 1 and calls["splice"] == 1
+    assert run(study(root)) == (3000, resumed)
+    assert len(calls["train"]) == 1 and calls["splice"] == 1  # both are finished units now
+    with writing(root / "crosscoder", "another key") as out:
+        stage.run(study(root), out)
+        assert {name: file_digest(out / name) for name in resumed} == resumed
+    assert len(calls["train"]) == 2
+
+
+def test_damaged_weights_of_an_interrupted_run_are_trained_again(root, calls):
+    _, whole = run(study(root))
+    path = root / ".crosscoder.partial" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert run(study(root))[1] == whole
+    assert len(calls["train"]) == 2
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(300, 256), (300, 300), (300, 7), (5, 256), (1, 1), (0, 4)])
+def test_texts_are_spread_over_all_and_no_more_than_asked_for(there, wanted):
+    numbers = spread(range(there), wanted)
+    assert len(numbers) == min(there, wanted)
+    assert len(set(numbers)) == len(numbers)
+    if numbers:
+        gaps = [b - a for a, b in zip(numbers, [*numbers[1:], there], strict=True)]
+        assert numbers[0] == 0 and max(gaps) - min(gaps) <= 1
+
+
+def tracked(tmp_path, project):
     return Study(check_config({"crosscoder": {"wandb": project}}, "here"), tmp_path)
 
 
 def test_nothing_is_sent_unless_asked(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert _tracker(None, study(tmp_path, None)) is None
+    assert _tracker(None, tracked(tmp_path, None)) is None
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InterpError, match=r"crosscoder\.wandb = mine: wandb is not installed"):
-        _tracker("mine", study(tmp_path, "mine"))
+        _tracker("mine", tracked(tmp_path, "mine"))
 
 
 def test_a_run_carries_the_whole_config(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **given: asked.update(given) or "run"))
-    assert _tracker("mine", study(tmp_path, "mine")) == "run"
+    assert _tracker("mine", tracked(tmp_path, "mine")) == "run"
     assert asked["project"] == "mine" and asked["config"]["crosscoder"]["wandb"] == "mine"
 
 
@@ -51,14 +178,15 @@ def measured(tmp_path_factory):
     writer = StoreWriter(root / "activations", ["base", "distilled", "zero_rl"], "blocks.1.hook_resid_post", 10_000)
     writer.add(rows)
     texts = [i // 20 for i in range(3000)]
-    writer.close(pl.DataFrame({"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}))
+    index = {"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}
+    writer.close(pl.DataFrame(index | {"held_out": [text % 10 == 3 for text in texts]}))
     settings = {"shape": {"n_latents": 64, "k": 2}, "train": {"steps": 150, "batch_size": 256, "lr": 0.01}}
     study = Study(check_config({"seed": 3, "threads": 1, "device": "cpu", "crosscoder": settings}, "here"), root)
     out = root / "crosscoder"
     out.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crosscoder, "_spliced", lambda *_: {})
-        crosscoder.run(study, out)
+        patch.setattr(stage, "_spliced", lambda *_: {})
+        stage.run(study, out)
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return json.loads((out / "evaluation.json").read_text()), log
 
@@ -74,6 +202,6 @@ def test_what_is_published_is_measured_on_the_rows_held_out(measured):
     evaluation, log = measured
     assert log[-1]["dead"] == 0.0
     assert 0 < evaluation["dead"] == pytest.approx(evaluation["firing"]["dead"][0] / 64)
-    assert 0 < evaluation["rows_held_out"] < evaluation["rows"] == 3000
+    assert (evaluation["rows_held_out"], evaluation["rows"]) == (300, 3000)
     assert evaluation["l0"] == pytest.approx(2, rel=0.05)
     assert (evaluation["k"], evaluation["n_latents"]) == (2, 64)

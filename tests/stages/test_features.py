@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import csc_array
 from small import D_MODEL, small_crosscoder, small_model
 
-from interp.activations.harvest import Text
+from interp.activations.texts import Text
 from interp.features.falsify import AS_HARD
 from interp.names import REFLECTION, VERIFICATION
 from interp.stages.features import _kinds, _mean_at, _without_behaviour

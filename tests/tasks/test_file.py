@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -133,6 +134,56 @@ def test_a_question_that_says_nothing_names_its_line(tmp_path, question):
 )
 def test_where_the_answer_stands(completion, answer):
     assert FileTask("none").answer_of(completion) == answer
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("pattern", ["problems[1]", "problems?", "problems*", "problems[0-9]"])
+@pytest.mark.parametrize("place", ["{}{}", "{}/rows{}"])
+def test_a_path_is_never_a_pattern(tmp_path, write, pattern, place):
+    """polars takes brackets for a pattern, and would read the sibling that it matches."""
+
+    def written(name, answer):
+        path = write(tmp_path, [{"question": "Q?", "answer": answer}])
+        target = tmp_path / place.format(name, path.suffix)
+        target.parent.mkdir(exist_ok=True)
+        return path.rename(target)
+
+    written("problems1", "sibling")
+    path = written(pattern, "mine")
+    assert [p.answer for p in FileTask(path).problems(9)] == ["mine"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_half_a_parquet_file_is_one_line(tmp_path, share):
+    path = parquet(tmp_path, [{"question": f"{i} and {i}?", "answer": str(2 * i)} for i in range(5)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "not a Parquet file" in refusal(path)
+
+
+@pytest.mark.parametrize("panic", ["PanicException", "ComputeError"])
+def test_what_polars_raises_names_the_file(tmp_path, monkeypatch, panic):
+    """A panic is no Exception; some damages cause one."""
+
+    def read(*_, **__):
+        raise getattr(pl.exceptions, panic)("bad\nthrift")
+
+    monkeypatch.setattr(pl, "read_parquet", read)
+    path = tmp_path / "rows.parquet"
+    path.touch()
+    assert "not a Parquet file (bad thrift)" in refusal(path)
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, write):
+    path = write(tmp_path, [{"question": "Q?", "answer": "1"}])
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(pl, "read_parquet", denied)
+    assert "Permission denied" in refusal(path)
 
 
 def test_a_bare_fraction_is_one_number():

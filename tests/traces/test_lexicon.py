@@ -209,7 +209,7 @@ def test_a_missing_key_a_missing_file_and_no_json(tmp_path):
     assert "neutral" in refusal(tmp_path, {k: v for k, v in FORM.items() if k != "neutral"})
     refusal(tmp_path, "{")
     refusal(tmp_path, "[]")
-    assert "markers stands twice" in refusal(tmp_path, json.dumps(FORM)[:-1] + ', "markers": {"a": ["basta"]}}')
+    assert "markers occurs twice" in refusal(tmp_path, json.dumps(FORM)[:-1] + ', "markers": {"a": ["basta"]}}')
     assert "twice" in refusal(tmp_path, '{"markers": {"a": ["wait"], "a": ["hmm"]}}')
     with pytest.raises(InterpError, match="'defualt'"):
         load_lexicon("defualt")

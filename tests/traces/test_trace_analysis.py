@@ -1,4 +1,3 @@
-import json
 import random
 from pathlib import Path
 
@@ -7,6 +6,7 @@ import pytest
 
 from interp.config import check_config
 from interp.errors import InterpError
+from interp.folders import write_manifest
 from interp.organisms.architecture import make_tokenizer
 from interp.organisms.documents import WRONG_STEPS, functional, plain, strewn
 from interp.pipeline import BY_NAME, stage_config
@@ -43,7 +43,7 @@ def study(tmp_path_factory):
     (folder / "traces").mkdir()
     pl.DataFrame(rows).write_parquet(folder / "traces" / "traces.parquet")
     manifest = {"files": {}, "config_hash": "", "config": stage_config(BY_NAME["traces"], check_config({}, "test"))}
-    (folder / "traces" / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder / "traces", manifest)
     return folder
 
 

@@ -46,8 +46,8 @@ def curves(study: Study) -> Drawing | None:
         axes.set_title(titles[name])
         axes.set_xlabel("Step")
     last = rows.row(-1, named=True)
-    said = ", ".join(f"{MODEL_LABELS[m]} {last[f'fve_{m}']:.3f}" for m in present if last[f"fve_{m}"] is not None)
-    alt = f"Crosscoder training over steps. Fraction of variance explained at the last logged step: {said}."
+    listed = ", ".join(f"{MODEL_LABELS[m]} {last[f'fve_{m}']:.3f}" for m in present if last[f"fve_{m}"] is not None)
+    alt = f"Crosscoder training over steps. Fraction of variance explained at the last logged step: {listed}."
     return Drawing("crosscoder", figure, alt, "Training of the crosscoder, on training batches.")
 
 

@@ -1,4 +1,4 @@
-"""Forest plots: each effect of an edit beside the band of its controls."""
+"""Forest plots: each effect of an edit with the band of its controls."""
 
 from __future__ import annotations
 
@@ -68,11 +68,9 @@ def _forest(study: Study, families: Sequence[str], name: str, what: str) -> Draw
         handlelength=1.4,
     )
     beyond = [_label(k, several) for k in keys if _stands_out(by_place.get((*k, "accuracy")))]
-    alt = (
-        f"{what}: change of {', '.join(metric(o).label for o in outcomes)} for {len(keys)} arms beside their controls. "
-    )
+    alt = f"{what}: change of {', '.join(metric(o).label for o in outcomes)} for {len(keys)} arms with their controls. "
     alt += f"Accuracy leaves the controls' band for: {', '.join(beyond) or 'none'}."
-    caption = f"{what}: change against the untouched run with 95 % intervals, each beside the band of its controls."
+    caption = f"{what}: change against the untouched run with 95 % intervals, each with the band of its controls."
     caption += f" {left_out} more arms are in the tables." if left_out else ""
     return Drawing(name, figure, alt, caption)
 

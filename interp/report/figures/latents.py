@@ -81,5 +81,5 @@ def behaviours(study: Study) -> Drawing | None:
     model_legend(figure, panels[0], 2)
     counts = ", ".join(f"{rows[f'confirmed_{b}'].sum()} for {b}" for b in shown)
     alt = f"AUROC of each latent for the behaviour against its AUROC for markers. Confirmed: {counts}."
-    caption = "Up: follows the behaviour where no marker stands. Right: follows the words. 0.5 is chance."
+    caption = "Up: follows the behaviour off the markers. Right: follows the words. 0.5 is chance."
     return Drawing("behaviours", figure, alt, caption, wide=len(shown) > 1)

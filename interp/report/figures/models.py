@@ -20,7 +20,7 @@ def outcomes(study: Study) -> Drawing | None:
     if not shown:
         return None
     figure, panels = sheet(1, len(shown), 3.2 * len(shown), 3.1)
-    said = []
+    sentences = []
     for axes, name in zip(panels, shown, strict=True):
         kind = metric(name)
         values = {model: found[model][name] for model in study.models}
@@ -32,12 +32,12 @@ def outcomes(study: Study) -> Drawing | None:
         axes.set_ylim(bottom=0)
         axes.grid(visible=False, axis="x")
         listed = (f"{MODEL_LABELS[m]} {number(_scaled(e.value, kind.scale), 2)}" for m, e in values.items())
-        said.append(f"{kind.label} ({kind.unit}): {', '.join(listed)}")
+        sentences.append(f"{kind.label} ({kind.unit}): {', '.join(listed)}")
     caption = (
         "Performance, style and function, measured apart; bars are 95 % intervals over problems. "
         "A missing point was refused; the table says why."
     )
-    return Drawing("models", figure, f"{'. '.join(said)}.", caption)
+    return Drawing("models", figure, f"{'. '.join(sentences)}.", caption)
 
 
 def _bar(axes: Axes, at: int, model: str, e: Estimate, scale: float) -> None:
