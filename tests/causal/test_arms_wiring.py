@@ -14,11 +14,11 @@ from interp.causal.arms import (
     steering_family,
     text_arms,
 )
-from interp.causal.edits import AddDirection
+from interp.causal.edits import AddDirection, ScaleLatents
 from interp.causal.effects import table
 from interp.causal.latent_sets import LatentArm
 from interp.causal.subject import Subject
-from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.causal.verdict import BOTH, FUNCTION, STYLE, Arm
 from interp.generation.sampling import CachedModel, generate
 from interp.names import OUTCOMES
 from interp.organisms.documents import MARKERS, NEUTRAL
@@ -296,3 +296,31 @@ def test_a_dose_is_a_multiple_of_the_mean_norm_along_the_direction(models, token
     ]
     assert set(frame["control_name"]) == {"random directions, same norm"}
     assert set(frame["n_problems"]) == {6}
+
+
+def test_under_the_ban_too_the_latents_are_ablated_in_the_edited_models_slot(models, tokenizer):
+    subject = Recorded(**vars(make_subject(models, tokenizer, 6)))
+    untouched = subject.outcomes(subject.run(6, 1)[0])
+    latent_verdict_arms({"ablate verification latents": Arm(untouched, [])}, subject, small_crosscoder(), [3, 7], 6)
+    n, copies, edit, read_along = subject.kept[-1]
+    assert (n, copies, read_along) == (6, 1, True)
+    assert isinstance(edit, ScaleLatents)
+    assert (edit.slot, edit.latents.tolist(), edit.factors.tolist()) == (1, [3, 7], [[0.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Wordy(Subject):
+    """A subject whose completions have 2 tokens where nothing is added, 3 under the direction, 7 under a control."""
+
+    def run(self, n, copies, *, edits=(), edit=None, read_along=True):
+        lengths = [2] if edit is None else [3, *[7] * (copies - 1)]
+        return [[Rollout([0], [5] * length, "", True)] * n for length in lengths]
+
+
+def test_a_dose_is_coherent_by_the_perplexity_of_its_own_texts(models, tokenizer, monkeypatch):
+    subject = Wordy(**vars(make_subject(models, tokenizer, 6)))
+    monkeypatch.setattr("interp.causal.arms.perplexity", lambda _, rollouts: float(len(rollouts[0].completion_ids)))
+    untouched, direction = subject.outcomes(subject.run(6, 1)[0]), torch.ones(D_MODEL)
+    frame = table(steering_family(subject, direction, 10.0, [0.5], 2.0, untouched, 6, 4))
+    assert frame["coherent"].all()
+    assert frame["note"].str.contains("perplexity x1.50", literal=True).all()
