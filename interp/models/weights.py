@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import InterpError
@@ -107,6 +106,6 @@ def _stored_types(model: PreTrainedModel, source: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnpicklingError):
+    if type(error).__name__ == "UnpicklingError":
         return "a pickle that could run code, which is refused; save it as safetensors"
     return " ".join(str(error).split())[:240]
