@@ -9,6 +9,7 @@ from beartype import beartype
 CHECKED = [
     "interp.activations",
     "interp.causal",
+    "interp.crosscoder",
     "interp.features",
     "interp.statistics",
     "interp.traces.measure",

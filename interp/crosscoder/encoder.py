@@ -1,11 +1,11 @@
-"""The encoder's product while training: the one dense thing in it.
+"""The encoder's product in training: the only dense operation of an update.
 
-BatchTopK wants the values of a few entries and, of all others, only to know that they are lower. So where a product in
-bfloat16 is fast the whole of it is made in bfloat16, as an upper bound of every pre-activation, and the few entries
-whose bound reaches the batch's best are then computed in float32. The choice and its values are those of float32.
+BatchTopK needs the values of a few entries, and for all others only that they are lower. So where products in bfloat16
+are fast, the whole product is computed in bfloat16 as an upper bound of every pre-activation (screening), and the few
+entries whose bound reaches the batch's best are then computed in float32. Choice and values are those of float32.
 
 The bound: let x', w' be x, w rounded to bfloat16. Then x.w = x'.w' + x.(w - w') + (x - x').w', and by Cauchy-Schwarz
-x.w <= x'.w' + |x| |w - w'| + |x - x'| |w'|. Both terms are products of something of the row and something of the
+x.w <= x'.w' + |x| |w - w'| + |x - x'| |w'|. Both terms are a norm of the row times a norm of the
 latent: two more columns of the product, and the bias is a third.
 """
 
@@ -22,15 +22,15 @@ from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.sparse import Active, sampled_product
 
 SCREENED_FROM = 1 << 32
-"""Multiplications in a product from which screening pays; below, choosing again costs more than it saves."""
+"""Multiplications in a product from which on screening is faster; below, choosing twice costs more than it saves."""
 
 _UP = 1 + torch.finfo(torch.bfloat16).eps
-_CHUNK = 256  # rows that are rounded at a time, so that they are still in the cache when their norm is taken
+_CHUNK = 256  # rows rounded at a time: still in the cache when their norm is computed
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Pre-activations that have been computed, all of them."""
+    """All pre-activations, computed."""
 
     upper: Float[Tensor, "rows latents"]
 
@@ -46,14 +46,14 @@ class Dense:
 
 @dataclass(frozen=True)
 class Screened:
-    """Pre-activations of which only bounds have been computed."""
+    """Upper bounds of all pre-activations; exact values are computed on request."""
 
     upper: Float[Tensor, "rows latents"]
     x: Float[Tensor, "rows width"]
     crosscoder: Crosscoder
     of_row: Float[Tensor, "rows 3"]
     of_latent: Float[Tensor, "latents 3"]
-    """Their product is what makes the bound one: how much it lies above x'.w'."""
+    """of_row @ of_latent.T is the part of the bound above x'.w'."""
 
     @torch.no_grad()
     def near(self, places: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
@@ -82,7 +82,7 @@ class Screened:
 class Encoder:
     """x W_enc + b_enc in a given precision.
 
-    What it makes lies in the same memory at every step, since fresh memory of this size costs as much as filling it.
+    The result is written to the same memory at every step, since new memory of this size costs as much as filling it.
     """
 
     def __init__(self, dtype: torch.dtype):
@@ -91,7 +91,7 @@ class Encoder:
 
     @torch.no_grad()
     def __call__(self, crosscoder: Crosscoder, x: Float[Tensor, "batch models_times_d_model"]) -> Dense | Screened:
-        """Valid until the next call."""
+        """Pre-activations of normalised rows; overwritten by the next call."""
         if self._dtype == torch.float32 and is_screened(crosscoder.config, len(x), x.device):
             return self._screened(crosscoder, x)
         weight, out = crosscoder.encoder, self._buffer("out", (len(x), crosscoder.config.n_latents), x.device)
@@ -105,7 +105,7 @@ class Encoder:
         latents = self._buffer("latents", (n_latents, width + 3), x.device, torch.bfloat16)
         x_norm, _, x_lost = _rounded(x, rows)
         _, w_norm, w_lost = _rounded(crosscoder.encoder, latents)
-        # What float32 itself loses over so many terms, here and where the chosen entries are computed.
+        # Rounding errors of float32 sums, here and where the chosen entries are computed.
         w_lost += 2 * width * torch.finfo(torch.float32).eps * w_norm
         b_enc = crosscoder.b_enc
         rows[:, width:] = torch.stack([x_norm * _UP, x_lost * _UP, torch.ones_like(x_norm)], 1)
@@ -124,13 +124,13 @@ class Encoder:
 
 
 def is_screened(config: CrosscoderConfig, n_rows: int, device: torch.device) -> bool:
-    """Whether bounds first are the faster way: a gate that ranks the batch, a large product, a fast bfloat16."""
+    """Whether screening is used: for a gate that ranks the batch, a large product, and fast bfloat16."""
     large = n_rows * config.n_models * config.d_model * config.n_latents >= SCREENED_FROM
     return config.activation == "batch_topk" and large and _multiplies_bfloat16(device)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a processor has instructions for it. False on other devices, where this has not been measured."""
+    """Whether a CPU has instructions for bfloat16 products. False on other devices, where this was not measured."""
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
     can = torch.cpu.get_capabilities()
@@ -138,7 +138,7 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def _rounded(x: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Round rows into the first columns of `out`; the norms of the rows, of the rounded rows, and of what was lost."""
+    """Round rows into the first columns of `out`; norms of the rows, of the rounded rows, and of the differences."""
     norm, rounded, lost = x.new_empty(3, len(x)).unbind()
     for start in range(0, len(x), _CHUNK):
         some = slice(start, start + _CHUNK)

@@ -37,7 +37,8 @@ _NOT_AGAIN = (
     "rows: the iterable gave rows on its first pass and too few or none when it was started again;"
     " give an object whose __iter__ starts anew, or fewer steps"
 )
-Rows = Tensor | RowSource | Iterable[Tensor] | Iterable[tuple[Tensor, Tensor]]
+Piece = Tensor | tuple[Tensor, Tensor]
+Rows = Tensor | RowSource | Iterable[Piece]
 
 
 @runtime_checkable
@@ -118,7 +119,7 @@ class StreamFeed:
     model or by length must be shuffled before it comes here.
     """
 
-    def __init__(self, rows: Rows, config: CrosscoderConfig, train_config: TrainConfig):
+    def __init__(self, rows: Iterable[Piece], config: CrosscoderConfig, train_config: TrainConfig):
         self._rows, self._shape, self._config = rows, config, train_config
         self._pass = self._open()
         self._buffer = _Buffer(buffer_rows(train_config))
@@ -286,7 +287,7 @@ class _Buffer:
 class _Pass:
     """One walk through the iterable, in pieces of at most the wanted number of rows."""
 
-    def __init__(self, rows: Rows, shape: CrosscoderConfig):
+    def __init__(self, rows: Iterable[Piece], shape: CrosscoderConfig):
         self._pieces, self._shape = iter(rows), shape
         self._left: tuple[Tensor, Tensor] | None = None
         self.place = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from interp.crosscoder.config import CrosscoderConfig, TrainConfig
 from interp.crosscoder.feeds import Feed, Rows, open_feed
 from interp.crosscoder.metrics import Evaluation, calibrate, evaluate_chunks
 from interp.crosscoder.module import Crosscoder
-from interp.crosscoder.rows import chunk_rows
+from interp.crosscoder.rows import RowSource, chunk_rows
 from interp.crosscoder.trainer import Metrics, Trainer
 from interp.errors import InterpError
 
@@ -30,17 +31,17 @@ SHARED = ("steps", "batch_size", "outlier_ratio", "shuffle_rows", "log_every")
 
 @dataclass(frozen=True)
 class Trained:
-    """A crosscoder and how its training went."""
+    """A crosscoder and the record of its training."""
 
     crosscoder: Crosscoder
     log: list[Metrics]
-    """A row of metrics every log_every steps and at the last; see `Trainer.update`."""
+    """One row of metrics every `log_every` steps and at the last step; see `Trainer.update`."""
     held_out: Evaluation
-    """Measured on rows that were never trained on (the gate was calibrated on them)."""
+    """Measured on held-out rows, on which the gate's threshold was set too."""
     n_bad: int
     """Rows dropped because they held NaN or infinity."""
     n_outlying: int
-    """Rows left out for their norm."""
+    """Rows left out as outliers of the norm."""
 
 
 def train(
@@ -53,7 +54,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
 ) -> Crosscoder:
-    """Train on `rows`, one residual per model in each, and calibrate the gate on rows held out.
+    """Train on `rows` [N, models, d_model] and calibrate the gate on held-out rows.
 
     See `train_many`, which also returns the log and the measurements.
     """
@@ -83,21 +84,24 @@ def train_many(
 ) -> list[Trained]:
     """Train several crosscoders on the same batches; each is the same, to the bit, as if trained alone.
 
-    `rows` is a tensor [N, models, d_model] of any float type, a store, or an iterable of such tensors that pass by.
-    5 % of them (at least 2,048, at most a fifth; of an iterable's first `shuffle_rows`) are never trained on; mean and
-    scale come from the others. The loss is `squared_error` + aux_coefficient * `aux_k` + sparsity * penalty, on
-    normalised rows. The same seed gives the same weights, to the bit, on the same machine with the same number of
-    threads; so does a run that is killed and called again with the same `checkpoint` folder, where its state is kept
-    every `checkpoint_every` steps.
+    `rows` is a tensor [N, models, d_model] of any float type, a store, or an iterable of such tensors (see
+    `StreamFeed`). Held out, that is never trained on, are the rows that a store or an iterable marks (`SplitRows`), or
+    else a random 5 % (at least 2,048, at most a fifth; of an iterable's first `shuffle_rows`); at most 131,072 of them
+    are measured on. Rows with copies among the training rows are not independent of them: mark them by problem. Mean
+    and scale are those of the training rows. The loss is `squared_error` + aux_coefficient * `aux_k` + sparsity *
+    penalty, on normalised rows.
 
-    `on_step` hears (step, one row of metrics a crosscoder) every log_every steps and at the last.
+    The same seed gives the same weights, to the bit, on the same machine with the same number of threads; so does a
+    training that is killed and called again with the same `checkpoint` folder, where its state is kept every
+    `checkpoint_every` steps. `on_step(step, one row of metrics per crosscoder)` is called every `log_every` steps and
+    at the last step.
 
     Raises:
         InterpError: rows of another shape or type, too few or too many non-finite rows, a model that never varies,
             more memory than there is, divergence, a checkpoint of another run, or configs that cannot share batches.
     """
     _refuse_unequal(configs)
-    refuse_too_large(configs, device)
+    refuse_too_large(configs, device, streamed=not isinstance(rows, (Tensor, RowSource)))
     feed = open_feed(rows, *configs[0])
     trainers = [Trainer(*pair, feed.normaliser, device) for pair in configs]
     identity = {
@@ -114,6 +118,8 @@ def train_many(
             if on_step is not None:
                 on_step(step, metrics)
         if checkpoint is not None and step % checkpoint_every == 0:
+            for trainer in trainers:
+                trainer.refuse_diverged()
             save_checkpoint(checkpoint, Checkpoint(identity, logs, _tensors(trainers)))
     done = [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
     if checkpoint is not None:
@@ -122,11 +128,12 @@ def train_many(
 
 
 def _finish(trainer: Trainer, log: list[Metrics], feed: Feed) -> Trained:
+    trainer.refuse_diverged()
     crosscoder = trainer.crosscoder.requires_grad_(False)
     shape = crosscoder.config
     size = chunk_rows(max(shape.n_latents, shape.n_models * shape.d_model))
     if shape.activation == "batch_topk":
-        crosscoder.threshold.copy_(calibrate(crosscoder, feed.held_out(size), feed.n_held_out))
+        crosscoder.threshold.copy_(calibrate(crosscoder, lambda: feed.held_out(size)))
     return Trained(crosscoder, log, evaluate_chunks(crosscoder, feed.held_out(size)), *feed.judged)
 
 
@@ -163,52 +170,65 @@ def _refuse_unequal(configs: Sequence[tuple[CrosscoderConfig, TrainConfig]]) -> 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run has come to."""
+    """State of an interrupted training."""
 
     identity: dict[str, Any]
-    """The whole config and the hash of the data: what must be equal for the run to go on."""
-    logs: list[list[dict[str, float]]]
+    """The configs and the hash of the data; training resumes only where they are equal."""
+    logs: list[list[Metrics]]
     """Rows of metrics so far, of each crosscoder."""
     tensors: dict[str, Tensor]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write beside the present file, then put in its place."""
+    """Write the state with its checksum to a draft, then rename it over the last one."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = {"identity": json.dumps(checkpoint.identity), "logs": json.dumps(checkpoint.logs)}
-    scratch = folder / f"{FILE}.{os.getpid()}"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    metadata = {"identity": json.dumps(checkpoint.identity), "logs": json.dumps(checkpoint.logs)}
+    draft = folder / f"{FILE}.{os.getpid()}"
     try:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, scratch, said)
-        scratch.replace(folder / FILE)
+        save_file(tensors, draft, metadata | {"sha256": _checksum(tensors, metadata)})
+        draft.replace(folder / FILE)
     finally:
-        scratch.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
-    """The run to go on with; None where there is none.
+    """The state to resume from; None where there is none.
 
     Raises:
-        InterpError: the file is damaged, or belongs to a run with another config or other data.
+        InterpError: the file is damaged, or belongs to a training with another config or other data.
     """
     path = folder / FILE
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata()
+            metadata = dict(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found, logs = json.loads(said["identity"]), json.loads(said["logs"])
+        if metadata.pop("sha256") != _checksum(tensors, metadata):
+            raise ValueError("its contents do not have its checksum")
+        found, logs = json.loads(metadata["identity"]), json.loads(metadata["logs"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InterpError(f"{path}: damaged ({error}); remove it to train anew") from error
+        reason = " ".join(str(error).split())[:160]
+        raise InterpError(f"{path}: damaged ({reason}); remove it to train anew") from error
     wanted = json.loads(json.dumps(identity))
     if found != wanted:
         old, new = _flat(found), _flat(wanted)
         key = next(key for key in sorted(old | new) if old.get(key) != new.get(key))
         raise InterpError(
-            f"{path}: belongs to a run with {key} = {old.get(key)!r}, now {new.get(key)!r};"
-            " give that run's settings and data, or remove the file to train anew"
+            f"{path}: belongs to a training with {key} = {old.get(key)!r}, now {new.get(key)!r};"
+            " use that training's settings and data, or remove the file to train anew"
         )
     return Checkpoint(found, logs, tensors)
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """sha256 of all names and contents."""
+    found = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

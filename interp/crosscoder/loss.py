@@ -1,4 +1,4 @@
-"""What training minimises, as sparse products; nothing dense is made but the pre-activations."""
+"""The loss of training as sparse products; only the pre-activations are dense."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interp.crosscoder.sparse import Active, decode, encoded
 
 
 class Forward(NamedTuple):
-    """One batch on its way through, in normalised space."""
+    """Code and reconstruction of one batch, in normalised space."""
 
     x_hat: Float[Tensor, "batch models_times_d_model"]
     values: Float[Tensor, " active"]
@@ -33,7 +33,7 @@ def forward(
     k: int | None,
     bandwidth: float,
 ) -> Forward:
-    """The code under the gate of training and its reconstruction. No gradient flows through a choice."""
+    """The code under the gate of training and its reconstruction. No gradient flows through the choice of entries."""
     kind = crosscoder.config.activation
     with torch.no_grad():
         norms = crosscoder.decoder_norms()
@@ -81,10 +81,10 @@ def aux_k(
     dead: Bool[Tensor, " latents"],
     config: TrainConfig,
 ) -> Float[Tensor, ""]:
-    """How badly the dead latents predict what the living ones left (AuxK, Gao et al. 2024, appendix A.2).
+    """Error of predicting the residual of the reconstruction by dead latents (AuxK, Gao et al. 2024, appendix A.2).
 
-    `error` is x - x_hat in normalised space, taken as a constant; each row's `k_aux` best dead latents by score, after
-    relu and with no gate and no decoder bias, predict it. Averaged like `squared_error`; zero where none is dead.
+    `error` is x - x_hat in normalised space, a constant; each row's `k_aux` best dead latents by score, after relu and
+    without gate and decoder bias, predict it. Averaged like `squared_error`; 0 where no latent is dead.
     """
     which = dead.nonzero().squeeze(1)
     if len(which) == 0:

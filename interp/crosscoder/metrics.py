@@ -1,22 +1,23 @@
-"""How well a crosscoder reconstructs, and how sparsely."""
+"""How well and how sparsely a crosscoder reconstructs rows, and the threshold of its gate."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.rows import RowSource, as_source, chunk_rows, chunks
+from interp.crosscoder.sparse import Active
 from interp.errors import InterpError
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate` measured, with the gate of inference."""
+    """Measurements of a crosscoder under the gate of inference."""
 
     n_rows: int
     """Rows measured."""
@@ -24,9 +25,9 @@ class Evaluation(NamedTuple):
     """Per model, the fraction of variance explained: 1 - squared error / squared distance from the rows' mean, each
     summed over all rows. 1 is perfect, 0 no better than the mean, below 0 worse; NaN for a model that never varies."""
     l0: float
-    """Mean number of active latents a row."""
+    """Mean number of active latents per row."""
     dead_share: float
-    """Share of the latents that were active on none of these rows; it depends on how many rows there are."""
+    """Share of the latents that were active on none of these rows; it falls with the number of rows."""
     firing: Float64[Tensor, " latents"]
     """Share of the rows on which each latent was active."""
 
@@ -34,7 +35,7 @@ class Evaluation(NamedTuple):
 def evaluate(crosscoder: Crosscoder, rows: Tensor | RowSource) -> Evaluation:
     """Measure on `rows` (input units, any float type, read in pieces; sums in fp64).
 
-    It does not say how much of the models' behaviour the reconstruction keeps: for that splice it in.
+    It does not measure how much of the models' behaviour the reconstruction keeps: for that splice it in.
 
     Raises:
         InterpError: no rows, rows of another shape, or non-finite ones.
@@ -61,11 +62,13 @@ def evaluate_chunks(crosscoder: Crosscoder, pieces: Iterable[Tensor]) -> Evaluat
         x = chunk.to(device)
         n_bad += int((~x.isfinite()).flatten(1).any(1).sum())
         f = crosscoder.encode(x)
-        error += (crosscoder.decode(f) - x).double().square().sum((0, 2))
+        active = Active.at(f.flatten().nonzero().squeeze(1), *f.shape)
+        x_hat = crosscoder.decode_active(f[active.row, active.latent], active)
+        error += (x_hat - x).double().square().sum((0, 2))
         moved = x.double() - crosscoder.mean  # near the mean already, so that nothing cancels below
         squares += moved.square().sum((0, 2))
         total += moved.sum(0)
-        fired += (f > 0).sum(0)
+        fired += torch.bincount(active.latent, minlength=n_latents)
         n += len(x)
     if n == 0:
         raise InterpError("rows: there are none to evaluate on; give at least one")
@@ -78,39 +81,75 @@ def evaluate_chunks(crosscoder: Crosscoder, pieces: Iterable[Tensor]) -> Evaluat
 
 
 def firing_histogram(firing: Float64[Tensor, " latents"], per_decade: int = 2) -> dict[str, list[float]]:
-    """How many latents fire how often: `edges` in log10 of the share of rows, `counts` between them, and `dead`, the
-    number of those that never fired (as a list of one)."""
+    """Histogram of how often latents fire: `edges` in log10 of the share of rows, `counts` between them, and `dead`, a
+    list with the number of latents that never fired."""
     alive = firing[firing > 0].log10()
-    lowest = float(alive.min().floor()) if len(alive) else -1.0
+    lowest = min(-1.0, float(alive.min().floor())) if len(alive) else -1.0
     edges = torch.linspace(lowest, 0.0, round(-lowest) * per_decade + 1, dtype=torch.float64)
     counts = torch.histogram(alive.double().cpu(), edges).hist
     return {"edges": edges.tolist(), "counts": counts.tolist(), "dead": [float((firing == 0).sum())]}
 
 
 @torch.no_grad()
-def calibrate(crosscoder: Crosscoder, chunks: Iterable[Tensor], n_rows: int) -> Float[Tensor, ""]:
-    """The threshold that leaves k scores a row above it, on average over the chunks' `n_rows` rows.
+def calibrate(crosscoder: Crosscoder, passes: Callable[[], Iterable[Tensor]]) -> Float[Tensor, ""]:
+    """The threshold of batch_topk at inference: k scores per row exceed it, on average over the held-out rows.
 
-    A chunk is a tensor [any number, models, d_model] in input units.
+    `passes` is called twice, and each time gives all rows in pieces [any number, models, d_model] in input units. The
+    threshold is the midpoint of the last score kept and the first dropped, or 0 where fewer than k scores per row are
+    positive. Scores are counted, not kept, so that time is linear in the rows and memory constant. Warns where L0
+    misses k by more than 2 %: too few positive scores, or many equal ones.
 
-    It lies half-way between the last score that is kept and the first that is not. It is 0 where fewer than k scores a
-    row are positive. Warns where L0 misses k by more than 2 %: too few positive scores, or many that are equal.
+    Raises:
+        InterpError: no rows.
     """
-    k = crosscoder.config.k or 0
-    wanted = k * n_rows
-    best = crosscoder.mean.new_empty(0)
-    for chunk in chunks:
-        x = crosscoder.normalise(chunk.to(best.device))
-        score = crosscoder.pre_activations(x).relu() * crosscoder.decoder_norms()
-        # A score below the best ones so far cannot enter them.
-        floor = best.min() if len(best) > wanted else 0.0
-        best = torch.cat([best, score[score > floor]])
-        if len(best) > wanted + 1:
-            best = best.topk(wanted + 1, sorted=False).values
-    threshold = best.new_zeros(())
-    if len(best) > wanted:
-        threshold = best.topk(2, largest=False).values.mean()
-    l0 = int((best > threshold).sum()) / n_rows
+    k, n_rows = crosscoder.config.k or 0, 0
+    # Positive floats are ordered as the integers of their bits: the upper 16 bits first, then the lower 15 of two bins.
+    upper = torch.zeros(1 << 16, dtype=torch.long, device=crosscoder.mean.device)
+    for bits, n in _positive_scores(crosscoder, passes()):
+        upper += torch.bincount(bits >> 15, minlength=len(upper))
+        n_rows += n
+    if n_rows == 0:
+        raise InterpError("rows: there are none to calibrate the threshold on; give at least one")
+    wanted, n_positive = k * n_rows, int(upper.sum())
+    if n_positive <= wanted:
+        _warn_of_l0(n_positive / n_rows, k)
+        return crosscoder.mean.new_zeros(())
+    kept, dropped = (_Rank.find(upper, rank) for rank in (wanted, wanted + 1))
+    lower = {place: torch.zeros(1 << 15, dtype=torch.long, device=upper.device) for place in {kept.bin, dropped.bin}}
+    for bits, _ in _positive_scores(crosscoder, passes()):
+        for place, counts in lower.items():
+            counts += torch.bincount(bits[bits >> 15 == place] & 0x7FFF, minlength=len(counts))
+    last, first = (_Rank.find(lower[rank.bin], rank.within) for rank in (kept, dropped))
+    pair = torch.tensor([kept.bin << 15 | last.bin, dropped.bin << 15 | first.bin], dtype=torch.int32)
+    scores = pair.view(torch.float32)
+    threshold = scores.mean()
+    above = wanted if threshold < scores[0] else wanted - last.within
+    _warn_of_l0(above / n_rows, k)
+    return threshold.to(crosscoder.mean.device)
+
+
+class _Rank(NamedTuple):
+    """Where in a histogram the value of a given rank is, counted from the largest (1 is the largest)."""
+
+    bin: int
+    within: int
+    """Its rank among the values of this bin."""
+
+    @classmethod
+    def find(cls, counts: Int[Tensor, " bins"], rank: int) -> _Rank:
+        from_top = counts.flip(0).cumsum(0)
+        i = int(torch.searchsorted(from_top, rank))
+        return cls(len(counts) - 1 - i, rank - (int(from_top[i - 1]) if i else 0))
+
+
+def _positive_scores(crosscoder: Crosscoder, pieces: Iterable[Tensor]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
+    """Bits of the positive scores of each piece, as integers, and its number of rows."""
+    for piece in pieces:
+        x = crosscoder.normalise(piece.to(crosscoder.mean.device))
+        scores = crosscoder.pre_activations(x).relu() * crosscoder.decoder_norms()
+        yield scores[scores > 0].view(torch.int32), len(piece)
+
+
+def _warn_of_l0(l0: float, k: int) -> None:
     if abs(l0 / k - 1) > 0.02:
-        warnings.warn(f"L0 on held-out rows is {l0:.2f}, not k={k} within 2 %", stacklevel=2)
-    return threshold
+        warnings.warn(f"L0 on held-out rows is {l0:.2f}, not k={k} within 2 %", stacklevel=3)

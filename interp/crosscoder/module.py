@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from interp.crosscoder import formats, gates
 from interp.crosscoder.config import CrosscoderConfig
 from interp.crosscoder.formats.gating import check_ranking
+from interp.crosscoder.formats.parts import bias_after_subtraction
+from interp.crosscoder.sparse import Active, weighted_rows
 from interp.errors import InterpError
 
 
@@ -101,6 +103,11 @@ class Crosscoder(nn.Module):
         """Every model's reconstruction, in input units."""
         return self.reconstruct(f) / self.scale + self.mean
 
+    def decode_active(self, values: Float[Tensor, " active"], active: Active) -> Float[Tensor, "batch models d_model"]:
+        """`decode` of a sparse code; only the decoders of active latents are read."""
+        x_hat = weighted_rows(values, active, self.decoder) + self.b_dec.flatten()
+        return x_hat.view(-1, *self.b_dec.shape) / self.scale + self.mean
+
     def decoder_in_input_units(self) -> Float[Tensor, "latents models d_model"]:
         """W_dec / scale: one unit of f_j adds this to each model's residual.
 
@@ -155,7 +162,7 @@ class Crosscoder(nn.Module):
             # 0 / 0 is a latent without a decoder, whose score of 0 never exceeds a threshold: never active.
             folded.log_threshold.copy_(log.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf))
         folded.W_enc.copy_(self.W_enc * self.scale[..., None])
-        folded.b_enc.copy_(self.b_enc - torch.einsum("md,mdl->l", self.mean, folded.W_enc))
+        folded.b_enc.copy_(bias_after_subtraction(self.b_enc, folded.W_enc, self.mean))
         folded.W_dec.copy_(self.decoder_in_input_units())
         folded.b_dec.copy_(self.b_dec / self.scale + self.mean)
         return folded.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Residuals made of latents that are known, and how well a dictionary found them."""
+"""Synthetic residuals made of known latents, and scores of how well a dictionary recovers them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _CHUNK = 1 << 14
 
 
 class PlantedConfig(BaseModel):
-    """What residuals are made of. Latents are on independently of one another, and in all their models at once."""
+    """Recipe of the residuals. Latents are active independently of one another, and in all their models at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     n_models: int = Field(default=3, ge=2)
     d_model: int = Field(default=64, ge=3)
     n_shared: int = Field(default=160, ge=0)
-    """Latents that all models have, each with a direction of its own."""
+    """Latents of all models, with a direction of its own in each."""
     n_exclusive: int = Field(default=16, ge=0)
-    """Latents that one model alone has, for each model."""
+    """Latents of one model alone, for each model."""
     n_rescaled: int = Field(default=48, ge=0)
     """Latents with one direction in all models and a strength that differs."""
     correlation: float = Field(default=0.8, ge=0, le=1)
     """Cosine between any two models' directions of a shared latent; exact."""
     factors: tuple[float, ...] = (1.0, 0.5, 0.25)
-    """Strengths of a rescaled latent, one a model; the models take turns at the first."""
+    """Strengths of a rescaled latent, one per model; the models take turns at the first."""
     frequencies: tuple[float, float] = (1e-3, 1e-1)
-    """Share of the rows on which a latent is on: log-uniform between these."""
+    """Share of the rows on which a latent is active: log-uniform between these."""
     spread: float = Field(default=0.5, ge=0)
     """Standard deviation of the log of an activation; its median is 1."""
     noise: float = Field(default=0.05, ge=0)
@@ -63,12 +63,12 @@ class Planted:
 
     config: PlantedConfig
     directions: Float[Tensor, "latents models d_model"]
-    """What one unit of a latent adds to each model; norm 1, times its factor where rescaled; zero where absent."""
+    """Added to each model by one unit of a latent; norm 1, times its factor where rescaled; zero where absent."""
     kind: tuple[Kind, ...]
     owner: Int[Tensor, " latents"]
     """The model an exclusive latent belongs to; NONE for the others."""
     frequency: Float[Tensor, " latents"]
-    """Share of the rows on which the latent is on."""
+    """Share of the rows on which the latent is active."""
 
     def rows(self, n: int, seed: int) -> Float[Tensor, "n models d_model"]:
         """n >= 1 independent rows in fp32, not centred; equal arguments give equal rows."""
@@ -107,12 +107,12 @@ def _correlated(config: PlantedConfig, generator: torch.Generator) -> Float[Tens
 
 
 class Matched(NamedTuple):
-    """A learned dictionary beside the planted one, by the cosine of decoders laid end to end over the models."""
+    """A learned dictionary matched with the planted one, by the cosine of decoders concatenated over the models."""
 
     best: Float[Tensor, " planted"]
     """Cosine of each planted latent with the nearest learned one."""
     truth: Int[Tensor, " learned"]
-    """The planted latent that each learned one is; NONE where no cosine is above RECOVERED."""
+    """The planted latent matched with each learned one; NONE where no cosine is above RECOVERED."""
 
     @property
     def recall(self) -> float:
@@ -121,15 +121,15 @@ class Matched(NamedTuple):
 
 
 def match(decoder: Float[Tensor, "learned models d_model"], planted: Planted) -> Matched:
-    """Compare decoders in input units (`Crosscoder.decoder_in_input_units`), of any norm and order, with the truth. A
-    negative multiple is no match. Where two learned latents are the same planted one, both are matched to it."""
+    """Match decoders in input units (`Crosscoder.decoder_in_input_units`), of any norm and order, with the truth. A
+    negative multiple is no match. Two learned latents may be matched with one planted latent."""
     cosine = normalize(decoder.flatten(1), dim=1) @ normalize(planted.directions.flatten(1), dim=1).T
     nearest = cosine.max(1)
     return Matched(cosine.amax(0), torch.where(nearest.values > RECOVERED, nearest.indices, NONE))
 
 
 class ClaimScore(NamedTuple):
-    """How well claims "this latent is exclusive to model m" fit the truth."""
+    """Precision and recall of claims "this latent is exclusive to model m"."""
 
     n_claims: int
     precision: float
@@ -139,8 +139,8 @@ class ClaimScore(NamedTuple):
 
 
 def score_claims(claimed: Int[Tensor, " learned"], matched: Matched, planted: Planted) -> ClaimScore:
-    """`claimed` is the model each learned latent is said to be exclusive to, or NONE. A claim is true where the latent
-    is a planted one that this model alone has; a claim on a latent that matches nothing is false."""
+    """`claimed` is the model to which each learned latent is claimed to be exclusive, or NONE. A claim is true where
+    the latent matches a planted one of this model alone; a claim about a latent without a match is false."""
     owner = torch.where(matched.truth == NONE, NONE, planted.owner[matched.truth.clamp(min=0)])
     made = claimed != NONE
     true = made & (claimed == owner)

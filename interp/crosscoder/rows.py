@@ -25,7 +25,7 @@ BAD_SHARE = 0.01
 
 @runtime_checkable
 class RowSource(Protocol):
-    """Rows that can be read at any place: a tensor, or a store of shards."""
+    """Rows with random access: a tensor, or a store of shards."""
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -1,4 +1,4 @@
-"""One crosscoder's updates: everything that changes from step to step, and nothing about where rows come from."""
+"""The updates of one crosscoder: weights, optimiser, schedules and dead latents, whatever rows are fed to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADAM = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Trainer:
-    """A crosscoder, its optimiser, and the rows since each latent last fired."""
+    """A crosscoder, its optimiser, and the number of rows since each latent last fired."""
 
     def __init__(
         self, config: CrosscoderConfig, train_config: TrainConfig, normaliser: Normaliser, device: torch.device | str
@@ -42,14 +42,14 @@ class Trainer:
         self.step = 0
 
     def update(self, rows: Float[Tensor, "batch models d_model"]) -> Metrics:
-        """One step on rows in input units. Returns a row of metrics where one is due, else nothing.
+        """One step on rows in input units. Returns a row of metrics every `log_every` steps and at the last, else {}.
 
-        It holds `step` (from 1), `lr`, `loss` (without AuxK and penalty), `aux`, `penalty`, `l0`, `fve_{model}` of that
-        very batch (under the gate of training; about the training mean) and `dead_share`. The batch is small and
-        trained on: what may be published is `evaluate` on rows held out.
+        Metrics: `step` (from 1), `lr`, `loss` (without AuxK and penalty), `aux`, `penalty`, and of this batch under the
+        gate of training `l0`, `fve_{model}` (about the training mean) and `dead_share`. They are of a small batch that
+        is trained on; publish `evaluate` on held-out rows instead.
 
         Raises:
-            InterpError: the loss is not finite any more.
+            InterpError: at a step with metrics, the loss is not finite.
         """
         self.step += 1
         config = self.config
@@ -80,7 +80,7 @@ class Trainer:
         self._optimiser.step()
 
     def _keep_dedicated(self) -> None:
-        """No gradient for what is zero by design; Adam then never moves it."""
+        """Zero the gradient of decoders that are zero by design, so that Adam never moves them."""
         gradient = self.crosscoder.decoder.grad.view_as(self.crosscoder.W_dec)  # type: ignore[union-attr]
         for model in range(self.crosscoder.config.n_models):
             own = gradient[self.crosscoder.config.dedicated(model)]
@@ -105,8 +105,20 @@ class Trainer:
             **{f"fve_{model}": value for model, value in enumerate(fve.tolist())},
         }
 
+    def refuse_diverged(self) -> None:
+        """Refuse weights that are of no use, before they are saved or measured.
+
+        Raises:
+            InterpError: NaN or infinity in a weight, which is where a loss that is not finite leads within a step.
+        """
+        for name, weight in self._weights.items():
+            if not weight.isfinite().all():
+                raise InterpError(
+                    f"train: {name} holds NaN or infinite values after step {self.step}; lower lr={self.config.lr}"
+                )
+
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on, but for the data."""
+        """Everything except the data that the next step depends on."""
         state = {f"weights.{name}": tensor for name, tensor in self.crosscoder.state_dict().items()}
         state |= {"silent": self._silent, "step": torch.tensor(self.step)}
         for name, weight in self._weights.items():
@@ -114,7 +126,7 @@ class Trainer:
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave, to the bit."""
+        """Resume from a `state`, to the bit."""
         own = {name.removeprefix("weights."): t for name, t in state.items() if name.startswith("weights.")}
         self.crosscoder.load_state_dict(own)
         self._silent.copy_(state["silent"])

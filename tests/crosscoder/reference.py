@@ -58,3 +58,53 @@ def aux(pre, w_dec, error, dead, k_aux):
         for place in best_places(ranked[row], k_aux):
             kept[row, place] = 1
     return loss(reconstruct(f * kept, w_dec, torch.zeros(w_dec.shape[1:])), error)
+
+
+class Rectangle(torch.autograd.Function):
+    """1 where v > θ; d/dθ = -K((v - θ) / ε) / ε with K a rectangle of width 1, for positive v; d/dv = 0."""
+
+    @staticmethod
+    def forward(ctx, v, theta, width):
+        ctx.save_for_backward(v, theta)
+        ctx.width = width
+        return (v > theta).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, theta = ctx.saved_tensors
+        inside = ((((v - theta) / ctx.width).abs() < 0.5) & (v > 0)).to(v.dtype)
+        return torch.zeros_like(v), -inside / ctx.width * grad, None
+
+
+class Jump(torch.autograd.Function):
+    """v where v > θ; d/dθ = -θ/ε K((v - θ) / ε)."""
+
+    @staticmethod
+    def forward(ctx, v, theta, width):
+        ctx.save_for_backward(v, theta)
+        ctx.width = width
+        return v * (v > theta)
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, theta = ctx.saved_tensors
+        inside = ((((v - theta) / ctx.width).abs() < 0.5) & (v > 0)).to(v.dtype)
+        return grad * (v > theta), -theta / ctx.width * inside * grad, None
+
+
+def training_code(crosscoder, x, k, bandwidth):
+    """(pre-activations, code under the gate of training, penalty) of normalised rows."""
+    pre = pre_activations(x, crosscoder.W_enc, crosscoder.b_enc)
+    f, penalty = pre.relu(), torch.zeros((), dtype=DOUBLE)
+    score = scores(f, crosscoder.W_dec)
+    match crosscoder.config.activation:
+        case "batch_topk":
+            f = f * top_mask(score.detach(), k * len(x))
+        case "topk":
+            f = f * torch.stack([top_mask(row, k) for row in score.detach()])
+        case "jumprelu":
+            theta = crosscoder.log_threshold.exp().expand_as(f)
+            f, penalty = Jump.apply(f, theta, bandwidth), Rectangle.apply(f, theta, bandwidth).sum() / len(x)
+        case "relu":
+            penalty = score.sum() / len(x)
+    return pre, f, penalty

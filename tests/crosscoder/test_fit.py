@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_l0_on_held_out_rows_is_k_within_two_percent(rows, trained):
 def test_calibration_is_exact_where_scores_differ(k, pieces, rows):
     crosscoder = random_crosscoder(CrosscoderConfig(n_models=3, d_model=8, n_latents=40, k=k))
     some = rows[1000:1777]
-    crosscoder.threshold.copy_(calibrate(crosscoder, some.split(800 // pieces), len(some)))
+    crosscoder.threshold.copy_(calibrate(crosscoder, lambda: some.split(800 // pieces)))
     assert int((crosscoder.encode(some) > 0).sum()) == k * len(some)
 
 
@@ -81,8 +83,52 @@ def test_calibration_says_where_it_cannot_reach_k(rows):
     with torch.no_grad():
         crosscoder.b_enc.fill_(-60.0)  # hardly anything is positive
     with pytest.warns(UserWarning, match="L0 on held-out rows is 0.*not k=4"):
-        threshold = calibrate(crosscoder, [rows[:500]], 500)
+        threshold = calibrate(crosscoder, lambda: [rows[:500]])
     assert float(threshold) == 0
+
+
+def sorted_scores(crosscoder, rows):
+    x = crosscoder.normalise(rows)
+    return (crosscoder.pre_activations(x).relu() * crosscoder.decoder_norms()).flatten().sort(descending=True).values
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+@pytest.mark.parametrize("k", [1, 4, 9])
+@torch.no_grad()
+def test_the_threshold_is_the_midpoint_of_the_last_kept_and_the_first_dropped(k, decimals, rows):
+    """To the bit, whatever equal scores there are."""
+    crosscoder, some = random_crosscoder(CrosscoderConfig(n_models=3, d_model=8, n_latents=40, k=k)), rows[:300]
+    crosscoder.encoder.copy_(crosscoder.encoder.round(decimals=decimals))
+    crosscoder.decoder.copy_(torch.nn.functional.one_hot(torch.arange(40) % 24, 24))  # norm 1
+    crosscoder.b_enc.zero_(), crosscoder.mean.zero_(), crosscoder.scale.fill_(1.0)
+    some = (some * 4).round(decimals=decimals) / 4
+    scores = sorted_scores(crosscoder, some)
+    last, first = scores[k * 300 - 1], scores[k * 300]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        threshold = calibrate(crosscoder, lambda: some.split(70))
+    assert threshold == torch.stack([last, first]).mean()
+
+
+def test_equal_scores_at_the_threshold_are_warned_of(rows):
+    crosscoder, some = random_crosscoder(), rows[:1].expand(300, -1, -1)
+    scores = sorted_scores(crosscoder, some)
+    k = int((scores > 0).sum()) // 300 - 1
+    crosscoder.config = CONFIG.model_copy(update={"k": k})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrate(crosscoder, lambda: [some])  # k falls between two latents here
+    with torch.no_grad():
+        crosscoder.encoder[:20], crosscoder.decoder[:20] = crosscoder.encoder[20:], crosscoder.decoder[20:]
+        crosscoder.b_enc[:20] = crosscoder.b_enc[20:]
+    crosscoder.config = CONFIG.model_copy(update={"k": 3})  # every score comes twice
+    with pytest.warns(UserWarning, match=r"L0 on held-out rows is 2\.00, not k=3"):
+        calibrate(crosscoder, lambda: [some])
+
+
+def test_without_rows_there_is_no_threshold():
+    with pytest.raises(InterpError, match="none to calibrate"):
+        calibrate(random_crosscoder(), list)
 
 
 def test_a_scale_per_model_changes_no_bit_of_the_code(rows, trained):
@@ -116,12 +162,12 @@ def test_rows_may_be_of_low_precision(rows):
     assert same(train(low, CONFIG, SHORT), train(low.float(), CONFIG, SHORT))
 
 
-def test_the_log_and_the_callback_hear_the_same_rows(rows):
-    heard = []
+def test_the_log_and_the_callback_get_the_same_rows(rows):
+    called = []
     settings = SHORT.model_copy(update={"steps": 25})
-    log = train_many(rows, [(CONFIG, settings)], on_step=lambda step, row: heard.append((step, row[0])))[0].log
+    log = train_many(rows, [(CONFIG, settings)], on_step=lambda step, row: called.append((step, row[0])))[0].log
     assert [row["step"] for row in log] == [10, 20, 25]
-    assert heard == [(int(row["step"]), row) for row in log]
+    assert called == [(int(row["step"]), row) for row in log]
     assert log[0].keys() == {"step", "lr", "loss", "aux", "penalty", "l0", "dead_share", "fve_0", "fve_1", "fve_2"}
     assert all(row["l0"] == CONFIG.k for row in log)
     assert all(row["loss"] == pytest.approx(3 - sum(row[f"fve_{m}"] for m in range(3)), rel=0.3) for row in log)
@@ -174,6 +220,11 @@ def test_divergence_is_said(rows):
         train(rows, CONFIG, SHORT.model_copy(update={"lr": 1e30}))
 
 
+def test_divergence_in_the_last_step_is_said(rows):
+    with pytest.raises(InterpError, match=r"holds NaN or infinite values after step 1; lower lr"):
+        train(rows, CONFIG, SHORT.model_copy(update={"lr": 1e39, "steps": 1}))
+
+
 def test_refused_rows(rows):
     with pytest.raises(InterpError, match="is not"):
         train(rows[:, :2], CONFIG, SHORT)
@@ -201,7 +252,12 @@ def test_several_in_one_pass_are_each_as_if_alone(rows):
     [
         ({}, {"batch_size": 65}, "share batch_size, not 64 and 65"),
         ({}, {"seed": 1}, "share data_seed, not 0 and 1"),
+        ({}, {"shuffle_rows": 9}, "share shuffle_rows, not 262144 and 9"),
+        ({}, {"outlier_ratio": 9.0}, "share outlier_ratio, not 100.0 and 9.0"),
+        ({}, {"steps": 31}, "share steps, not 30 and 31"),
+        ({}, {"log_every": 9}, "share log_every, not 10 and 9"),
         ({"d_model": 9}, {}, "share d_model"),
+        ({"n_models": 2}, {}, "share n_models"),
     ],
 )
 def test_crosscoders_that_cannot_share_batches_are_refused(rows, shape, recipe, said):

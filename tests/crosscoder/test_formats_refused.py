@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import huggingface_hub
 import pytest
@@ -296,3 +297,59 @@ def test_crosscode_that_is_not_folded_asks_for_scales(tmp_path):
 def test_models_of_different_widths_are_named(tmp_path):
     save(tmp_path, opd(weights(), widths=(6, 4)), weights_name="model_final.pt")
     refused(tmp_path, r"the models have widths \[6, 4\]; our crosscoder needs one width for all")
+
+
+def layouts():
+    """One file's tensors and config of each layout that can be made here."""
+    w = weights()
+    return {
+        "dictionary_learning": (published.batch_topk(w), CONFIG),
+        "stacked": ({"W_enc": w.W_enc, "W_dec": w.W_dec, "b_enc": w.b_enc, "b_dec": w.b_dec}, None),
+        "llamascopium": (llamascopium(w), {"act_fn": "relu", "norm_activation": "inference"}),
+        "opd": (opd(w), None),
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.int64])
+@pytest.mark.parametrize("layout", ["dictionary_learning", "stacked", "llamascopium", "opd"])
+def test_tensors_that_are_not_floats_are_named(tmp_path, layout, dtype):
+    tensors, config = layouts()[layout]
+    for name in tensors:
+        if tensors[name].ndim == 0 or name == "activation_dims_tensor":
+            continue
+        save(tmp_path, tensors | {name: torch.ones_like(tensors[name], dtype=dtype)}, config)
+        refused(tmp_path, f"{re.escape(name)} holds {str(dtype)[6:]}, not floats")
+
+
+def test_crosscode_sparsify_and_sae_lens_tensors_that_are_not_floats(tmp_path):
+    save_crosscode(
+        tmp_path / "a", crosscode() | {"_W_dec_LXoDo": crosscode()["_W_dec_LXoDo"].to(torch.int8)}, crosscode_yaml()
+    )
+    refused(tmp_path / "a", "_W_dec_LXoDo holds int8")
+    tensors = sparsify(weights(n=1))
+    save(tmp_path / "b", tensors | {"W_dec": tensors["W_dec"].to(torch.int8)}, {"k": 3}, config_name="cfg.json")
+    refused(tmp_path / "b", "W_dec holds int8")
+
+
+def test_a_complex_count_is_named(tmp_path):
+    tensors = published.batch_topk(weights()) | {"k": torch.tensor(3 + 0j)}
+    refused(save(tmp_path, tensors, CONFIG), "k holds complex64, not floats")
+
+
+@pytest.mark.parametrize("gone", ["encoder.projections.1.weight", "decoder.projections.0.bias"])
+def test_opd_without_a_projection_names_it(tmp_path, gone):
+    tensors = opd(weights())
+    refused(save(tmp_path, {name: t for name, t in tensors.items() if name != gone}), f"{gone} missing")
+
+
+@pytest.mark.parametrize("layers", [-1, 2, "all", [1, 0], {"0": 1}])
+def test_layers_of_another_order_or_kind_are_refused(tmp_path, layers):
+    save(tmp_path, published.batch_topk(weights()), CONFIG | {"encoder_layers": layers})
+    refused(tmp_path, "encoder_layers is .*; only all layers in their order")
+
+
+def test_sparse_tensors_are_refused(tmp_path):
+    tensors = published.dictionary_learning(weights())
+    tensors["encoder.bias"] = tensors["encoder.bias"].to_sparse()
+    torch.save(tensors, tmp_path / "ae.pt")
+    refused(tmp_path, "encoder.bias is a sparse tensor")

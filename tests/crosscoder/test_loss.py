@@ -35,53 +35,10 @@ def losses(crosscoder, x, dead=DEAD, k_aux=3):
     return squared_error(out.x_hat, flat, d), out.penalty, aux
 
 
-class Rectangle(torch.autograd.Function):
-    """1 where v > θ; d/dθ = -K((v - θ) / ε) / ε with K a rectangle of width 1, for positive v; d/dv = 0."""
-
-    @staticmethod
-    def forward(ctx, v, theta):
-        ctx.save_for_backward(v, theta)
-        return (v > theta).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx, grad):
-        v, theta = ctx.saved_tensors
-        inside = ((((v - theta) / BANDWIDTH).abs() < 0.5) & (v > 0)).to(v.dtype)
-        return torch.zeros_like(v), -inside / BANDWIDTH * grad
-
-
-class Jump(torch.autograd.Function):
-    """v where v > θ; d/dθ = -θ/ε K((v - θ) / ε)."""
-
-    @staticmethod
-    def forward(ctx, v, theta):
-        ctx.save_for_backward(v, theta)
-        return v * (v > theta)
-
-    @staticmethod
-    def backward(ctx, grad):
-        v, theta = ctx.saved_tensors
-        inside = ((((v - theta) / BANDWIDTH).abs() < 0.5) & (v > 0)).to(v.dtype)
-        return grad * (v > theta), -theta / BANDWIDTH * inside * grad
-
-
 def reference_losses(crosscoder, x, dead=DEAD, k_aux=3):
-    kind, k = crosscoder.config.activation, crosscoder.config.k
-    W_enc, W_dec = crosscoder.W_enc, crosscoder.W_dec
-    pre = reference.pre_activations(x, W_enc, crosscoder.b_enc)
-    f, penalty = pre.relu(), torch.zeros(())
-    score = reference.scores(f, W_dec)
-    if kind == "batch_topk":
-        f = f * reference.top_mask(score.detach(), k * len(x))
-    elif kind == "topk":
-        f = f * torch.stack([reference.top_mask(row, k) for row in score.detach()])
-    elif kind == "jumprelu":
-        theta = crosscoder.log_threshold.exp().expand_as(f)
-        f, penalty = Jump.apply(f, theta), Rectangle.apply(f, theta).sum() / len(x)
-    else:
-        penalty = score.sum() / len(x)
-    x_hat = reference.reconstruct(f, W_dec, crosscoder.b_dec)
-    aux = reference.aux(pre, W_dec, (x - x_hat).detach(), dead, k_aux)
+    pre, f, penalty = reference.training_code(crosscoder, x, crosscoder.config.k, BANDWIDTH)
+    x_hat = reference.reconstruct(f, crosscoder.W_dec, crosscoder.b_dec)
+    aux = reference.aux(pre, crosscoder.W_dec, (x - x_hat).detach(), dead, k_aux)
     return reference.loss(x_hat, x), penalty, aux
 
 

@@ -146,3 +146,13 @@ def test_the_public_weights_are_views():
         crosscoder.W_enc[1, 2, 3] = 77.0
         crosscoder.W_dec[3, 1, 2] = 78.0
     assert crosscoder.encoder[3, 10] == 77.0 and crosscoder.decoder[3, 10] == 78.0
+
+
+@torch.no_grad()
+def test_a_folded_bias_is_summed_in_fp64():
+    """Means far from 0, as residuals have them: in fp32 the sum would lose what the bias is made of."""
+    crosscoder = random_crosscoder(CrosscoderConfig(n_models=2, d_model=400, n_latents=30, activation="relu"))
+    crosscoder.mean.mul_(3e4)
+    folded = crosscoder.fold()
+    exact = crosscoder.b_enc.double() - torch.einsum("md,mdl->l", crosscoder.mean.double(), folded.W_enc.double())
+    torch.testing.assert_close(folded.b_enc, exact.float(), atol=0, rtol=0)

@@ -1,4 +1,4 @@
-"""A run that is killed goes on to the same bits, and to no other run's."""
+"""A killed training resumes to the same bits, and never from another training's state."""
 
 import json
 import os
@@ -30,7 +30,8 @@ class KilledError(Exception):
 
 
 def recipe(**changes):
-    base = {"steps": 60, "batch_size": 64, "lr": 3e-3, "log_every": 10, "dead_after_rows": 640}
+    """A training in which latents die within the first steps, so that AuxK is at work before and after any stop."""
+    base = {"steps": 60, "batch_size": 64, "lr": 2e-2, "log_every": 10, "dead_after_rows": 192, "k_aux": 2}
     return TrainConfig(**base | changes)
 
 
@@ -55,6 +56,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, kind, stop_at):
     shape, changes = SHAPES[kind]
     rows, pair = random_rows(1500), (shape, recipe(**changes))
     whole = run(None, rows, pair)
+    if kind == "batch_topk":
+        assert all(row["dead_share"] > 0 and row["aux"] > 0 for row in whole.log[1:])
     with pytest.raises(KilledError):
         run(tmp_path / "run", rows, pair, stop_at=stop_at)
     assert (tmp_path / "run" / FILE).exists()
@@ -116,7 +119,7 @@ def _identity(folder: Path):
     [
         ({"k": 5}, {}, r"crosscoder\.k = 4, now 5"),
         ({"n_latents": 41}, {}, r"n_latents = 40, now 41"),
-        ({}, {"lr": 1e-3}, r"training\.lr = 0\.003, now 0\.001"),
+        ({}, {"lr": 1e-3}, r"training\.lr = 0\.02, now 0\.001"),
         ({}, {"seed": 1}, r"training\.seed = 0, now 1"),
         ({}, {"steps": 80}, r"training\.steps = 60, now 80"),
     ],
@@ -136,7 +139,7 @@ def test_other_data_does_not_go_on(tmp_path):
     with pytest.raises(KilledError):
         run(tmp_path, rows, (CONFIG, recipe()), stop_at=30)
     rows[700, 1, 1] += 0.25
-    with pytest.raises(InterpError, match=r"with data = '.*give that run's settings and data"):
+    with pytest.raises(InterpError, match=r"with data = '.*use that training's settings and data"):
         run(tmp_path, rows, (CONFIG, recipe()))
 
 
@@ -144,6 +147,30 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(KilledError):
         run(tmp_path, random_rows(1500), (CONFIG, recipe()), stop_at=30)
     path = tmp_path / FILE
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InterpError, match=r"training\.safetensors: damaged"):
-        run(tmp_path, random_rows(1500), (CONFIG, recipe()))
+    whole = path.read_bytes()
+    for torn in (whole[:-30], whole[:40], b""):
+        path.write_bytes(torn)
+        with pytest.raises(InterpError, match=r"training\.safetensors: damaged .*; remove it to train anew$"):
+            run(tmp_path, random_rows(1500), (CONFIG, recipe()))
+
+
+def test_a_flipped_bit_anywhere_is_found(tmp_path):
+    with pytest.raises(KilledError):
+        run(tmp_path, random_rows(1500), (CONFIG, recipe()), stop_at=30)
+    path, identity = tmp_path / FILE, _identity(tmp_path)
+    whole = path.read_bytes()
+    assert load_checkpoint(tmp_path, identity) is not None
+    for place in [*range(8, 4000, 97), *range(4000, len(whole), 997)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(InterpError, match=r"training\.safetensors: damaged"):
+            load_checkpoint(tmp_path, identity)
+
+
+def test_a_diverged_training_saves_nothing(tmp_path):
+    """Even where no metrics are due, since a state with NaN could never be resumed to any good."""
+    rows, pair = random_rows(1500), (CONFIG, recipe(lr=1e39, log_every=50))
+    with pytest.raises(InterpError, match=r"holds NaN or infinite values after step 20; lower lr"):
+        run(tmp_path, rows, pair)
+    assert not list(tmp_path.iterdir())

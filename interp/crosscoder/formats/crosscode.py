@@ -1,4 +1,4 @@
-"""Format 7: crosscode's crosscoders over models and hooks, flattened to one slot a pair, models first.
+"""Format 7: crosscode's crosscoders over models and hooks, flattened to one slot per pair, models first.
 
 Its input is scaled by a factor a slot. Where `is_folded` is true the weights include the factors; where it is false the
 file's factors are 0, because it saves them only when folding, and they must be given. Where fewer than k activations

@@ -1,4 +1,4 @@
-"""Other libraries' gates in terms of ours: which are the same, and which no gate of ours can be."""
+"""Other libraries' gates in terms of ours: which are equal, and which cannot be expressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interp.crosscoder.formats.weights import Config
 from interp.errors import InterpError
 
 TOLERANCE = 1e-3
-"""Largest relative difference of numbers that are meant to be equal; more is refused."""
+"""Largest relative difference of numbers that should be equal; more is refused."""
 BY_CROSSCODER_NORM = 1
 _NORMS = {1: "crosscoder", 2: "sae", 3: "mixed", 4: "none", 5: "decoupled"}
 _MIXTURE = ("code_normalization_alpha_sae", "code_normalization_alpha_cc")
@@ -80,9 +80,9 @@ def one_for_all_models(path: Path, what: str, by_model: Float[Tensor, "models la
 
 
 def check_ranking(path: Path, library: str, norms: Float[Tensor, " latents"]) -> None:
-    """Refuse a topk by activation that would differ from ours, by score: it must not matter which decides.
+    """Refuse a topk by activation whose choice would differ from our topk by score.
 
-    Rescaling the latents is no way out, because it changes activation and norm by inverse factors.
+    Rescaling the latents cannot repair that, because it changes activation and norm by inverse factors.
 
     Raises:
         InterpError: latents' decoder norms differ.
