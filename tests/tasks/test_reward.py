@@ -1,6 +1,9 @@
 """GRPO's reward is the grade that a study gives."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from interp.config import ZeroRLConfig
 from interp.models.training import reinforce
@@ -30,7 +33,7 @@ def reward_of(task, problems, monkeypatch):
     monkeypatch.setattr("trl.trainer.grpo_trainer.GRPOTrainer", built)
     recipe = ZeroRLConfig(steps=1, completions=4, group_size=2, max_new_tokens=4)
     with pytest.raises(BuiltError) as caught:
-        reinforce(None, None, problems, task, recipe, 0)
+        reinforce(SimpleNamespace(device=torch.device("cpu")), None, problems, task, recipe, 0)
     return caught.value.reward
 
 
