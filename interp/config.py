@@ -58,7 +58,7 @@ class FineTuningConfig(Section):
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights that adapters leave frozen."""
     save_every: int = Field(default=0, ge=0)
-    """Updates after which the trainer's state is kept, so that a killed run goes on from there; 0 keeps none."""
+    """Updates after which the trainer's state is kept, so that a killed run resumes; 0 keeps none."""
 
 
 class DistillationConfig(FineTuningConfig):

@@ -106,6 +106,6 @@ def _stored_types(model: PreTrainedModel, source: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    if type(error).__name__ == "UnpicklingError":  # named, so that no module that reads pickles is imported
+    if type(error).__name__ == "UnpicklingError":
         return "a pickle that could run code, which is refused; save it as safetensors"
     return " ".join(str(error).split())[:240]

@@ -1,6 +1,6 @@
 """Which edit goes to which copy, which model's decoder is used, and whose controls stand beside which arm."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ from interp.causal.arms import (
     steering_family,
     text_arms,
 )
-from interp.causal.edits import AddDirection
+from interp.causal.edits import AddDirection, ScaleLatents
 from interp.causal.effects import table
 from interp.causal.latent_sets import LatentArm
 from interp.causal.subject import Subject
-from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.causal.verdict import BOTH, FUNCTION, STYLE, Arm
 from interp.generation.sampling import CachedModel, generate
 from interp.names import OUTCOMES
 from interp.organisms.documents import MARKERS, NEUTRAL
@@ -213,18 +213,33 @@ def test_the_reconstruction_is_the_edited_models_and_the_error_what_it_leaves(mo
     assert (frame["control_name"] == "none: it is a control itself").all()
 
 
+@dataclass(frozen=True)
+class Read(Subject):
+    """A subject that keeps the texts whose outcomes were asked for."""
+
+    texts: list = field(default_factory=list)
+
+    def outcomes(self, rollouts):
+        self.texts.append({word for r in rollouts for word in r.text.split()})
+        return super().outcomes(rollouts)
+
+
 def test_prose_loses_its_function_by_ablation_and_both_by_ablation_under_the_ban(models, last, told):
     cc, untouched = one_latent(models, told, 0.0), last.outcomes(last.run(8, 1)[0])
     arm = LatentArm("ablate verification latents", [ALWAYS], 0.0, [[NEVER]])
     ran, _ = latent_family(last, cc, [arm], untouched, 8)
-    arms = latent_verdict_arms(ran, last, cc, [ALWAYS], 8)
+    subject = Read(**vars(last))
+    arms = latent_verdict_arms(ran, subject, cc, [ALWAYS], 8)
     assert list(arms) == [FUNCTION, BOTH]
     assert arms[FUNCTION] is ran["ablate verification latents"]
     assert arms[BOTH].controls is arms[FUNCTION].controls
     assert arms[FUNCTION].edited.value("marker_density") == 100.0
     assert arms[BOTH].edited.value("marker_density") == 0.0
-    # The ablation is there as well: one other word, the nearest to the marker, over and over.
-    assert arms[BOTH].edited.value("repetition") > 0.7 > untouched.value("repetition")
+    # The ablation is there as well: every word is the one nearest to the marker that is no marker.
+    model = models["distilled"]
+    nearest = model.lm_head(model.model.norm.weight * speaks(model, told["wait"]))
+    nearest[[encode(last.tokenizer, word)[0] for word in MARKERS]] = -torch.inf
+    assert subject.texts == [{last.tokenizer.decode([int(nearest.argmax())]).strip()}]
 
 
 @dataclass(frozen=True)
@@ -236,14 +251,20 @@ class Recorded(Subject):
     def run(self, n, copies, *, edits=(), edit=None, read_along=True):
         self.kept.append((n, copies, edit, read_along))
         rollouts = generate(CachedModel(self.model), self.tokenizer, self.prompts[:n], max_new_tokens=4)
-        return [rollouts] * copies
+        return [[replace(r, text=f"copy {i}") for r in rollouts] for i in range(copies)]
 
 
 def test_a_dose_is_a_multiple_of_the_mean_norm_along_the_direction(models, tokenizer, monkeypatch):
     """Direction (3, 4, 0, ...) of norm 5, mean norm 10: a dose of .5 adds (3, 4, 0, ...), one of -.1 its -.2-fold."""
     subject = Recorded(**vars(make_subject(models, tokenizer, 6)))
     perplexities = iter([2.0, 3.0, 2.0, 2.9])
-    monkeypatch.setattr("interp.causal.arms.perplexity", lambda model, rollouts: next(perplexities))
+
+    def perplexity(model, rollouts):
+        assert model is models["distilled"]
+        assert {r.text for r in rollouts} == {"copy 0"}, "of the steered run, not of a control"
+        return next(perplexities)
+
+    monkeypatch.setattr("interp.causal.arms.perplexity", perplexity)
     direction = torch.zeros(D_MODEL)
     direction[:2] = torch.tensor([3.0, 4.0])
     untouched = subject.outcomes(subject.run(6, 1)[0])
@@ -275,3 +296,31 @@ def test_a_dose_is_a_multiple_of_the_mean_norm_along_the_direction(models, token
     ]
     assert set(frame["control_name"]) == {"random directions, same norm"}
     assert set(frame["n_problems"]) == {6}
+
+
+def test_under_the_ban_too_the_latents_are_ablated_in_the_edited_models_slot(models, tokenizer):
+    subject = Recorded(**vars(make_subject(models, tokenizer, 6)))
+    untouched = subject.outcomes(subject.run(6, 1)[0])
+    latent_verdict_arms({"ablate verification latents": Arm(untouched, [])}, subject, small_crosscoder(), [3, 7], 6)
+    n, copies, edit, read_along = subject.kept[-1]
+    assert (n, copies, read_along) == (6, 1, True)
+    assert isinstance(edit, ScaleLatents)
+    assert (edit.slot, edit.latents.tolist(), edit.factors.tolist()) == (1, [3, 7], [[0.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Wordy(Subject):
+    """A subject whose completions have 2 tokens where nothing is added, 3 under the direction, 7 under a control."""
+
+    def run(self, n, copies, *, edits=(), edit=None, read_along=True):
+        lengths = [2] if edit is None else [3, *[7] * (copies - 1)]
+        return [[Rollout([0], [5] * length, "", True)] * n for length in lengths]
+
+
+def test_a_dose_is_coherent_by_the_perplexity_of_its_own_texts(models, tokenizer, monkeypatch):
+    subject = Wordy(**vars(make_subject(models, tokenizer, 6)))
+    monkeypatch.setattr("interp.causal.arms.perplexity", lambda _, rollouts: float(len(rollouts[0].completion_ids)))
+    untouched, direction = subject.outcomes(subject.run(6, 1)[0]), torch.ones(D_MODEL)
+    frame = table(steering_family(subject, direction, 10.0, [0.5], 2.0, untouched, 6, 4))
+    assert frame["coherent"].all()
+    assert frame["note"].str.contains("perplexity x1.50", literal=True).all()

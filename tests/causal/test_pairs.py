@@ -74,6 +74,23 @@ def test_pairs_come_from_right_answers_with_a_marker_one_a_problem(tokenizer):
         assert pair.changed[0] >= len(tokenizer.encode(pair.problem, add_special_tokens=False))
 
 
+def test_wrong_answers_with_a_marker_make_no_pair(tokenizer):
+    traces = trace_table(tokenizer, n=60)
+    every = {p.problem for p in make_pairs(traces.with_columns(correct=pl.lit(True)), tokenizer, LEXICON, 1000)}
+    wrong = sorted(every)[::2]
+    graded = traces.with_columns(correct=~pl.col("problem").is_in(wrong))
+    assert {p.problem for p in make_pairs(graded, tokenizer, LEXICON, 1000)} == every - set(wrong)
+
+
+def test_a_pair_is_made_at_the_first_marker_of_several(tokenizer):
+    traces = trace_table(tokenizer, n=120)
+    several = {r["problem"]: len(r["prompt_ids"]) for r in traces.iter_rows(named=True) if len(r["marker_spans"]) > 1}
+    pairs = [p for p in make_pairs(traces, tokenizer, LEXICON, 1000) if p.problem in several]
+    assert len(pairs) > 5
+    for pair in pairs:
+        assert not LEXICON.marker_spans(tokenizer.decode(pair.clean[several[pair.problem] : pair.changed[0]]))
+
+
 def test_without_an_equation_a_few_tokens_are_measured(tokenizer):
     row = trace_table(tokenizer, n=1).row(0, named=True)
     text = "wait , " + " ".join(["right"] * 30)

@@ -156,18 +156,19 @@ def test_echo_forces_the_earlier_result_in_its_copies_only(tokenizer, pieces):
     assert torch.isfinite(logits[1]).nonzero().tolist() == [[pieces.index("8")]]
 
 
-def test_redraw_samples_what_the_model_would_say(tokenizer, pieces):
-    """One result is left, drawn as often as its probability, whatever the sampler's own noise."""
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_redraw_samples_what_the_model_would_say(tokenizer, pieces, temperature):
+    """One result is left, drawn as often as its probability at the temperature, whatever the sampler's own noise."""
     text = ids(tokenizer, "3 + 4 = 8 , wait , 3 + 4 =")
     n = 4000
     before = torch.full((len(pieces),), -torch.inf)
     before[[pieces.index("7"), pieces.index("8")]] = torch.tensor([2.0, 1.0])
     logits = before.repeat(n, 1)
-    redraw = Recomputation(tokenizer, pieces).redraw(range(n), seed=0, temperature=1.0)
+    redraw = Recomputation(tokenizer, pieces).redraw(range(n), seed=0, temperature=temperature)
     redraw(text.repeat(n, 1), logits, torch.arange(n))
     assert torch.isfinite(logits).sum(1).eq(1).all()
     share = float(torch.isfinite(logits[:, pieces.index("7")]).float().mean())
-    assert abs(share - 1 / (1 + np.exp(-1))) < 4 * (0.2 / n) ** 0.5
+    assert abs(share - 1 / (1 + np.exp(-1 / temperature))) < 4 * (0.25 / n) ** 0.5
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])

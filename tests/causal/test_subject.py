@@ -45,6 +45,14 @@ def test_runs_share_their_noise_whatever_is_edited(models, tokenizer):
     assert subject.run(7, 1)[0] == plain[:7]
 
 
+def test_completions_are_graded_by_their_own_problems(models, tokenizer):
+    """The right answers of the first six of twenty problems, which are not those of the last six."""
+    subject = make_subject(models, tokenizer, 20)
+    answers = [Rollout([5], [6], f"#### {p.answer}", True) for p in subject.problems[:6]]
+    assert [p.answer for p in subject.problems[:6]] != [p.answer for p in subject.problems[-6:]]
+    assert subject.outcomes(answers).parts["accuracy"][0].tolist() == [1.0] * 6
+
+
 def test_outcomes_are_of_the_first_problems(models, tokenizer):
     subject = make_subject(models, tokenizer, 20)
     (rollouts,) = subject.run(6, 1)

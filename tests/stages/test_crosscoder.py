@@ -177,16 +177,16 @@ def measured(tmp_path_factory):
     (root / "activations").mkdir()
     writer = StoreWriter(root / "activations", ["base", "distilled", "zero_rl"], "blocks.1.hook_resid_post", 10_000)
     writer.add(rows)
-    texts = [i // 20 for i in range(3000)]
-    index = {"text": texts, "position": [i % 20 for i in range(3000)], "token": [5] * 3000}
-    writer.close(pl.DataFrame(index | {"held_out": [text % 10 == 3 for text in texts]}))
+    text = torch.arange(3000) // 20
+    places = {"text": text.numpy(), "position": torch.arange(3000).numpy() % 20, "token": 5}
+    held_out = {"written_by": pl.Series([1] * 3000, dtype=pl.UInt8), "held_out": (text >= 120).numpy()}
+    writer.close(pl.DataFrame(places | held_out))
     settings = {"shape": {"n_latents": 64, "k": 2}, "train": {"steps": 150, "batch_size": 256, "lr": 0.01}}
-    study = Study(check_config({"seed": 3, "threads": 1, "device": "cpu", "crosscoder": settings}, "here"), root)
     out = root / "crosscoder"
     out.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "_spliced", lambda *_: {})
-        stage.run(study, out)
+        stage.run(study(root, crosscoder=settings), out)
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return json.loads((out / "evaluation.json").read_text()), log
 
@@ -202,6 +202,6 @@ def test_what_is_published_is_measured_on_the_rows_held_out(measured):
     evaluation, log = measured
     assert log[-1]["dead"] == 0.0
     assert 0 < evaluation["dead"] == pytest.approx(evaluation["firing"]["dead"][0] / 64)
-    assert (evaluation["rows_held_out"], evaluation["rows"]) == (300, 3000)
+    assert (evaluation["rows_held_out"], evaluation["rows"]) == (600, 3000)
     assert evaluation["l0"] == pytest.approx(2, rel=0.05)
     assert (evaluation["k"], evaluation["n_latents"]) == (2, 64)
