@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def new_manifest(
     }
 
 
+@cache
 def commit() -> str | None:
     """Abbreviated git commit of this package's source, with `-dirty` after local changes; None outside a checkout."""
 

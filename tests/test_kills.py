@@ -96,14 +96,15 @@ def test_a_replacement_that_is_killed_loses_neither_the_old_results_nor_the_new(
         begin(root, force=True)
         work.write_text("")
         killed = killed_before(lambda: run_stage(study(root, 1), "checkpoints", force=True, say=silent), n, root)
+        before = work.read_text()
         try:
-            run_stage(study(root), "checkpoints", say=silent)
+            assert not run_stage(study(root), "checkpoints", say=silent), n
             assert contents(root / "checkpoints") == truth(0), n
         except InterpError as error:
             assert "seed = 1, now 0" in str(error)
             assert contents(root / "checkpoints") == truth(1), n
         assert not (root / ".checkpoints.old").exists(), n
-        scratch, before = root / ".checkpoints.partial", work.read_text()
+        scratch = root / ".checkpoints.partial"
         if scratch.exists() and (scratch / MANIFEST).exists():
             complete += 1
             run_stage(study(root, 1), "checkpoints", force=True, say=silent)

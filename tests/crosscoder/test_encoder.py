@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.crosscoder import CrosscoderConfig, TrainConfig, encoder, gates, train
-from interp.crosscoder.encoder import Dense, Encoder, Screened
+from interp.crosscoder.encoder import Encoder, Screened
 
 from .samples import planted_rows, random_crosscoder, random_rows
 
@@ -55,14 +55,17 @@ def test_the_choice_is_the_exact_one(seed, spread):
     pre = Encoder(torch.float32)(crosscoder, x)
     assert isinstance(pre, Screened)
     places, values = gates.batch_topk(pre, norms, 9 * 80)
-    computed = Dense(pre.at(every).view(80, 300))
-    wanted, theirs = gates.batch_topk(computed, norms, 9 * 80)
-    assert torch.equal(places, wanted)
-    torch.testing.assert_close(values, theirs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(computed.upper.double(), exact(crosscoder, x), atol=1e-4, rtol=1e-5)
-    assert (pre.near(every) - computed.at(every)).abs().max() < 0.05 * computed.upper.abs().max()
+    truth = exact(crosscoder, x)
+    scores = (truth * norms.double()).flatten()
+    chosen = torch.zeros(80 * 300, dtype=torch.bool)
+    chosen[places] = True
+    assert int(chosen.sum()) == len(places) == 9 * 80
+    assert scores[chosen].min() > scores[~chosen].max() * (1 - 1e-5)
+    torch.testing.assert_close(values.double(), truth.flatten()[places], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(pre.at(every).view(80, 300).double(), truth, atol=1e-4, rtol=1e-5)
+    assert (pre.near(every).view(80, 300) - truth).abs().max() < 0.05 * truth.abs().max()
     some = torch.tensor([3, 250, 7])
-    torch.testing.assert_close(pre.of(some), computed.of(some), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(pre.of(some).double(), truth[:, some], atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("_screened")
