@@ -26,10 +26,11 @@ MOST = 16
 DEEPEST = 6
 """Levels of collections within collections."""
 _OPEN, _CLOSE = "([{" + OPEN_SET, ")]}" + CLOSE_SET
-_SEPARATOR = re.compile(r"[,;]? (?:and|or) |[,;] ?")
+_SEPARATOR = re.compile(r"[,;] ?")
 _EQUALS = re.compile(r"(?<![<>!=])=(?!=)")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?\w+\}?|'|\([a-zA-Z]\))?")
 _NAME = re.compile(r"\(?(?:\\(?!frac|sqrt)[a-zA-Z]+ ?)?[a-zA-Z][^+\-*/^<>\\]*")
+_SPACED = re.compile(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?")
 _MEMBER = re.compile(r"^[a-zA-Z]\\in ?")
 
 
@@ -58,6 +59,7 @@ def _same(gold: str, stated: str, depth: int) -> bool:
         return bool(gold)
     if not gold or not stated or not depth:
         return False
+    gold, stated = _joined(gold, stated), _joined(stated, gold)
     if (ours := collection(gold)) is not None:
         theirs = _reading(stated, len(ours.items))
         return len(theirs.items) == len(ours.items) and _same_items(ours, theirs, depth)
@@ -78,6 +80,12 @@ def _unwrapped(text: str) -> str:
     while text.startswith(("(", "{")) and _closing(text) == len(text) - 1 and len(split(text[1:-1])) == 1:
         text = text[1:-1].strip()
     return text
+
+
+def _joined(text: str, other: str) -> str:
+    """`1000` for `1 000` where the other answer is one number; else that is a list."""
+    spaced = _SPACED.fullmatch(text) and number(other) is not None
+    return text.replace(" ", "") if spaced else text
 
 
 def _closing(text: str) -> int | None:

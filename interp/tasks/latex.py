@@ -28,6 +28,7 @@ _RULES = [
         (r"\\(?:display|text|script)style(?![a-zA-Z])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\{,\}", ","),
+        (r",\s*\\!\s*", ","),
         (r"(?<!\\)\\!", ""),
         (r"(?<=\d)(?:(?<!\\)\\[,;: ]|~)(?=\d{3}(?!\d))", ""),  # thousands
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])", " "),
@@ -56,6 +57,7 @@ _RULES = [
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}"),
         (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
+        (r"\s*[,;]?\s(?:and|or)\s", ", "),
         (r"\s*([^\w\s,\\$%])\s*", r"\1"),
         (r"\s*(\\)", r"\1"),
         (r"\s*%", "%"),
@@ -71,7 +73,8 @@ def plain(text: str) -> str:
     """The canonical text of an answer.
 
     Without delimiters of mathematics, spacing commands, fonts, "the answer is", emphasis, quotation marks and the final
-    full stop. No spaces stand beside an operator; the one after a comma is kept, since `1, 234` is no `1,234`.
+    full stop; `and` and `or` are commas. No spaces stand beside an operator; the one after a comma is kept, since
+    `1, 234` is not `1,234`.
     """
     text = _delimiters(_emphasis(text.translate(_UNICODE)))
     for _ in range(3):

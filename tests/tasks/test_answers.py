@@ -106,6 +106,7 @@ def test_boxes(completion, answer):
         ("\\boxed{7}\n#### 8", "7"),
         ("\\boxed{7}\n \t#### 8", "7"),
         ("\\boxed{7}\nso #### 8", "8"),
+        ("\\boxed{7}\n.#### 8", "8"),
     ],
 )
 def test_hashes_and_boxes(completion, answer):
@@ -171,6 +172,9 @@ def test_other_text_after_hashes_does_not(stated):
         ("so $x$ is $2\\sqrt{3}$, hm", "3", r"2\sqrt{3}"),
         ("so $\\frac{1}{2}$, or 7", "7", "7"),
         ("7, or $\\frac{1}{x}$", "1", r"\frac{1}{x}"),
+        (r"$\pi$7", "7", "7"),
+        (r"7$\pi$", "7", "7"),
+        (r"$7\pi$", "7", r"7\pi"),
         (r"\(2\sqrt{3}\)", "3", r"2\sqrt{3}"),
         (r"\[ 2\sqrt{3} \]", "3", r"2\sqrt{3}"),
         ("first\n$2\\sqrt{3}$\nlast", "3", r"2\sqrt{3}"),
@@ -178,6 +182,8 @@ def test_other_text_after_hashes_does_not(stated):
         (r"\$5 \sqrt{7} \$", "7", "7"),
         ("$5$", "5", "5"),
         ("$2\\sqrt{3}$" + " " * LONGEST, "3", "3"),
+        ("$2\\sqrt{3}$".ljust(LONGEST), "3", r"2\sqrt{3}"),
+        ("$2\\sqrt{3}$".ljust(LONGEST + 1), "3", "3"),
         ("none", None, None),
     ],
 )

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from interp.errors import InterpError
 from interp.tasks.chains import OPERATORS, ChainTask, apply, parse_prompt
+from interp.tasks.splits import bucket
 
 
 @given(terms=st.integers(4, 8), seed=st.integers(0, 1000), other=st.integers(0, 1000))
@@ -15,6 +16,19 @@ def test_the_splits_never_meet_whatever_the_seeds(terms, seed, other):
     for split in (train, test):
         assert len({p.id for p in split}) == len({p.prompt for p in split}) == len(split)
         assert all(p.id == p.prompt for p in split)
+
+
+@pytest.mark.parametrize("terms", [2, 5])
+def test_one_bucket_of_eight_is_held_out(terms):
+    """Models made before were trained on the other seven: the sides must not move."""
+    assert {bucket(p.prompt, 8) for p in ChainTask(terms).problems(30, 0, "test")} == {0}
+    assert {bucket(p.prompt, 8) for p in ChainTask(terms).problems(200, 0, "train")} == {1, 2, 3, 4, 5, 6, 7}
+
+
+def test_longer_chains_are_more():
+    assert len(ChainTask(3).problems(7087, 0, "train")) == 7087
+    with pytest.raises(InterpError, match="about 7087 can be drawn"):
+        ChainTask(3).problems(7088, 0, "train")
 
 
 def test_the_same_seed_gives_the_same_problems_and_a_longer_list_begins_with_the_shorter():
@@ -91,6 +105,16 @@ def test_the_grader_demands_the_exact_ending(completion, answer):
 def test_true_results_are_modulo_10_and_none_outside_the_task(equation, result):
     """A user's model may write decimals in answer to a chain; they have no value here, and are no crash."""
     assert ChainTask().true_result(*equation) == result
+
+
+def test_as_many_chains_as_are_offered_can_be_drawn():
+    assert len({p.id for p in ChainTask(2).problems(236, 0, "train")}) == 236
+
+
+@pytest.mark.parametrize(("n", "split"), [(237, "train"), (34, "test")])
+def test_one_chain_more_is_refused(n, split):
+    with pytest.raises(InterpError, match=f"{n} {split} chains are wanted and about {n - 1} can be drawn"):
+        ChainTask(2).problems(n, 0, split)
 
 
 def test_more_chains_than_there_are_is_refused_at_once():

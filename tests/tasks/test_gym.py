@@ -9,6 +9,7 @@ import pytest
 
 from interp.errors import InterpError
 from interp.tasks.gym import GymTask, difficulty
+from interp.tasks.splits import bucket
 
 
 @dataclass
@@ -82,6 +83,16 @@ def test_the_splits_never_meet_even_where_there_are_few_questions(high, seed):
     assert not {p.prompt for p in train} & {p.prompt for p in test}
     for split in (train, test):
         assert len({p.id for p in split}) == len({p.prompt for p in split}) == 100
+
+
+def test_half_of_the_questions_are_held_out_by_their_text():
+    for split, side in (("test", 0), ("train", 1)):
+        problems = GymTask("doubles").problems(20, 0, split)
+        assert {bucket(p.prompt, 2) for p in problems} == {side}
+
+
+def test_a_studys_seed_gives_the_problems_that_it_always_gave():
+    assert [p.answer for p in GymTask("doubles").problems(3, 0, "test")] == ["176944", "199272", "142246"]
 
 
 def test_the_same_seed_gives_the_same_problems_to_another_task_too():

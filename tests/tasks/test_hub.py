@@ -2,6 +2,7 @@ import pytest
 
 from interp.errors import InterpError
 from interp.tasks.hub import BENCHMARKS, HubTask, read_split
+from interp.tasks.splits import bucket
 
 GSM8K = {
     "train": [
@@ -44,6 +45,16 @@ def test_the_same_seed_gives_the_same_problems_and_a_longer_list_begins_with_the
     assert task.problems(20, 3, "test") == problems
     assert task.problems(25, 3, "test")[:20] == problems
     assert task.problems(20, 4, "test") != problems
+
+
+@pytest.mark.parametrize("name", ["math500", "aime"])
+def test_of_one_split_a_bucket_of_eight_is_for_training(hub, name):
+    assert {bucket(p.prompt, 8) for p in HubTask(name).problems(999, 0, "train")} == {0}
+    assert 0 not in {bucket(p.prompt, 8) for p in HubTask(name).problems(999, 0, "test")}
+
+
+def test_only_gsm8k_ends_in_hashes():
+    assert {name for name in BENCHMARKS if HubTask(name).hashes_first} == {"gsm8k"}
 
 
 def test_gsm8k_has_its_worked_lines_for_a_trace_and_their_number_for_a_difficulty(hub):
