@@ -43,15 +43,7 @@ def digest(value: Any) -> str:
 def file_digest(path: Path) -> str:
     """Sha-256 of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
-    sha = hashlib.sha256()
-    while block := file.read(1 << 20):
-        sha.update(block)
-    return sha.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def new_manifest(
