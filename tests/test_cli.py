@@ -270,3 +270,18 @@ def test_own_warnings_are_shown_and_the_libraries_are_not(capsys):
         warnings.warn("of a library", stacklevel=1)
         warnings.warn("L0 is\nnot k", InterpWarning, stacklevel=1)
     assert capsys.readouterr().err == "interp: warning: L0 is not k\n"
+
+
+def test_a_gate_that_misses_k_is_reported_by_the_command_too(capsys):
+    """It was muted with the libraries' warnings."""
+    import torch
+    from small import small_crosscoder
+
+    from interp.crosscoder.metrics import calibrate
+
+    crosscoder = small_crosscoder()
+    crosscoder.b_enc.fill_(-100.0)
+    with warnings.catch_warnings():
+        prepare(check_config({}, "here"))
+        calibrate(crosscoder, lambda: [torch.zeros(8, 3, 16)])
+    assert capsys.readouterr().err == "interp: warning: L0 on held-out rows is 0.00, not k=4 within 2 %\n"

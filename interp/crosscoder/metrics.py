@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.rows import RowSource, as_source, chunk_rows, chunks
 from interp.crosscoder.sparse import Active
-from interp.errors import InterpError
+from interp.errors import InterpError, InterpWarning
 
 
 class Evaluation(NamedTuple):
@@ -152,4 +152,5 @@ def _positive_scores(crosscoder: Crosscoder, pieces: Iterable[Tensor]) -> Iterat
 
 def _warn_of_l0(l0: float, k: int) -> None:
     if abs(l0 / k - 1) > 0.02:
-        warnings.warn(f"L0 on held-out rows is {l0:.2f}, not k={k} within 2 %", stacklevel=3)
+        message = f"L0 on held-out rows is {l0:.2f}, not k={k} within 2 %"
+        warnings.warn(message, InterpWarning, stacklevel=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.activations.store import open_store
+from interp.activations.texts import read_texts
 from interp.causal.arms import (
     latent_family,
     latent_verdict_arms,
@@ -30,6 +32,7 @@ from interp.causal.subject import Subject
 from interp.causal.verdict import Arm, as_json, conclude
 from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
+from interp.errors import InterpWarning
 from interp.features.labelled import Labelled
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
@@ -56,6 +59,7 @@ def run(study: Study, out: Path) -> int:
     n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
     with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
         subject = _subject(study, trio, device, progress)
+        _warn_of_own_prompts(study)
         cc = Crosscoder.load(study.folder("crosscoder"), device)
         untouched, base = _untouched(subject, trio, config.traces.chat_template)
         rows = _patching(study, trio, subject, device, progress)
@@ -107,6 +111,16 @@ def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> S
         end_ids=trio.end_ids[EDITED],
         on_copies=progress.advance,
     )
+
+
+def _warn_of_own_prompts(study: Study) -> None:
+    """Warn where the models' prompts differ: a companion reads the edited model's prompt, not the one it knows."""
+    if any(text.prompts for text in read_texts(study.folder("activations") / "texts.parquet")):
+        warnings.warn(
+            "the models' chat templates differ; edits of latents read the distilled model's prompt in every model",
+            InterpWarning,
+            stacklevel=2,
+        )
 
 
 def _untouched(subject: Subject, trio: Trio, chat: bool) -> Iterator[Outcomes]:
