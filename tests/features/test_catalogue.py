@@ -145,6 +145,17 @@ def test_planted_behaviour_latents_are_confirmed_and_the_others_are_not(tmp_path
     assert table["auroc_verification"][1] < 0.6
 
 
+def test_the_false_discovery_rate_is_of_the_selection_half_and_of_live_latents(tmp_path):
+    """Latent 2 fires on the selection half alone; latents that never fire are no tests."""
+    data, f = behaving(tmp_path / "store")
+    found = behaviours(f, data, auroc=0.7, q=0.01)["q_verification"].to_numpy()
+    assert found[2] < 0.01 < found[3]
+    with_dead = csc_array(np.hstack([f.toarray(), np.zeros((f.shape[0], 20))]))
+    padded = behaviours(with_dead, data, auroc=0.7, q=0.01)["q_verification"].to_numpy()
+    assert padded[:4].tolist() == found.tolist()
+    assert (padded[4:] == 1).all()
+
+
 def test_too_few_positions_score_nothing(tmp_path):
     data, f = behaving(tmp_path / "store", n_texts=9)
     table = behaviours(f, data, auroc=0.7, q=0.01)

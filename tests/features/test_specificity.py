@@ -56,6 +56,8 @@ def test_ratios_are_to_the_claimed_models_own_and_the_worst_of_the_others_counts
     assert torch.isinf(ratios[1, 0]).all(), "a claim whose own part is not there is never small"
     assert worst_other(ratios, torch.tensor([0, 1])).tolist() == pytest.approx([0.5, 2.0])
     assert worst_other(ratios, torch.tensor([2, 2])).tolist() == pytest.approx([0.25, 0.0])
+    opposed = torch.tensor([[[1.0, -0.7, 0.2], [0, 1, 0], [0, 0, 1]]])
+    assert worst_other(opposed, torch.tensor([0])).tolist() == pytest.approx([0.7]), "a negative share counts as much"
 
 
 def planted(n, d=16, seed=0):
@@ -85,6 +87,7 @@ def test_planted_exclusive_latents_are_claimed_and_shared_ones_are_not(tmp_path)
     x, directions = planted(800)
     table = described(crosscoder_of(directions), x, tmp_path / "store")
     assert table["exclusive_to"].to_list() == [None, None, "distilled", "distilled"]
+    assert table["decoder_norm"].to_list() == pytest.approx([3, 3, 1, 1]), "of all models together"
     assert table["nu_error_max"].to_numpy()[2:].max() < 0.05
     assert table["nu_error_max"].to_numpy()[:2].min() > 0.8
     assert table["firing_rate"].to_numpy() == pytest.approx(np.full(4, 0.25), abs=0.06)

@@ -96,7 +96,7 @@ def test_every_prefix_is_stored_once_in_the_edited_models_text_if_it_has_it(tmp_
 
 
 def test_rows_are_the_models_residuals_and_the_distances_their_means(tmp_path, paths):
-    config = {"activations": {"skip_first": 1, "layer": 1, "shard_rows": 4}}
+    config = {"activations": {"skip_first": 1, "layer": 1, "shard_rows": 4, "batch_size": 2}}
     store, texts, _ = done(a_study(tmp_path, paths, WRITTEN, **config))
     expected, distances = [], []
     for prefix, _, _ in rows_of(store, texts):

@@ -108,8 +108,10 @@ def test_quiet_texts_are_the_subjects_own_without_behaviour_or_marker(tmp_path):
 def test_a_latent_is_lexical_where_its_tokens_alone_make_it_fire(tmp_path, models, cc):
     """Latent 0 is active at 4, 4, 0, 0 of the four rows inside: 2 on average, and its token is TOKEN, on which alone
     it fires with 2. Latent 1 is active at the row of OTHER with 40, which is 10 on average, and 3 on the token alone.
-    Latent 2 is not confirmed, latent 3 never fires."""
+    Latent 2 is not confirmed, latent 3 never fires. Rows inside reflection, for which
+    none is confirmed, do not count."""
     data, at = world(tmp_path / "store")
+    data.label[REFLECTION][at[[3, 4]]] = INSIDE
     dense = np.zeros((len(data.row_model), 4))
     dense[at[[5, 6]], 0] = 4.0
     dense[at[7], 1] = 40.0
