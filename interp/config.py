@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp.crosscoder.config import DictionaryConfig, TrainConfig, check_pair
-from interp.errors import InterpError, nearest
+from interp.errors import InterpError, nearest, one_line
 from interp.names import COMPARED, MODELS
 
 
@@ -292,7 +292,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InterpError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
     except yaml.YAMLError as error:
-        raise InterpError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+        raise InterpError(f"config {path}: not YAML: {one_line(error, 300)}") from error
     if not isinstance(raw, dict):
         raise InterpError(f"config {path}: holds a {type(raw).__name__}; it must be a mapping of keys to values")
     return raw

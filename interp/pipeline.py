@@ -11,7 +11,7 @@ from typing import Any
 
 from interp.config import StudyConfig
 from interp.disk import remove
-from interp.errors import InterpError
+from interp.errors import InterpError, first_difference
 from interp.folders import digest, intact, new_manifest, publish, read_manifest, recover, verify, writing
 from interp.study import Study
 
@@ -215,22 +215,15 @@ def _is_done(folder: Path, key: str, config: dict[str, Any], inputs: dict[str, s
 
 
 def _difference(done: dict[str, Any], config: dict[str, Any], inputs: dict[str, str]) -> str:
-    old, new = _flat(done["config"]), _flat(config)
-    for key in sorted(old | new):
-        if old.get(key) != new.get(key):
-            return f"{key} = {old.get(key)!r}, now {new.get(key)!r}"
+    if (found := first_difference(done["config"], config)) is not None:
+        key, old, new = found
+        return f"{key} = {old!r}, now {new!r}"
     return f"another {_changed(done['inputs'], inputs) or 'version of interp'}"
 
 
 def _changed(old: dict[str, str], new: dict[str, str]) -> str | None:
     """Names of the inputs that differ, None where none does."""
     return ", ".join(name for name in sorted(old | new) if old.get(name) != new.get(name)) or None
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()}
 
 
 def run_study(study: Study, *, force: bool = False, say: Callable[[str], None] = print) -> None:

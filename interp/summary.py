@@ -11,7 +11,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.folders import read_manifest
 from interp.names import MODELS
 from interp.pipeline import STAGES
@@ -52,7 +52,7 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise InterpError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:160]}); remove {path.parent} to run the stage again"
+            f"{path} cannot be read ({one_line(error)}); remove {path.parent} to run the stage again"
         ) from error
 
 

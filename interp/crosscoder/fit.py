@@ -22,7 +22,7 @@ from interp.crosscoder.metrics import Evaluation, calibrate, evaluate_chunks
 from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.rows import RowSource, chunk_rows
 from interp.crosscoder.trainer import Metrics, Trainer
-from interp.errors import InterpError
+from interp.errors import InterpError, first_difference, one_line
 
 OnStep = Callable[[int, Sequence[Metrics]], None]
 FILE = "training.safetensors"
@@ -93,8 +93,8 @@ def train_many(
 
     The same seed gives the same weights, to the bit, on the same machine with the same number of threads; so does a
     training that is killed and called again with the same `checkpoint` folder, where its state is kept every
-    `checkpoint_every` steps. `on_step(step, one row of metrics per crosscoder)` is called every `log_every` steps and
-    at the last step.
+    `checkpoint_every` steps and at the last: remove it once the result is saved. `on_step(step, one row of metrics per
+    crosscoder)` is called every `log_every` steps and at the last step.
 
     Raises:
         InterpError: rows of another shape or type, too few or too many non-finite rows, a model that never varies,
@@ -117,14 +117,11 @@ def train_many(
                 log.append(row)
             if on_step is not None:
                 on_step(step, metrics)
-        if checkpoint is not None and step % checkpoint_every == 0:
+        if checkpoint is not None and (step % checkpoint_every == 0 or step == configs[0][1].steps):
             for trainer in trainers:
                 trainer.refuse_diverged()
             save_checkpoint(checkpoint, Checkpoint(identity, logs, _tensors(trainers)))
-    done = [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
-    if checkpoint is not None:
-        (checkpoint / FILE).unlink(missing_ok=True)
-    return done
+    return [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
 
 
 def _finish(trainer: Trainer, log: list[Metrics], feed: Feed) -> Trained:
@@ -209,14 +206,12 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | N
             raise ValueError("its contents do not have its checksum")
         found, logs = json.loads(metadata["identity"]), json.loads(metadata["logs"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InterpError(f"{path}: damaged ({reason}); remove it to train anew") from error
+        raise InterpError(f"{path}: damaged ({one_line(error)}); remove it to train anew") from error
     wanted = json.loads(json.dumps(identity))
     if found != wanted:
-        old, new = _flat(found), _flat(wanted)
-        key = next(key for key in sorted(old | new) if old.get(key) != new.get(key))
+        key, old, new = first_difference(found, wanted) or ("another type of a value", None, None)
         raise InterpError(
-            f"{path}: belongs to a training with {key} = {old.get(key)!r}, now {new.get(key)!r};"
+            f"{path}: belongs to a training with {key} = {old!r}, now {new!r};"
             " use that training's settings and data, or remove the file to train anew"
         )
     return Checkpoint(found, logs, tensors)
@@ -229,11 +224,3 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()}

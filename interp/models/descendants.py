@@ -34,13 +34,11 @@ SAMPLED = 64
 """Problems that a base answers before it is reinforced, to see whether it can learn from them."""
 
 
-@dataclass(frozen=True)
-class Distilled:
-    """A base fine-tuned on traces."""
+class _FromBase:
+    """Shared by recipes that start from a base checkpoint."""
 
     base: str
-    documents: Sequence[Document]
-    recipe: DistillationConfig
+    recipe: DistillationConfig | ZeroRLConfig
     seed: int
 
     @property
@@ -49,6 +47,16 @@ class Distilled:
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return _open(self.base, self.recipe, self.seed)
+
+
+@dataclass(frozen=True)
+class Distilled(_FromBase):
+    """A base fine-tuned on traces."""
+
+    base: str
+    documents: Sequence[Document]
+    recipe: DistillationConfig
+    seed: int
 
     def train(
         self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
@@ -57,7 +65,7 @@ class Distilled:
 
 
 @dataclass(frozen=True)
-class Reinforced:
+class Reinforced(_FromBase):
     """A base trained by reinforcement (GRPO) on verified answers."""
 
     base: str
@@ -65,13 +73,6 @@ class Reinforced:
     task: Task
     recipe: ZeroRLConfig
     seed: int
-
-    @property
-    def save_every(self) -> int:
-        return self.recipe.save_every
-
-    def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        return _open(self.base, self.recipe, self.seed)
 
     def train(
         self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None

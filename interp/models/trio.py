@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.models.source import locate
 from interp.models.weights import read_weights
 from interp.names import EDITED
@@ -87,9 +87,7 @@ def read_model_config(name: str, path: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(source.model, trust_remote_code=False)
     except Exception as error:  # a wrong type or value raises whatever the architecture's own checks do
-        reason = (
-            "it brings code of its own, which is not run" if "trust_remote_code" in str(error) else _one_line(error)
-        )
+        reason = "it brings code of its own, which is not run" if "trust_remote_code" in str(error) else one_line(error)
         raise InterpError(
             f"checkpoints.{name} = {path}: its config cannot be read ({reason}); give a model folder or hub id"
         ) from error
@@ -119,7 +117,7 @@ def read_tokenizer(name: str, path: str) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError, KeyError) as error:
         raise InterpError(
-            f"checkpoints.{name} = {path}: no tokenizer can be read ({_one_line(error)}); save it beside the model"
+            f"checkpoints.{name} = {path}: no tokenizer can be read ({one_line(error)}); save it beside the model"
         ) from error
     if tokenizer.eos_token_id is None:
         raise InterpError(f"checkpoints.{name} = {path}: the tokenizer has no end token; set eos_token")
@@ -143,7 +141,7 @@ def read_end_ids(name: str, path: str, tokenizer: PreTrainedTokenizerBase) -> tu
     try:
         stated = json.loads(Path(str(file)).read_text()).get("eos_token_id")
     except (OSError, ValueError, AttributeError) as error:
-        raise InterpError(f"{file}: not a JSON object ({_one_line(error)}); save it again") from error
+        raise InterpError(f"{file}: not a JSON object ({one_line(error)}); save it again") from error
     listed = stated if isinstance(stated, list) else [] if stated is None else [stated]
     if not all(type(token) is int and token >= 0 for token in listed):
         raise InterpError(f"{file}: eos_token_id = {stated}; give a token id, or a list of them")
@@ -209,7 +207,3 @@ def _refuse_different(key: str, values: dict[str, int]) -> None:
     if len(set(values.values())) > 1:
         stated = ", ".join(f"{name} {value}" for name, value in values.items())
         raise InterpError(f"checkpoints: {key} differs: {stated}; compare checkpoints of one architecture")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

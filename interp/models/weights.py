@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.models.source import ADAPTER, locate
 
 if TYPE_CHECKING:
@@ -108,4 +108,4 @@ def _stored_types(model: PreTrainedModel, source: str) -> dict[str, str]:
 def _reason(error: Exception) -> str:
     if type(error).__name__ == "UnpicklingError":
         return "a pickle that could run code, which is refused; save it as safetensors"
-    return " ".join(str(error).split())[:240]
+    return one_line(error, 240)

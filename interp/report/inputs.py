@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.names import COMPARED, MODELS, STAGE_NAMES
 from interp.report.numbers import real
 from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, SUMMARY, TRACES, TRAINING, Schema
@@ -129,7 +129,7 @@ class Reader:
 
 
 def _damaged(path: Path, error: Exception) -> InterpError:
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error)
     stage = path.parent.name
     return InterpError(
         f"report: {path} cannot be read ({reason}); run `interp {stage} CONFIG --force` to write it anew"

@@ -83,8 +83,9 @@ def _unwrapped(text: str) -> str:
 
 
 def _joined(text: str, other: str) -> str:
-    """`1000` for `1 000` where the other answer is one number; else that is a list."""
-    spaced = _SPACED.fullmatch(text) and number(other) is not None
+    """`1000` for `1 000` where the other answer is one number, or a group begins with a zero, as no element of a list
+    does; else that is a list."""
+    spaced = _SPACED.fullmatch(text) and (number(other) is not None or re.search(r" 0\d\d", text))
     return text.replace(" ", "") if spaced else text
 
 

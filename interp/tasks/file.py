@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.tasks.base import Problem
 from interp.tasks.questions import QuestionTask, column
 
@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> InterpError:
-    reason = error.strerror or " ".join(str(error).split())
+    reason = error.strerror or one_line(error)
     return InterpError(f"traces.file = {path}: cannot be read ({reason}); give a file that you may read")
 
 
@@ -99,7 +99,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         table = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
-        raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())}); write it anew") from error
+        raise InterpError(f"{path}: not a Parquet file ({one_line(error)}); write it anew") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     for number, row in enumerate(table.iter_rows(named=True), start=1):

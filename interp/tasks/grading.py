@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.tasks.base import Problem, Task
 
 
@@ -33,4 +33,4 @@ def grade(task: Task, problem: Problem, completion: str) -> Grade:
     except InterpError:
         raise
     except Exception as error:
-        return Grade(correct=False, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Grade(correct=False, error=f"{type(error).__name__}: {one_line(error)}")

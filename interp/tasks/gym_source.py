@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from interp.errors import InterpError, nearest
+from interp.errors import InterpError, nearest, one_line
 
 HASHED = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
 """Data sets (of 0.1.25) that draw from Python sets, whose order depends on the hash seed of the process."""
@@ -29,7 +29,7 @@ def generator(name: str, options: Mapping[str, Any], seed: int, size: int) -> An
     try:
         return data_set(config(**options, seed=seed, size=size))
     except (AssertionError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, 300)
         raise InterpError(f"task.options = {dict(options)}: {name} refuses them: {reason}; change them") from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 from interp.tasks.base import Problem
 from interp.tasks.questions import QuestionTask, column
 from interp.tasks.splits import bucket, fingerprint
@@ -115,5 +115,5 @@ def read_split(name: str, split: str) -> list[dict[str, Any]]:
     except (OSError, ValueError, DatasetsError) as error:
         raise InterpError(
             f"task.kind = {name}: {source.path} cannot be read from the Hugging Face hub "
-            f"({' '.join(str(error).split())}); put the problems into a JSONL and set traces.file"
+            f"({one_line(error, 300)}); put the problems into a JSONL and set traces.file"
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 
 COLUMNS = ("problem", "model", "text", "n_tokens")
 
@@ -41,7 +41,7 @@ def read_rollouts(path: Path) -> pl.DataFrame:
     try:
         rollouts = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InterpError(f"{path}: not a Parquet file ({' '.join(str(error).split())}); write it again") from error
+        raise InterpError(f"{path}: not a Parquet file ({one_line(error)}); write it again") from error
     missing = [column for column in COLUMNS if column not in rollouts.columns]
     if missing or not len(rollouts):
         what = f"no column {', '.join(missing)}" if missing else "no rollouts"

@@ -1,7 +1,9 @@
 """The stage's own part of training: the study's seed, units that are not repeated, texts that are spliced, and metrics
 that leave the machine only when asked."""
 
+import errno
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +13,8 @@ import torch
 
 from interp.activations.store import StoreWriter
 from interp.config import check_config
-from interp.crosscoder import train_many
+from interp.crosscoder import Crosscoder, train_many
+from interp.crosscoder.trainer import Trainer
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
 from interp.stages import crosscoder as stage
@@ -98,6 +101,26 @@ def test_another_seed_trains_another_crosscoder(tmp_path, root, calls):
         stage.run(study(root, seed=2), out)
         digests.append(file_digest(out / "model.safetensors"))
     assert digests[0] != digests[1]
+
+
+def test_a_failure_while_the_weights_are_saved_loses_no_training(root, monkeypatch):
+    """A full disk, say: the next run has nothing to update, and saves what would have been saved."""
+    monkeypatch.setattr(stage, "_spliced", lambda *_: LOSSES)
+    whole = run(Study(study(root).config, root))[1]
+    shutil.rmtree(root / ".crosscoder.partial")
+    updates, save, update = [], Crosscoder.save, Trainer.update
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "update", lambda self, rows: (updates.append(1), update(self, rows))[1])
+    monkeypatch.setattr(Crosscoder, "save", fails)
+    with pytest.raises(InterpError, match="the disk is full"):
+        run(study(root))
+    assert len(updates) == 4
+    monkeypatch.setattr(Crosscoder, "save", save)
+    assert run(study(root))[1] == whole
+    assert len(updates) == 4
 
 
 def test_a_failure_while_splicing_loses_no_training(root, calls, monkeypatch):

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from interp.errors import InterpError
+from interp.errors import InterpError, one_line
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin")
@@ -96,7 +96,7 @@ def find_config(weights: Weights, *names: str) -> Config | None:
         text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else yaml.load(text, _TupleLoader)  # a safe loader
     except (ValueError, yaml.YAMLError, OSError) as error:
-        raise InterpError(f"{path}: cannot be read ({_line(error)}); write or download it again") from error
+        raise InterpError(f"{path}: cannot be read ({one_line(error)}); write or download it again") from error
     if not isinstance(values, dict):
         raise InterpError(f"{path}: holds no names and values; write or download it again")
     return Config(path, values)
@@ -129,7 +129,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InterpError(f"{path}: not a safetensors file ({_line(error)}); save or download it again") from error
+        raise InterpError(f"{path}: not a safetensors file ({one_line(error)}); save or download it again") from error
 
 
 def _load_pickle(path: Path) -> Any:
@@ -142,12 +142,8 @@ def _load_pickle(path: Path) -> Any:
                 " where you trust its author, convert it to safetensors yourself"
             ) from error
         advises = "weights_only" in str(error)  # to read it without the safeguard, which is no advice of ours
-        reason = "torch.save did not write it, or wrote more than tensors" if advises else _line(error)
+        reason = "torch.save did not write it, or wrote more than tensors" if advises else one_line(error)
         raise InterpError(f"{path}: not a weights file ({reason}); save or download it again") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:160]
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Layout | None:
@@ -197,7 +193,7 @@ def _download(source: str) -> Path:
     try:
         root = snapshot_download(f"{owner}/{name}", allow_patterns=wanted, ignore_patterns=[f"{start}*/*"])
     except (OSError, ValueError) as error:  # every error of the hub's is one of these
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InterpError(
             f"{source}: no such file or folder here, and the hub did not give {owner}/{name} ({reason});"
             " correct the name, or download it where there is a network"
