@@ -62,7 +62,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, kind, stop_at):
         run(tmp_path / "run", rows, pair, stop_at=stop_at)
     assert (tmp_path / "run" / FILE).exists()
     assert_same(run(tmp_path / "run", rows, pair), whole)
-    assert not list((tmp_path / "run").iterdir()), "a finished run leaves nothing"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [FILE], "a finished run leaves its last state alone"
+    assert_same(run(tmp_path / "run", rows, pair, stop_at=60), whole)  # from which no step is left
 
 
 def test_a_stopped_stream_goes_on_too(tmp_path):
