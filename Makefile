@@ -9,8 +9,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/interp study experiments/configs/organism.yaml
 
+# Two processes; the tests of one file share theirs.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Changes the source on purpose, in a copy, and counts what the tests notice. ARGS="--only interp/tasks" and the like.
 mutants: $(INSTALLED)

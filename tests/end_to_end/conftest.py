@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 CONFIG = Path(__file__).parent / "tiny.yaml"
 
@@ -18,9 +19,12 @@ def interp(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished study."""
-    out = tmp_path_factory.mktemp("study") / "tiny"
-    done = interp("study", CONFIG, "--out", out)
-    assert done.returncode == 0, done.stderr
+def study(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a finished study, which test processes that run side by side share."""
+    own = tmp_path_factory.getbasetemp()
+    out = (own if worker_id == "master" else own.parent) / "tiny"
+    with FileLock(f"{out}.lock"):
+        if not (out / "report").exists():
+            done = interp("study", CONFIG, "--out", out)
+            assert done.returncode == 0, done.stderr
     return out
