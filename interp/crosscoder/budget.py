@@ -45,7 +45,7 @@ def needed_bytes(
         "pre-activations": code * dtype,
         "gate": gate,
         "AuxK": max(0, aux - gate),  # after the gate's own temporaries are gone
-        "batch": 5 * FLOAT * train_config.batch_size * width,
+        "batch": 7 * FLOAT * train_config.batch_size * width,
         "encoder in bfloat16": 2 * config.n_latents * width if dtype == 2 else 0,
     }
 

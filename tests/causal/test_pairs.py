@@ -101,6 +101,16 @@ def test_without_an_equation_a_few_tokens_are_measured(tokenizer):
     assert len(pair.clean) - pair.start == CONTINUATION
 
 
+@pytest.mark.parametrize(("fillers", "measured"), [(REACH - 5, REACH), (REACH - 4, CONTINUATION)])
+def test_an_equation_is_measured_to_its_end_where_that_is_within_reach(tokenizer, fillers, measured):
+    row = trace_table(tokenizer, n=1).row(0, named=True)
+    ids = tokenizer.encode("wait " + "right " * fillers + "2 + 3 = 5", add_special_tokens=False)
+    row |= {"text": tokenizer.decode(ids), "completion_ids": ids, "correct": True}
+    row["marker_spans"] = [{"start": 0, "end": 4, "label": "realization"}]
+    (pair,) = make_pairs(pl.DataFrame([row]), tokenizer, LEXICON, 1)
+    assert len(pair.clean) - pair.start == measured
+
+
 def test_a_wrong_answer_gives_no_pair_whatever_its_markers(tokenizer):
     traces = trace_table(tokenizer)
     pairs = make_pairs(traces, tokenizer, LEXICON, 1000)

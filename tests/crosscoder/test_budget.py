@@ -73,6 +73,22 @@ def test_the_weights_gradients_and_moments_are_counted_to_the_byte():
     assert needed["moments"] == sum(t.numel() * 4 for t in moments)
 
 
+def test_a_wide_batch_of_few_latents_is_counted():
+    config = CrosscoderConfig(n_models=2, d_model=512, n_latents=4, k=1)
+    settings = TrainConfig(batch_size=4096, aux_coefficient=0.0)
+    taken, _ = peak(lambda: trained(config, settings, 0.0))
+    counted = sum(needed_bytes(config, settings).values())
+    assert 0.95 * taken < counted < 1.05 * taken
+
+
+def test_an_encoder_in_bfloat16_is_a_copy_of_half_the_size():
+    config = CrosscoderConfig(n_models=3, d_model=40, n_latents=300, k=5)
+    both = {dtype: needed_bytes(config, TrainConfig(encoder_dtype=dtype)) for dtype in ("float32", "bfloat16")}
+    assert both["float32"]["encoder in bfloat16"] == 0
+    assert both["bfloat16"]["encoder in bfloat16"] == 2 * 3 * 40 * 300
+    assert both["bfloat16"]["pre-activations"] == both["float32"]["pre-activations"] // 2
+
+
 def test_a_stream_takes_one_buffer(monkeypatch):
     monkeypatch.setattr(rows, "CHUNK_ELEMENTS", 1 << 14)
     config, settings = (

@@ -42,6 +42,55 @@ def test_impossible_trainings_are_refused(change):
         TrainConfig(**change)
 
 
+@pytest.mark.parametrize(
+    ("field", "refused", "allowed"),
+    [
+        ("steps", 0, 1),
+        ("batch_size", 0, 1),
+        ("lr", 0.0, 1e-9),
+        ("lr", -1e-9, 5.0),
+        ("seed", -1, 0),
+        ("warmup_fraction", -1e-9, 0.0),
+        ("decay_fraction", -1e-9, 0.0),
+        ("grad_clip", 0.0, 1e-9),
+        ("k_start", 0, 1),
+        ("k_anneal_fraction", 0.0, 1e-9),
+        ("k_anneal_fraction", 1 + 1e-9, 1.0),
+        ("sparsity", -1e-9, 0.0),
+        ("sparsity_warmup_fraction", -1e-9, 0.0),
+        ("sparsity_warmup_fraction", 1 + 1e-9, 1.0),
+        ("bandwidth", 0.0, 1e-9),
+        ("aux_coefficient", -1e-9, 0.0),
+        ("k_aux", 0, 1),
+        ("dead_after_rows", 0, 1),
+        ("outlier_ratio", 1.0, 1 + 1e-9),
+        ("shuffle_rows", 0, 1),
+        ("data_seed", -1, 0),
+        ("log_every", 0, 1),
+    ],
+)
+def test_a_setting_is_refused_right_beyond_its_range(field, refused, allowed):
+    assert getattr(TrainConfig(**{field: allowed}), field) == allowed
+    with pytest.raises(ValidationError, match=field):
+        TrainConfig(**{field: refused})
+
+
+@pytest.mark.parametrize("field", ["warmup_fraction", "decay_fraction"])
+def test_a_share_of_the_schedule_is_at_most_one(field):
+    other = {"warmup_fraction": "decay_fraction", "decay_fraction": "warmup_fraction"}[field]
+    assert getattr(TrainConfig(**{field: 1.0, other: 0.0}), field) == 1.0
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        TrainConfig(**{field: 1.5, other: 0.0})
+
+
+@pytest.mark.parametrize("field", ["n_latents", "n_models", "d_model", "n_dedicated", "k"])
+def test_a_size_is_refused_right_beyond_its_range(field):
+    smallest = {"n_latents": 1, "n_models": 1, "d_model": 1, "k": 1} | {"n_dedicated": 0}
+    assert getattr(CrosscoderConfig(**smallest), field) == smallest[field]
+    with pytest.raises(ValidationError, match=field):
+        CrosscoderConfig(**smallest | {field: smallest[field] - 1})
+
+
 def test_configs_cannot_be_changed_afterwards():
     with pytest.raises(ValidationError):
         CrosscoderConfig(**SHAPE).k = 5

@@ -15,8 +15,8 @@ the child crashes, **timed out** (counts as killed) if one test file takes far l
 **survived** otherwise. A survivor asks for a test that states the property which it breaks. One that changes nothing
 anybody could observe is listed, with the reason, in `equivalent.toml`, and does not count.
 
-Results are appended to `results/mutants.jsonl` as they come (`results.py`), keyed by the source file, the change and
-the test files: a stopped run resumes, and only what is affected by a later change is tested again.
+Each test file's result is appended to `results/mutants.jsonl` as it comes (`results.py`), keyed by the changed source
+file and the test file: a stopped run resumes, and a survivor meets only the test files that changed since.
 
 Part of `make test` are `test_mutants.py`, which holds the operators to examples, and `test_wiring.py`: a wiring fault
 or an equivalent that no longer fits the source must be brought up to date with it.

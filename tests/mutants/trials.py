@@ -62,30 +62,33 @@ def judge(
     say: Callable[[Result], None],
 ) -> list[Result]:
     """Test every (mutant, test files, what would be wrong); `say` is called with each result that is new."""
-    mutants = [(mutant, [test for test in tests if test in seconds], what) for mutant, tests, what in mutants]
     found: dict[int, Result] = {}
 
-    def trial(i: int, k: str, tree: Path) -> Steps:
-        mutant, tests, what = mutants[i]
+    def trial(i: int, keys: dict[str, str], tree: Path) -> Steps:
+        mutant, _, what = mutants[i]
         outcome, by, took = SURVIVED, "", 0.0
         with changed(tree, mutant.file, mutant.text):
-            for test in tests:
+            for test, k in keys.items():
                 ended = yield test, LIMIT + TIMES * seconds[test]
                 took += ended.seconds
                 if not ended.passed:
                     outcome, by = (TIMED_OUT if ended.timed_out else KILLED), failing(ended.log) or test
+                results.put(k, mutant=mutant.identity, outcome=outcome, by=by, seconds=round(ended.seconds, 2))
+                if not ended.passed:
                     break
-        results.put(k, mutant=mutant.identity, outcome=outcome, by=by, seconds=round(took, 2))
         found[i] = Result(mutant, outcome, by, took, what)
         say(found[i])
 
     waiting = []
     for i, (mutant, tests, what) in enumerate(mutants):
-        k = key(root, [mutant.file, mutant.text], tests)
-        if known := results.get(k):
-            found[i] = Result(mutant, known["outcome"], known["by"], known["seconds"], what)
+        keys = {test: key(root, [mutant.file, mutant.text], [test]) for test in tests if test in seconds}
+        known = {test: record for test, k in keys.items() if (record := results.get(k))}
+        killed = next((record for record in known.values() if record["outcome"] != SURVIVED), None)
+        if killed or len(known) == len(keys):
+            outcome, by = (killed["outcome"], killed["by"]) if killed else (SURVIVED, "")
+            found[i] = Result(mutant, outcome, by, sum(record["seconds"] for record in known.values()), what)
         else:
-            waiting.append(partial(trial, i, k))
+            waiting.append(partial(trial, i, {test: k for test, k in keys.items() if test not in known}))
     run(waiting, trees)
     return [found[i] for i in range(len(mutants))]
 
