@@ -31,6 +31,7 @@ from contestants import Recipe, Shape, make, normalised
 from terms import show_terms, split_terms, with_shared
 
 from interp.crosscoder.planted import Planted, PlantedConfig, match, plant
+from interp.locks import locked
 
 TUNING = (100, 101)
 BATCH, N_LATENTS, K = 256, 384, 6  # as in planted.py
@@ -202,11 +203,12 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     trainers = [name for name in K_STARTS if not options.only or name.startswith(options.only)]
     entries = [Entry(*pair) for pair in product(trainers, RECIPES)]
-    runs = Runs(options)
-    tried = tune(entries, runs.get, options.steps)
-    found = [runs.get(entry, ranked(entry, tried)[0], seed) for seed in options.seeds for entry in entries]
-    terms = with_shared(shared_terms(options), {name.split()[0].rstrip(",") for name in trainers})
-    write(options.out / "peers.json", terms, tried, found)
+    with locked(options.out):
+        runs = Runs(options)
+        tried = tune(entries, runs.get, options.steps)
+        found = [runs.get(entry, ranked(entry, tried)[0], seed) for seed in options.seeds for entry in entries]
+        terms = with_shared(shared_terms(options), {name.split()[0].rstrip(",") for name in trainers})
+        write(options.out / "peers.json", terms, tried, found)
     print(show_terms(terms))
     with pl.Config(tbl_rows=-1, fmt_str_lengths=60, tbl_width_chars=160, float_precision=3):
         print(table(found))

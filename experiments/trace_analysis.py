@@ -27,6 +27,7 @@ from interp.config import StudyConfig
 from interp.disk import disk_errors
 from interp.errors import InterpError
 from interp.folders import read_manifest
+from interp.locks import locked
 from interp.progress import bar
 from interp.report.palette import (
     MODEL_COLOURS,
@@ -292,12 +293,13 @@ def main(options: Options) -> None:
         raise InterpError(f"--ngram {options.ngram} --top {options.top}: both must be 1 or more")
     with disk_errors(options.out):
         options.out.mkdir(parents=True, exist_ok=True)
-    tables = analyse(options)
-    for name, table in vars(tables).items():
-        table.write_parquet(options.out / f"{name}.parquet")
-    print_tables(tables, options)
-    with house_style():
-        save(draw(tables, options), options.out)
+    with locked(options.out):
+        tables = analyse(options)
+        for name, table in vars(tables).items():
+            table.write_parquet(options.out / f"{name}.parquet")
+        print_tables(tables, options)
+        with house_style():
+            save(draw(tables, options), options.out)
 
 
 if __name__ == "__main__":

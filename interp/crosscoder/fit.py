@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from interp.crosscoder.module import Crosscoder
 from interp.crosscoder.rows import RowSource, chunk_rows
 from interp.crosscoder.trainer import Metrics, Trainer
 from interp.errors import InterpError, first_difference, one_line
+from interp.locks import locked
 
 OnStep = Callable[[int, Sequence[Metrics]], None]
 FILE = "training.safetensors"
@@ -98,7 +100,8 @@ def train_many(
 
     Raises:
         InterpError: rows of another shape or type, too few or too many non-finite rows, a model that never varies,
-            more memory than there is, divergence, a checkpoint of another run, or configs that cannot share batches.
+            more memory than there is, divergence, a checkpoint of another run or one that another process writes, or
+            configs that cannot share batches.
     """
     _refuse_unequal(configs)
     refuse_too_large(configs, device, streamed=not isinstance(rows, (Tensor, RowSource)))
@@ -108,20 +111,21 @@ def train_many(
         "data": feed.fingerprint,
         "configs": [{"crosscoder": a.model_dump(), "training": b.model_dump()} for a, b in configs],
     }
-    logs = _resume(trainers, checkpoint, identity)
-    for batch in feed.batches(trainers[0].step):
-        metrics = [trainer.update(batch) for trainer in trainers]
-        step = trainers[0].step
-        if metrics[0]:
-            for log, row in zip(logs, metrics, strict=True):
-                log.append(row)
-            if on_step is not None:
-                on_step(step, metrics)
-        if checkpoint is not None and (step % checkpoint_every == 0 or step == configs[0][1].steps):
-            for trainer in trainers:
-                trainer.refuse_diverged()
-            save_checkpoint(checkpoint, Checkpoint(identity, logs, _tensors(trainers)))
-    return [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
+    with nullcontext() if checkpoint is None else locked(checkpoint):
+        logs = _resume(trainers, checkpoint, identity)
+        for batch in feed.batches(trainers[0].step):
+            metrics = [trainer.update(batch) for trainer in trainers]
+            step = trainers[0].step
+            if metrics[0]:
+                for log, row in zip(logs, metrics, strict=True):
+                    log.append(row)
+                if on_step is not None:
+                    on_step(step, metrics)
+            if checkpoint is not None and (step % checkpoint_every == 0 or step == configs[0][1].steps):
+                for trainer in trainers:
+                    trainer.refuse_diverged()
+                save_checkpoint(checkpoint, Checkpoint(identity, logs, _tensors(trainers)))
+        return [_finish(trainer, log, feed) for trainer, log in zip(trainers, logs, strict=True)]
 
 
 def _finish(trainer: Trainer, log: list[Metrics], feed: Feed) -> Trained:

@@ -16,6 +16,7 @@ from interp.config import DistillationConfig, FineTuningConfig, PretrainingConfi
 from interp.errors import InterpError
 from interp.folders import atomic_folder
 from interp.generation.sampling import CachedModel, generate
+from interp.locks import locked
 from interp.models.jobs import Job, Tick
 from interp.models.resume import Resume
 from interp.models.source import ADAPTER
@@ -130,23 +131,28 @@ def job(
 
 def make_arm(arm: Trainable, out: Path, threads: int, tick: Tick, device: str = "auto") -> None:
     """Train one checkpoint and save its model (or its adapters), tokenizer and `training.json` in `out`. The weights
-    are the same, to the bit, for the same number of CPU threads; `device` is `auto`, `cpu` or `cuda`."""
+    are the same, to the bit, for the same number of CPU threads; `device` is `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InterpError: another process is training this checkpoint.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with _reproducible(threads):
-        model, tokenizer = arm.start()
-        model.to(pick_device(device))  # type: ignore[arg-type]
-        resume = Resume(_state(out), arm.save_every) if arm.save_every else None
-        log = arm.train(model, tokenizer, [_ticker(tick)], resume)
-    with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
-        if (folder / ADAPTER).exists():  # adapters are read with their base's tokenizer, and peft's card is empty
-            (folder / "README.md").unlink(missing_ok=True)
-        else:
-            tokenizer.save_pretrained(folder)
-        (folder / LOG).write_text(json.dumps({"metric": log.name, "points": log.points, "left_out": log.left_out}))
-    discard_state(out)
+    with locked(out):
+        with _reproducible(threads):
+            model, tokenizer = arm.start()
+            model.to(pick_device(device))  # type: ignore[arg-type]
+            resume = Resume(_state(out), arm.save_every) if arm.save_every else None
+            log = arm.train(model, tokenizer, [_ticker(tick)], resume)
+        with atomic_folder(out) as folder:
+            model.save_pretrained(folder)
+            if (folder / ADAPTER).exists():  # adapters are read with their base's tokenizer, and peft's card is empty
+                (folder / "README.md").unlink(missing_ok=True)
+            else:
+                tokenizer.save_pretrained(folder)
+            (folder / LOG).write_text(json.dumps({"metric": log.name, "points": log.points, "left_out": log.left_out}))
+        discard_state(out)
 
 
 def discard_state(out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from interp.cli import prepare
 from interp.config import load_config
+from interp.locks import locked
 from interp.models.descendants import FineTuned
 from interp.trials.claims import Claim
 from interp.trials.results import Results, publish
@@ -47,10 +48,11 @@ def conduct(
     """
     config = load_config(options.config)
     prepare(config)
-    world = World(config, options.results / "store")
-    world.make(
-        {name: arm for seed in options.seeds for name, arm in ahead(options, world, seed).items()}, options.seeds
-    )
-    found = run_trial(world, {seed: trial(options, world, seed) for seed in options.seeds})
-    results = Results(found, config.causal.bound, config.causal.resamples)
-    publish(name, results, claims, options.results / name, options.figures)
+    world, out = World(config, options.results / "store"), options.results / name
+    with locked(out):
+        world.make(
+            {name: arm for seed in options.seeds for name, arm in ahead(options, world, seed).items()}, options.seeds
+        )
+        found = run_trial(world, {seed: trial(options, world, seed) for seed in options.seeds})
+        results = Results(found, config.causal.bound, config.causal.resamples)
+        publish(name, results, claims, out, options.figures)

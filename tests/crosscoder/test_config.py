@@ -121,3 +121,10 @@ def test_the_package_offers_its_names_and_no_other():
     assert all(getattr(interp.crosscoder, name) is not None for name in interp.crosscoder.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Crosscodar'"):
         interp.crosscoder.Crosscodar  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("config", "values"), [(DictionaryConfig, {"n_latents": 8, "k": 2}), (CrosscoderConfig, SHAPE), (TrainConfig, {})]
+)
+def test_a_config_is_what_its_values_are_validated_to(config, values):
+    assert config.model_validate(values) == config(**values)

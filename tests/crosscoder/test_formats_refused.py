@@ -194,6 +194,10 @@ def test_a_count_that_is_none_is_named(tmp_path):
     tensors.pop("k")
     save(tmp_path, tensors, CONFIG | {"k": "many"})
     refused(tmp_path, r"config.json: k is 'many'; it must be a whole number above 0")
+    save(tmp_path, tensors, CONFIG | {"k": 0})
+    refused(tmp_path, r"config.json: k is 0; it must be a whole number above 0")
+    save(tmp_path, tensors, CONFIG | {"k": 1})
+    assert Crosscoder.load(tmp_path).config.k == 1
 
 
 def test_two_files_of_different_saves_are_refused(tmp_path):
@@ -340,6 +344,11 @@ def test_a_complex_count_is_named(tmp_path):
 def test_opd_without_a_projection_names_it(tmp_path, gone):
     tensors = opd(weights())
     refused(save(tmp_path, {name: t for name, t in tensors.items() if name != gone}), f"{gone} missing")
+
+
+def test_an_opd_projection_that_is_no_matrix_is_named(tmp_path):
+    tensors = opd(weights()) | {"encoder.projections.1.weight": torch.zeros(6)}
+    refused(save(tmp_path, tensors), r"encoder.projections.1.weight has shape \[6\]")
 
 
 @pytest.mark.parametrize("layers", [-1, 2, "all", [1, 0], {"0": 1}])

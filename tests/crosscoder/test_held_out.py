@@ -103,3 +103,10 @@ def test_the_split_is_part_of_the_data(numbered):
     other[0] = True
     found = {TensorRows(numbered, mask).fingerprint() for mask in (None, HELD_OUT, other)}
     assert len(found) == 3
+
+
+def test_five_rows_are_the_fewest_of_which_one_can_be_held_out():
+    held_out, train = split(torch.ones(5, dtype=torch.bool), None, 0)
+    assert (len(held_out), len(train)) == (1, 4)
+    with pytest.raises(InterpError, match="4"):
+        split(torch.ones(4, dtype=torch.bool), None, 0)

@@ -34,6 +34,14 @@ def test_every_number_is_that_of_the_whole(monkeypatch, pieces):
 
 
 @torch.no_grad()
+def test_fve_does_not_depend_on_the_unit():
+    crosscoder, rows = random_crosscoder(), random_rows(300)
+    measured = evaluate(crosscoder, rows)
+    crosscoder.mean.mul_(2**-20), crosscoder.scale.mul_(2**20)
+    assert evaluate(crosscoder, rows * 2**-20).fve == measured.fve
+
+
+@torch.no_grad()
 def test_the_mean_explains_nothing():
     crosscoder, rows = random_crosscoder(), random_rows(400)
     crosscoder.threshold.fill_(1e9)  # the code is empty, the bias puts the mean right

@@ -1,6 +1,7 @@
 """The generator keeps its word, scores are right where the answer is plain, and a crosscoder finds what is there."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -115,6 +116,24 @@ def test_what_cannot_be_planted_is_refused(wrong):
         PlantedConfig(**wrong)
 
 
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"frequencies": (1e-9, 1.0)},
+        {"frequencies": (0.1, 0.1)},
+        {"factors": (1e-9, 1e-9, 1e-9)},
+        {"d_model": 4},
+        {"correlation": 1.0},
+        {"correlation": 0.0},
+        {"spread": 0.0, "noise": 0.0},
+        {"n_shared": 0, "n_exclusive": 0, "n_rescaled": 0},
+        {"n_models": 2, "factors": (1.0, 0.5), "d_model": 3},
+    ],
+)
+def test_what_can_just_be_planted_is_accepted(edge):
+    assert PlantedConfig.model_validate(edge).model_dump() == PlantedConfig().model_dump() | edge
+
+
 def test_the_truth_itself_scores_one(planted):
     found = match(planted.directions, planted)
     assert found.recall == 1.0 and found.truth.tolist() == list(range(256))
@@ -169,6 +188,14 @@ def test_shares_of_nothing_are_nan(planted):
 
 def test_recall_counts_cosines_above_nine_tenths():
     assert Matched(torch.tensor([0.95, 0.9, 0.89, 0.91]), torch.tensor([0])).recall == pytest.approx(0.5)
+
+
+def test_a_cosine_at_the_bound_is_no_match_for_either(monkeypatch):
+    config = PlantedConfig(n_models=2, d_model=3, n_shared=6, n_exclusive=0, n_rescaled=0, factors=(1.0, 0.5))
+    axes = torch.eye(6).view(6, 2, 3)  # so that a cosine is exactly 1
+    monkeypatch.setattr("interp.crosscoder.planted.RECOVERED", 1.0)
+    found = match(axes, replace(plant(config), directions=axes))
+    assert found.recall == 0.0 and (found.truth == NONE).all()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

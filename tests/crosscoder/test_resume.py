@@ -14,6 +14,7 @@ import torch
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
 from interp.crosscoder.fit import FILE, load_checkpoint
 from interp.errors import InterpError
+from interp.locks import locked
 
 from .samples import CONFIG, planted_rows, random_rows
 
@@ -175,3 +176,12 @@ def test_a_diverged_training_saves_nothing(tmp_path):
     with pytest.raises(InterpError, match=r"holds NaN or infinite values after step 20; lower lr"):
         run(tmp_path, rows, pair)
     assert not list(tmp_path.iterdir())
+
+
+def test_two_trainings_never_share_a_state(tmp_path):
+    rows = random_rows(400)
+    with locked(tmp_path / "state"), pytest.raises(InterpError, match="another run is writing"):
+        run(tmp_path / "state", rows, (CONFIG, recipe()))
+    assert not (tmp_path / "state").exists()
+    run(tmp_path / "state", rows, (CONFIG, recipe()))
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]

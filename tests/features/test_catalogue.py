@@ -114,6 +114,16 @@ def test_a_row_that_several_models_wrote_counts_for_each(tmp_path, f):
         np.testing.assert_allclose(table[f"mean_{name}"].to_numpy(), own.mean(0))
 
 
+def test_a_model_of_one_row_has_the_rates_of_that_row_and_one_without_rows_has_none(tmp_path, f):
+    n = f.shape[0]
+    masks = np.where(np.arange(n) == 7, 1, 2).astype(np.uint8)
+    data = labelled(tmp_path / "store", sparse_rows(n), LENGTHS, skip_first=2)
+    data.store.index.with_columns(written_by=masks).write_parquet(data.store.folder / "index.parquet")
+    table, row = per_model(f, replace(data, store=open_store(data.store.folder))), f.toarray()[7]
+    assert table["rate_base"].to_list() == (row > 0).tolist() and table["mean_base"].to_list() == row.tolist()
+    assert table["rate_zero_rl"].to_list() == table["mean_zero_rl"].to_list() == [0.0] * 5
+
+
 def behaving(folder, n_texts=120, length=30):
     """Positions 10 to 14 of the distilled model's texts verify, 12 of them at a marker; latent 0 fires there, latent
     1 at markers alone, latent 2 on the selection half's problems alone, latent 3 at random."""

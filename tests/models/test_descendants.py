@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from interp.config import DistillationConfig, ZeroRLConfig
 from interp.errors import InterpError
+from interp.locks import locked
 from interp.models import descendants
 from interp.models.descendants import Distilled, Reinforced, job, make_arm, read_log, training_table
 from interp.models.training import Document, reading_order, supervise
@@ -175,6 +176,12 @@ def test_the_training_table_has_every_models_points(base, tmp_path):
     table = training_table({"base": base, "distilled": str(tmp_path / "made")})
     assert table.rows() == [("distilled", step, "loss", value) for step, value in log.points]
     assert [step for step, _ in log.points] == list(range(1, 7))
+
+
+def test_two_processes_never_train_one_checkpoint(base, tmp_path):
+    with locked(tmp_path / "made"), pytest.raises(InterpError, match="another run is writing"):
+        make_arm(arm("distilled", base), tmp_path / "made", 1, lambda done: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_adapters_alone_are_saved_and_learn(base, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from interp.config import check_config
 from interp.errors import InterpError
 from interp.folders import write_manifest
+from interp.locks import locked
 from interp.organisms.architecture import make_tokenizer
 from interp.organisms.documents import WRONG_STEPS, functional, plain, strewn
 from interp.pipeline import BY_NAME, stage_config
@@ -86,3 +87,9 @@ def test_prose_without_a_judge_has_no_counters_and_says_so(script, study, tmp_pa
 def test_what_the_user_can_mend_is_named(script, study, tmp_path, changes, named):
     with pytest.raises(InterpError, match=named):
         script.main(script.Options(**{"study": study, "out": tmp_path, **changes}))
+
+
+def test_a_folder_that_another_run_writes_is_left_alone(script, study, tmp_path):
+    with locked(tmp_path / "out"), pytest.raises(InterpError, match="another run is writing"):
+        script.main(script.Options(study, out=tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []

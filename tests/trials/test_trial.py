@@ -10,6 +10,7 @@ import pytest
 
 from interp.config import check_config, load_config
 from interp.errors import InterpError
+from interp.locks import locked
 from interp.models.descendants import Distilled
 from interp.models.training import Document
 from interp.organisms.documents import plain
@@ -18,6 +19,7 @@ from interp.traces.placement import last_step
 from interp.trials.claims import Claim
 from interp.trials.results import Results, one_line, publish
 from interp.trials.run import Entry, run_trial
+from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent
 from interp.trials.world import World
 
@@ -166,3 +168,10 @@ def test_a_file_too_small_to_hold_any_out_is_refused(world, tmp_path):
         match=r"one\.jsonl: of 1 problems, one in 8 is held out by a checksum of its text; (none|all of them) were",
     ):
         _ = own.tested, own.learned_problems(1, 0)
+
+
+def test_two_runs_of_an_experiment_never_write_one_folder(tmp_path):
+    options = TrialOptions(TINY, (0,), tmp_path, tmp_path)
+    with locked(tmp_path / "mine"), pytest.raises(InterpError, match="another run is writing"):
+        conduct("mine", options, lambda *_: {}, ())
+    assert list(tmp_path.iterdir()) == []

@@ -102,10 +102,10 @@ def spread(values: Float[Tensor, "equals others"]) -> float:
 
 def _mixture(path: Path, config: Config | None) -> tuple[float, float]:
     values = {} if config is None else config.values
-    weights = tuple(values.get(key) for key in _MIXTURE)
-    if not all(isinstance(weight, int | float) for weight in weights):
+    sae, crosscoder = (values.get(key) for key in _MIXTURE)
+    if not (isinstance(sae, int | float) and isinstance(crosscoder, int | float)):
         raise InterpError(
             f"{path}: its gate weighs two norms (code_normalization_id 3, mixed), and no config beside it says how;"
             f" add {' and '.join(_MIXTURE)} to config.json"
         )
-    return float(weights[0] or 0), float(weights[1] or 0)
+    return float(sae), float(crosscoder)
