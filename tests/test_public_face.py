@@ -1,6 +1,5 @@
 """What `import interp` gives, and that it costs nothing before it is used."""
 
-import json
 import subprocess
 import sys
 
@@ -25,15 +24,8 @@ def test_every_public_name_is_there():
         _ = interp.crosscodr
 
 
-def test_a_task_is_opened_by_name_or_from_a_file(tmp_path):
+def test_a_task_is_opened():
     assert interp.tasks.open("chains", terms=3).problems(2, 0, "test")[0].answer.isdigit()
-    assert interp.tasks.open("gsm8k").name == "gsm8k"
-    path = tmp_path / "problems.jsonl"
-    path.write_text(json.dumps({"question": "2 + 2", "answer": 4}) + "\n")
-    (problem,) = interp.tasks.open(path, prompt="Q {question}").problems(9, 0, "test")
-    assert (problem.prompt, problem.answer) == ("Q 2 + 2", "4")
-    with pytest.raises(InterpError, match="did you mean 'chains'"):
-        interp.tasks.open("chain")
 
 
 def test_a_trio_loads_its_models_when_they_are_asked_for(models, tokenizer, tmp_path):

@@ -57,7 +57,7 @@ def _same(gold: str, stated: str, depth: int) -> bool:
         gold, stated = map(_unwrapped, _sides(gold, stated))
     if _folded(gold) == _folded(stated):
         return bool(gold)
-    if not gold or not stated or not depth:
+    if not depth:
         return False
     gold, stated = _joined(gold, stated), _joined(stated, gold)
     if (ours := collection(gold)) is not None:

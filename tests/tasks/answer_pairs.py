@@ -32,6 +32,8 @@ WORDS = [
     ("not valid", "valid", WRONG),
     ("even", r"\text{ even}", RIGHT),
     ("even", "never", WRONG),
+    ("crypt-1", "pycrt-1", WRONG),
+    ("pqrs+1", "1+srqp", RIGHT),
     (r"\text{(C)}", "C", RIGHT),
     (r"\text{(C)}", "(C)", RIGHT),
     (r"\text{(C)}", r"\textbf{(C)}", RIGHT),
@@ -441,6 +443,10 @@ UNITS = [
     ("12.5", r"12.5\%", RIGHT),
     ("-20%", "-0.2", RIGHT),
     ("-20%", "20%", WRONG),
+    ("10%", r"2 \cdot 5", RIGHT),
+    (r"5\sqrt{2}\%", r"5\sqrt{2}", RIGHT),
+    (r"x\%", "5", WRONG),
+    ("5", r"x\%", WRONG),
 ]
 
 ANSWERS = [*WORDS, *NUMBERS, *FRACTIONS, *RADICALS_AND_FORMULAS, *COLLECTIONS, *UNITS]

@@ -74,6 +74,11 @@ def test_no_pair_of_texts_raises(gold, stated):
     assert same(gold, stated) in (True, False)
 
 
+@given(answer=st.text("0123456789x%[](){},;. cm\\", max_size=12))
+def test_nothing_is_no_answer(answer):
+    assert not same(answer, "") and not same("", answer)
+
+
 @given(
     st.text(r"\{}()[]$^_+-*/=<>|!.,; 019xyfracsqt", max_size=30), st.sampled_from(["1", "x+1", r"\frac{1}{x}", "1, 2"])
 )
