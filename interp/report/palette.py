@@ -86,7 +86,8 @@ def sheet(rows: int, columns: int, width: float, height: float, **sharing: Any) 
 
 
 def save(drawing: Drawing, folder: Path) -> None:
-    """Write `name.svg` and `name.png`, without a date, so that the same figure is the same bytes."""
+    """Write `name.svg` and `name.png` to `folder`, which is made, without a date: the same figure is the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     drawing.figure.draw_without_rendering()
     drawing.figure.set_layout_engine("none")  # laid out once, for both files
     drawing.figure.savefig(folder / f"{drawing.name}.svg", metadata={"Date": None, "Creator": None})

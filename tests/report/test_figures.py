@@ -14,7 +14,7 @@ from interp.report.figures.patching import patching
 from interp.report.figures.reading import reading
 from interp.report.figures.steering import STEERED, steering
 from interp.report.inputs import read_study
-from interp.report.palette import house_style
+from interp.report.palette import Drawing, house_style, save, sheet
 from interp.report.verdict import SENTENCES
 
 from .conftest import CONFIG
@@ -129,3 +129,13 @@ def test_every_verdict_has_its_sentence(verdict: str):
 
 def test_no_gain_is_also_said_truly_of_a_model_that_is_worse():
     assert "zero" not in SENTENCES["no gain"]
+
+
+def test_a_figure_is_saved_to_a_folder_that_is_not_there_yet_with_the_same_bytes_each_time(tmp_path: Path):
+    for folder in ("a/b", "c"):
+        with house_style():
+            figure, (axes,) = sheet(1, 1, 3, 2)
+            axes.plot([0, 1], [1, 0])
+            save(Drawing("line", figure, "a line", "It falls."), tmp_path / folder)
+    one, other = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("a/b", "c"))
+    assert one == other and {*one} == {"line.svg", "line.png"}
