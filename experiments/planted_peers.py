@@ -1,7 +1,7 @@
 """Share of planted latents found by this engine and by its peers, on equal terms.
 
     pip install -c constraints.txt -e '.[benchmark]'
-    python experiments/planted_peers.py                              # 40 minutes on one core
+    python experiments/planted_peers.py                              # 50 minutes on one core
     python experiments/planted_peers.py --seeds 0 1 2 --only interp
 
 Every trainer is trained by three recipes: k fixed without AuxK, k fixed with AuxK, and k annealed with AuxK. Each pair
