@@ -51,6 +51,10 @@ def test_fit_lowers_the_loss_and_moves_every_weight(rows):
         assert not torch.equal(getattr(crosscoder, name), getattr(start, name)), name
 
 
+def test_what_is_trained_is_frozen(trained):
+    assert not any(weight.requires_grad for weight in trained.parameters())
+
+
 def test_held_out_rows_touch_the_threshold_and_nothing_else(rows, trained):
     changed = rows.clone()
     is_held_out = (rows[:, None, 0, 0] == held_out(rows)[None, :, 0, 0]).any(1)
