@@ -26,7 +26,7 @@ from interp.study import Study
 class Options:
     """Which organisms to read."""
 
-    kinds: tuple[str, ...] = ("functional", "decorative", "gated", "plain")
+    kinds: tuple[str, ...] = ("functional", "coupled", "decorative", "gated", "plain")
     """Kinds of organism."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of each kind; everything random follows them."""
@@ -44,7 +44,7 @@ def read_organism(options: Options, kind: str, seed: int) -> dict[str, Any]:
     prepare(study.config)
     run_study(study)
     verdict = json.loads((study.folder("report") / "verdict.json").read_text())
-    drops = {name: arm["drop"] for name, arm in verdict["arms"].items()}
+    drops = {name: arm["own"] for name, arm in verdict["arms"].items()}
     accuracy = {name: numbers["accuracy"]["estimate"] for name, numbers in verdict["models"].items()}
     return {
         "kind": kind,

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from interp.causal.style import marker_ban
+from interp.causal.edits import ban
 from interp.cli import run_script
 from interp.models.descendants import Distilled, FineTuned
 from interp.models.training import Document
-from interp.models.trio import read_model_config, read_tokenizer
 from interp.organisms.recipes import organism_descendants
 from interp.traces.marker_arms import MARKER_ARMS
 from interp.traces.variants import VARIANTS
@@ -61,13 +60,11 @@ def trial(options: Options, world: World, seed: int) -> dict[str, Entry]:
     def distilled(documents: Sequence[Document]) -> Distilled:
         return Distilled(base, documents, recipe, seed)
 
-    vocab = read_model_config("base", base).vocab_size
-    ban = marker_ban(read_tokenizer("base", base), world.lexicon, vocab)
     entries = {
         "base": Entry(base),
         "distilled": Entry(distilled(taught)),
         **{name: Entry(arm) for name, arm in others(options, world, seed).items()},
-        "distilled, ban": Entry(distilled(taught), edits=(ban,)),
+        "distilled, ban": Entry(distilled(taught), edit=ban(tuple(world.lexicon.class_of))),
     }
     for name in ("paraphrase", *options.marker_arms):
         rng = random.Random(f"{name}-{seed}")

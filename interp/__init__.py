@@ -4,6 +4,8 @@ import interp
 trio = interp.load_trio(base="...", distilled="...", zero_rl="...")   # folders, hub ids or adapters
 task = interp.tasks.open("problems.jsonl")
 cc = interp.Crosscoder.load("results/organism/crosscoder")
+v = interp.Direction.load("results/organism/causal/directions/behaviour.safetensors")
+runs = interp.run(trio, task, [interp.edits.ban("default"), interp.edits.ablate(cc, [3, 17], 1), v.add(-0.1)])
 """
 
 from __future__ import annotations
@@ -13,19 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp import tasks
+    from interp.causal import edits
+    from interp.causal.public import run, verdict
+    from interp.causal.runs import read_runs
+    from interp.causal.steering import Direction
     from interp.crosscoder import Crosscoder
     from interp.models.loaded import load_trio
 
-__all__ = ["Crosscoder", "load_trio", "tasks"]
+__all__ = ["Crosscoder", "Direction", "edits", "load_trio", "read_runs", "run", "tasks", "verdict"]
 
-_PLACES = {"Crosscoder": "interp.crosscoder", "load_trio": "interp.models.loaded"}
+_PLACES = {
+    "Crosscoder": "interp.crosscoder",
+    "Direction": "interp.causal.steering",
+    "load_trio": "interp.models.loaded",
+    "read_runs": "interp.causal.runs",
+    "run": "interp.causal.public",
+    "verdict": "interp.causal.public",
+}
+_MODULES = {"edits": "interp.causal.edits", "tasks": "interp.tasks"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name in __all__:
-        return import_module(f"interp.{name}")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'interp' has no attribute {name!r}")
 
 

@@ -27,12 +27,23 @@ Does a distilled model's performance run on its style? A study of base, distille
 commands:
   study         run every stage in order, skipping those that are done
 {stages}
+  steer         steer the models of a study along a direction: `interp steer ACTION CONFIG`
 
 CONFIG is a YAML file, for example experiments/configs/organism.yaml. Any of its keys can be set on the command line,
 for example --crosscoder.shape.k 16 or --causal.doses '[-1, 1]'. `interp COMMAND --help` explains every option.
 """
 
 
+STEER_USAGE = """usage: interp steer ACTION CONFIG [--out DIR] [--debug] [--KEY VALUE ...]
+
+Steering along one direction, in a study whose stages up to `activations` are done. Everything goes to OUT/steering.
+
+actions, in this order:
+{actions}
+
+The section `steering` of CONFIG says how; for example --steering.at forks or --steering.doses '[-0.1, 0, 0.1]'.
+`interp steer ACTION --help` explains every option.
+"""
 SPINS = "1000"
 """Times that a waiting OpenMP thread of libgomp looks again before it sleeps: within a seventh of the best policy on a
 quiet machine and beside another process alike (`experiments/benchmark_threads.py`)."""
@@ -80,13 +91,15 @@ def run_script(main: Callable[[Any], None], options: type, doc: str | None) -> i
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = ["study", *BY_NAME]
+    commands = ["study", *BY_NAME, "steer"]
     if not words or words[0] in ("-h", "--help"):
         print(USAGE.format(stages="\n".join(f"  {s.name:<13} {s.summary}" for s in STAGES)))
         return 0
     command, rest = words[0], words[1:]
     if command not in commands:
         raise InterpError(f"no command {command!r}; {nearest(command, commands)}")
+    if command == "steer":
+        return _steer(rest)
     if "-h" in rest or "--help" in rest:
         print(explain(command))
         return 0
@@ -99,6 +112,28 @@ def _dispatch(words: list[str]) -> int:
         print_summary(study)
     else:
         run_stage(study, command, force=force)
+    return 0
+
+
+def _steer(words: list[str]) -> int:
+    """`interp steer ACTION CONFIG`."""
+    from interp.steering import ACTIONS, run
+
+    if not words or words[0] in ("-h", "--help"):
+        listed = "\n".join(f"  {name:<8} {summary}" for name, summary in ACTIONS.items())
+        print(STEER_USAGE.format(actions=listed))
+        return 0
+    action, rest = words[0], words[1:]
+    if action not in ACTIONS:
+        raise InterpError(f"steer: no action {action!r}; {nearest(action, ACTIONS)}")
+    if "-h" in rest or "--help" in rest:
+        print(explain(f"steer {action}", ACTIONS[action]))
+        return 0
+    study, force = parse(rest)
+    if force:
+        raise InterpError("steer: --force does nothing here: what depends on other options is run again by itself")
+    prepare(study.config)
+    run(study, action)
     return 0
 
 
@@ -182,11 +217,12 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {**old, **new, **both}
 
 
-def explain(command: str) -> str:
-    """Help of a command: every option, with the sentence under its field in the config."""
+def explain(command: str, what: str | None = None) -> str:
+    """Help of a command: what it does, and every option with the sentence under its field in the config."""
     from pydantic_settings import CliSettingsSource
 
-    what = "run every stage in order, skipping those that are done" if command == "study" else BY_NAME[command].summary
+    whole = "run every stage in order, skipping those that are done"
+    what = what or (whole if command == "study" else BY_NAME[command].summary)
     parser = argparse.ArgumentParser(
         prog=f"interp {command}",
         usage=f"interp {command} CONFIG [--out DIR] [--force] [--debug] [--KEY VALUE ...]",

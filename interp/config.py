@@ -93,7 +93,7 @@ class ZeroRLConfig(FineTuningConfig):
 
 
 class OrganismConfig(Section):
-    kind: Literal["functional", "decorative", "gated", "plain"] = "functional"
+    kind: Literal["functional", "coupled", "decorative", "gated", "plain"] = "functional"
     """What the distilled model's traces are made of, and thereby the known truth."""
     d_model: int = Field(default=96, ge=8)
     """Width of the residual stream."""
@@ -140,8 +140,8 @@ class TracesConfig(Section):
     """Arithmetic of the equations in the traces, chains apart: a modulus, or null for ordinary numbers."""
     problems: int = Field(default=1024, ge=8)
     """Problems that every model answers; a file's first ones."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature of the rollouts; accuracy is measured greedily as well."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature of the rollouts; accuracy is measured greedily as well. 0 is greedy alone."""
     max_new_tokens: int = Field(default=80, ge=1)
     """Longest completion; a longer one counts as unfinished."""
     batch_size: int = Field(default=512, ge=1)
@@ -208,13 +208,19 @@ class FeaturesConfig(Section):
 
 
 class CausalConfig(Section):
-    controls: int = Field(default=20, ge=20)
-    """Draws of matched controls beside every effect."""
+    controls: int = Field(default=39, ge=20)
+    """Draws of matched controls beside every edit of free-running text."""
+    forced_controls: int = Field(default=39, ge=20)
+    """Draws of matched controls beside every patch, whose text is given."""
+    control_problems: int = Field(default=128, ge=8)
+    """Problems of every control draw of the style and function arms."""
+    latent_control_problems: int = Field(default=64, ge=8)
+    """Problems of every control draw of the latent and steering arms."""
     problems: int = Field(default=1024, ge=8)
     """Problems of the style and function arms; capped by `traces.problems`."""
     latent_problems: int = Field(default=256, ge=8)
-    """Problems of the latent and steering arms, and of every control draw."""
-    pairs: int = Field(default=128, ge=8)
+    """Problems of the latent and steering arms."""
+    pairs: int = Field(default=64, ge=8)
     """Counterfactual pairs of the patching arms."""
     patch_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Blocks that are patched, each at three sites beside every draw of controls; null patches all, `[]` none."""
@@ -226,12 +232,44 @@ class CausalConfig(Section):
     """Steering strengths in units of the mean residual norm."""
     coherence: float = Field(default=1.5, gt=1)
     """A steered run is coherent while its perplexity under the untouched model is below this multiple."""
-    batch_size: int = Field(default=2048, ge=64)
+    batch_size: int = Field(default=1024, ge=64)
     """Completions written together; arms and controls of the same problems share a batch."""
     resamples: int = Field(default=10000, ge=100)
     """Bootstrap resamples over problems."""
     bound: float = Field(default=0.05, gt=0, lt=1)
     """Equivalence bound of a drop, in accuracy."""
+
+
+class SteeringConfig(Section):
+    source: Literal["difference", "probe", "latents", "file"] = "difference"
+    """How `interp steer make` gets the direction: a difference of means, a logistic probe, latents, or a file."""
+    at: Literal["inside", "onset", "forks", "before"] = "inside"
+    """Tokens it is made at: inside a behaviour, its first token, ends of steps before one, or 13 to 8 tokens before."""
+    latents: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Latents whose decoder rows are added up (source latents); null takes the confirmed ones, at most
+    `causal.max_latents` of each behaviour."""
+    file: str | None = None
+    """File of a direction (source file): safetensors, .pt or .gguf."""
+    layer: int | None = Field(default=None, ge=0)
+    """Block that the direction is of, for files that do not say it or hold several."""
+    site: Literal["resid_pre", "resid_mid", "resid_post"] | None = None
+    """Site of that block, for files that do not say it."""
+    doses: tuple[float, ...] = (-0.4, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.4)
+    """Strengths in units of the mean residual norm, of both signs; 0 is the untouched run."""
+    where: tuple[Literal["everywhere", "forks"], ...] = Field(default=("everywhere", "forks"), min_length=1)
+    """Places that are steered, each on its own: all positions, or the ends of steps and sentences."""
+    addition: float | None = Field(default=None, gt=0)
+    """Dose that `interp steer ablate` adds in base; null is the direction's own norm."""
+    problems: int = Field(default=256, ge=8)
+    """Problems it is tested on, at most half of `traces.problems`; it is made on the others."""
+    controls: int = Field(default=99, ge=20)
+    """Random directions of the same norm beside every dose in the distilled model."""
+    covariance_controls: int = Field(default=20, ge=0)
+    """Random directions of the same norm that lie as the residual's covariance does."""
+    control_problems: int = Field(default=64, ge=8)
+    """Problems of every control draw."""
+    model_hint: str | None = None
+    """Model type written into the GGUF file, such as qwen2; null is that of the distilled model."""
 
 
 class ReportConfig(Section):
@@ -264,6 +302,8 @@ class StudyConfig(Section):
     """Selection of latents."""
     causal: CausalConfig = CausalConfig()
     """Edits, controls and statistics."""
+    steering: SteeringConfig = Field(default=SteeringConfig(), exclude=True)
+    """What `interp steer` does; no stage reads it, so it is in no stage's key and not on the page."""
     report: ReportConfig = ReportConfig()
     """The page."""
 
@@ -336,6 +376,7 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         )
     _refuse_impossible_task(config, where)
     _refuse_impossible_crosscoder(config.crosscoder, where)
+    _refuse_impossible_steering(config.steering, where)
     rl = config.organism.zero_rl
     if rl.completions % rl.group_size:
         raise InterpError(
@@ -366,6 +407,25 @@ def _refuse_impossible(config: StudyConfig, where: str) -> None:
         )
     if "{question}" not in config.traces.prompt:
         raise InterpError(f"config {where}: traces.prompt = {config.traces.prompt!r} lacks {{question}}; add it")
+
+
+def _refuse_impossible_steering(section: SteeringConfig, where: str) -> None:
+    is_file = section.source == "file"
+    if is_file != (section.file is not None):
+        fix = "give the path of one" if is_file else "leave it out, or set source to file"
+        raise InterpError(
+            f"config {where}: steering.file = {section.file} with steering.source = {section.source}; {fix}"
+        )
+    if section.latents is not None and section.source != "latents":
+        raise InterpError(f"config {where}: steering.latents does nothing unless steering.source is latents")
+    for name in ("layer", "site"):
+        if getattr(section, name) is not None and not is_file:
+            raise InterpError(f"config {where}: steering.{name} does nothing unless steering.source is file")
+    if min(section.doses, default=0) >= 0 or max(section.doses, default=0) <= 0:
+        raise InterpError(f"config {where}: steering.doses = {list(section.doses)}; give doses of both signs")
+    for name in ("doses", "where"):
+        if len(set(getattr(section, name))) < len(getattr(section, name)):
+            raise InterpError(f"config {where}: steering.{name} holds one value twice; leave it out once")
 
 
 def _refuse_impossible_task(config: StudyConfig, where: str) -> None:

@@ -9,7 +9,16 @@ EDITED = "distilled"
 REFLECTION, VERIFICATION = "reflection", "verification"
 BEHAVIOURS = (REFLECTION, VERIFICATION)
 """What a text can do, whatever its words."""
-OUTCOMES = ("accuracy", "marker_density", "verification_rate", "length", "repetition")
+OUTCOMES = (
+    "accuracy",
+    "marker_density",
+    "verification_rate",
+    "redone",
+    "revised",
+    "length",
+    "finished",
+    "repetition",
+)
 """What is measured of every rollout."""
 STAGE_NAMES = ("checkpoints", "traces", "activations", "crosscoder", "features", "causal", "report")
 """The stages of a study, in the order of the data."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 LEVEL = 0.95
 
@@ -67,13 +67,16 @@ class Bootstrap:
         """Mean of paired differences over problems.
 
         `within` is the largest size that one difference can have (1 for outcomes between 0 and 1), None where there
-        is no such limit. Where every difference is 0, no resample varies: the interval is then ± `within` times the
-        largest share of changed problems that Clopper and Pearson's interval allows after none of n.
+        is no such limit. Where few problems change, resamples vary too little, and not at all where none does: where
+        differences are whole multiples of `within`, the interval therefore reaches at least `within` times the largest
+        share of changed problems that Clopper and Pearson's interval allows after none of n, to either side.
         """
-        if within is not None and not np.any(differences):
-            edge = within * clopper_pearson(0, len(differences))[1]
-            return Interval(0.0, -edge, edge)
-        return self.interval(float(np.mean(differences)), self.sums(differences) / self.n)
+        found = self.interval(float(np.mean(differences)), self.sums(differences) / self.n)
+        if within is None or not np.all(differences == within * np.round(differences / within)):
+            return found
+        edge = within * clopper_pearson(0, len(differences))[1]
+        low, high = max(-within, found.estimate - edge), min(within, found.estimate + edge)
+        return Interval(found.estimate, min(found.low, low), max(found.high, high))
 
     def ratio(self, numerator: Float[np.ndarray, " n"], denominator: Float[np.ndarray, " n"]) -> Interval | Refused:
         """Ratio of sums over problems; resamples whose denominator is 0 are left out."""
@@ -83,6 +86,30 @@ class Bootstrap:
         below = self.sums(denominator)
         ratios = self.sums(numerator)[below > 0] / below[below > 0]
         return self.interval(float(np.sum(numerator)) / total, ratios)
+
+    def beyond(
+        self,
+        effect: Float[np.ndarray, " n"],
+        controls: Float[np.ndarray, "draws m"],
+        among: Int[np.ndarray, " m"],
+    ) -> Interval:
+        """Mean of a paired difference minus the mean of the controls', whose draws are of the problems `among` alone.
+        Two levels are resampled: problems, the same for effect and controls, and the control draws, so that the
+        interval holds the controls' noise too."""
+        control = self.control_draws(controls, among)
+        draws = self.sums(effect) / self.n - control
+        return self.interval(float(np.mean(effect)) - float(np.mean(controls)), draws[np.isfinite(draws)])
+
+    def control_draws(
+        self, controls: Float[np.ndarray, "draws m"], among: Int[np.ndarray, " m"]
+    ) -> Float[np.ndarray, " resamples"]:
+        """Resampled means of control draws over draws and problems; nan where a resample holds none of the problems."""
+        n = len(controls)
+        weights = np.random.default_rng([self._seed, n]).multinomial(n, np.full(n, 1 / n), size=self._resamples) / n
+        counts = self.counts[:, among]
+        with np.errstate(invalid="ignore"):
+            means = (counts @ np.asarray(controls, dtype=np.float32).T) / counts.sum(axis=1, keepdims=True)
+        return (means * weights).sum(axis=1)
 
     @staticmethod
     def interval(estimate: float, draws: Float[np.ndarray, " resamples"]) -> Interval:
@@ -100,12 +127,24 @@ def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
 
 
 def control_p(effect: float, controls: Sequence[float]) -> float:
-    """Two-sided Monte-Carlo p of an effect against draws of matched controls: the share of draws, the effect counted
-    among them, at least as far from the draws' mean as the effect; never below 1 / (n + 1)."""
-    draws = np.asarray(controls, dtype=np.float64)
-    centre = draws.mean()
-    beyond = np.abs(draws - centre) >= abs(effect - centre) - 1e-12
-    return float((1 + beyond.sum()) / (1 + len(draws)))
+    """Two-sided Monte-Carlo p of an effect against draws of matched controls: the share of all values, the effect
+    among them, at least as far from their common mean as the effect; never below 1 / (n + 1). Exact where the effect is
+    exchangeable with the draws."""
+    everything = np.array([effect, *controls], dtype=np.float64)
+    distance = np.abs(everything - everything.mean())
+    return float((distance >= distance[0] - 1e-12).mean())
+
+
+def sign_p(draws: Float[np.ndarray, " resamples"]) -> float:
+    """Two-sided p that an effect is 0, from its resamples: twice the share on the far side of 0, the observed sample
+    counted as one of them (Davison & Hinkley 1997, eq. 4.11)."""
+    far = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * (1 + far) / (1 + len(draws)))
+
+
+def can_pass(draws: int, tests: int) -> bool:
+    """Whether the smallest p of that many control draws can fall to .05 after Holm's correction for `tests`."""
+    return tests / (draws + 1) <= 1 - LEVEL + 1e-12
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:

@@ -9,15 +9,18 @@ from typing import Any, TypeVar
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from interp.errors import InterpError, one_line
 from interp.folders import read_manifest
-from interp.names import MODELS
+from interp.names import EDITED, MODELS
 from interp.pipeline import STAGES
 from interp.study import Study
 
 T = TypeVar("T")
+WIDTH = 150
+"""Columns where the output is no terminal."""
 COLUMNS = {
     "accuracy": ("accuracy", 3),
     "accuracy_greedy": ("greedy", 3),
@@ -35,12 +38,13 @@ def print_summary(study: Study) -> None:
     """
     console = Console()
     if not console.is_terminal:
-        console.width = 140
+        console.width = WIDTH
     verdict = _read(study.folder("report") / "verdict.json", lambda path: json.loads(path.read_text()))
     effects = _read(study.folder("causal") / "effects.parquet", lambda path: pl.read_parquet(path, glob=False))
     console.print(_models(verdict["models"]))
     console.print(_effects(effects))
     console.print(_verdict(verdict))
+    console.print(_arms(verdict))
     times = {s.name: (read_manifest(study.folder(s.name)) or {}).get("wall_seconds", 0.0) for s in STAGES}
     console.print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in times.items()), highlight=False)
     page = study.folder("report") / "index.html"
@@ -74,10 +78,13 @@ def _models(models: dict[str, Any]) -> Table:
 
 
 def _effects(effects: pl.DataFrame) -> Table:
-    table = Table(title="Change of the distilled model's accuracy under each edit", title_justify="left")
-    for title in ("edit", "change", "matched controls", "p", "p (Holm)", "problems"):
+    """Edits of the edited model, sampled. Controls and p are those of accuracy."""
+    table = Table(title="Change of the distilled model's sampled text under each edit", title_justify="left")
+    for title in ("edit", "accuracy", "matched controls", "p", "p (Holm)", "wrong steps repaired", "problems"):
         table.add_column(title)
-    for row in effects.filter(pl.col("outcome") == "accuracy").iter_rows(named=True):
+    shown = effects.filter(pl.col("model") == EDITED, pl.col("decoding") == "sampled")
+    repaired = {row["arm"]: row for row in _of(shown, "verification_rate")}
+    for row in _of(shown, "accuracy"):
         controls = (
             "-"
             if row["control_mean"] is None
@@ -87,26 +94,41 @@ def _effects(effects: pl.DataFrame) -> Table:
             )
         )
         p, holm = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("p", "p_holm"))
-        arm = row["arm"] if row["coherent"] else f"{row['arm']} (incoherent)"
-        table.add_row(arm, interval(row), controls, p, holm, str(row["n_problems"]))
+        arm = row["arm"] if row["coherent"] else f"{row['arm']} (failed a check)"
+        table.add_row(arm, interval(row), controls, p, holm, interval(repaired.get(row["arm"])), str(row["n_problems"]))
     return table
+
+
+def _of(effects: pl.DataFrame, outcome: str) -> list[dict[str, Any]]:
+    return effects.filter(pl.col("outcome") == outcome).to_dicts()
 
 
 def _verdict(verdict: dict[str, Any]) -> Table:
     table = Table(title="Verdict", title_justify="left", show_header=False)
     truth = verdict["truth"]
     agreement = "unknown" if truth is None else f"{truth} ({'agrees' if truth == verdict['verdict'] else 'DISAGREES'})"
+    over_control = verdict["gain_over_control"]
     rows = {
         "verdict": verdict["verdict"],
         "known truth": agreement,
         "because": verdict["why"],
         "gain over the base": _number(verdict["gain"]),
+        "gain over the control": "no control" if over_control is None else _number(over_control),
         "share of it lost with the style": _number(verdict["mediated_fraction"]),
     }
-    for name, arm in verdict["arms"].items():
-        rows[f"loss, {name}"] = f"{interval(arm['drop'])}: {arm['reading']} (bound {verdict['bound']:g})"
     for key, value in rows.items():
-        table.add_row(key, value)
+        table.add_row(key, escape(value))
+    return table
+
+
+def _arms(verdict: dict[str, Any]) -> Table:
+    """What the verdict is read from: accuracy lost under each arm."""
+    table = Table(title=f"Accuracy lost (bound {verdict['bound']:.3g})", title_justify="left")
+    for title in ("arm", "own", "net: of the gain", "beyond controls", "reading", "failed checks"):
+        table.add_column(title)
+    for name, arm in verdict["arms"].items():
+        numbers = (interval(arm[key]) for key in ("own", "net", "beyond"))
+        table.add_row(escape(name), *numbers, arm["reading"], escape("; ".join(arm["failed"]) or "none"))
     return table
 
 

@@ -10,12 +10,17 @@ CHECKED = [
     "interp.activations",
     "interp.causal",
     "interp.crosscoder",
+    "interp.directions.gguf",
+    "interp.directions.make",
+    "interp.directions.plain",
+    "interp.directions.random",
     "interp.features",
     "interp.statistics",
     "interp.traces.measure",
     "interp.generation",
 ]
-"""Modules whose types are all there at run time; elsewhere some are imported for the type checker alone."""
+"""Modules whose types are all there at run time; elsewhere some are imported for the type checker alone, or the values
+check themselves and give the user one line."""
 _PROTOCOL = re.compile(r"\b(Decoder|ResidualEdit|Task)\b")
 
 

@@ -3,6 +3,8 @@
 The pretended GPU computes on the CPU, so its results must be the CPU's to the bit; a real one's agree to a tolerance.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from elsewhere import Elsewhere, MixedDevicesError, pretended_gpu
@@ -13,13 +15,38 @@ from small import small_crosscoder, small_model
 from interp.activations.harvest import Harvest
 from interp.activations.texts import Text
 from interp.causal.decoding import EditedDecoder
-from interp.causal.edits import AddDirection, ReconstructionOnly, scale_sets
+from interp.causal.edits import (
+    Add,
+    Echo,
+    NoEdit,
+    Redraw,
+    Scene,
+    SetComponent,
+    ablate,
+    add_decoder_difference,
+    affirm,
+    ban,
+    error_only,
+    fired,
+    insert,
+    patch_from,
+    reconstruction_only,
+    substitute,
+    transplant,
+    zero,
+)
+from interp.causal.places import COMPLETION, FORKS, after_first, markers, random
 from interp.crosscoder import CrosscoderConfig, TrainConfig, evaluate, train
 from interp.features.catalogue import describe
 from interp.features.codes import encode_sparse
 from interp.features.specificity import latent_scaling, nu, worst_other
-from interp.generation.sampling import CachedModel, generate, generate_copies
+from interp.generation.part import Job
+from interp.generation.sampling import CachedModel, generate, write, writing
+from interp.generation.vocabulary import read_vocabulary
+from interp.models.hooks import Site
 from interp.names import COMPARED
+from interp.traces.lexicon import load_lexicon
+from interp.traces.tokens import encode
 
 PROMPTS = ["Q 1 + 2 A", "Q 3 * 4 - 5 A", "Q 7 A"]
 TEXTS = [Text([5, 6, 7, 8, 9, 10], "base", "p", 2), Text([5, 6, 7], "base", "q", 2)]
@@ -114,23 +141,49 @@ def test_harvesting(device):
     agree(resid(trio(device)), resid(trio("cpu")), device)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda cc: scale_sets(cc, 1, [[1, 2, 3], [4]], 0.0),
-        lambda cc: ReconstructionOnly(cc, 1, keep_error=True),
-        lambda cc: AddDirection(torch.ones(3, 16, device=cc.mean.device)),
-    ],
-    ids=["latents", "reconstruction", "direction"],
-)
-def test_edited_generation(device, tokenizer, make):
-    def ids(where):
-        models, edit = trio(where), make(small_crosscoder().to(where))
-        decoder = EditedDecoder(models, "distilled", 1, edit, skip_first=1)
-        done = generate_copies(decoder, tokenizer, PROMPTS, 3, max_new_tokens=8)
-        return [[r.completion_ids for r in copy] for copy in done]
+LEXICON = replace(load_lexicon("default"), affirmation=" , right ,")
+EDITS = {
+    "latents": lambda cc: ablate(cc, [1, 2, 3, 4], 1),
+    "means": lambda cc: ablate(cc, [1, 2], 1, to=[0.5, 1.0]).at(after_first(1)),
+    "transplant": lambda cc: transplant(cc, [1, 2, 3], 1, source="base").at(COMPLETION & random(0.7)),
+    "decoders": lambda cc: add_decoder_difference(cc, [1, 2, 3], 1, toward="zero_rl", model="distilled"),
+    "reconstruction": lambda cc: reconstruction_only(cc, 1),
+    "error": lambda cc: error_only(cc, 1, site="resid_mid"),
+    "direction": lambda cc: Add(Site(1, "resid_pre"), torch.ones(16)).at(~FORKS & ~markers(LEXICON)),
+    "component": lambda cc: SetComponent(Site(1), torch.ones(16), value=1.0),
+    "patch": lambda cc: patch_from("base", 1, site="attn_out"),
+    "heads": lambda cc: patch_from("base", 1, site="z", heads=(1,), n_heads=2),
+    "zero": lambda cc: zero(1),
+    "ban": lambda cc: ban(["wait", "9 9", "hmm"]),
+    "substitute": lambda cc: substitute(["wait", "9", "7 7"], ["next", "now then"]),
+    "affirm": lambda cc: affirm(LEXICON),
+    "insert": lambda cc: insert([" wait ,"], 0.3),
+    "echo": lambda cc: Echo(LEXICON),
+    "redraw": lambda cc: Redraw(LEXICON),
+}
 
-    assert ids(device) == ids("cpu")
+
+@pytest.mark.parametrize("half", ["residual", "text"])
+def test_edited_generation(device, tokenizer, half):
+    """One job an edit, beside an untouched one and two edits at once, with another model's own prompts."""
+    names = [name for name in EDITS if (list(EDITS).index(name) < list(EDITS).index("ban")) == (half == "residual")]
+
+    def texts(where):
+        models, crosscoder = trio(where), small_crosscoder().to(where)
+        edits = [EDITS[name](crosscoder) for name in names] + [NoEdit()]
+        edits.append(edits[0] | (EDITS["ban"] if half == "residual" else EDITS["latents"])(crosscoder))
+        vocabulary, encoded = read_vocabulary(tokenizer, len(tokenizer)), [encode(tokenizer, p) for p in PROMPTS]
+        running = [one.start(Scene(vocabulary, len(PROMPTS), 0, 1.0)) for one in edits]
+        own = {"zero_rl": [[prompt[1:] for prompt in encoded]] * len(edits)}
+        decoder = EditedDecoder(models, "distilled", running, vocabulary, own)
+        jobs = [Job(encoded, range(len(PROMPTS)), one) for one in running]
+        done = write(decoder, tokenizer, jobs, writing(tokenizer, 6, 1.0, 0, ()))
+        return [[r.completion_ids for r in rollouts] for rollouts in done], [fired(one) for one in running]
+
+    found, counts = texts(device)
+    assert (found, counts) == texts("cpu")
+    acted = [name for name, n in zip(names, counts, strict=False) if sum(n)]
+    assert set(names) - set(acted) <= {"affirm", "echo", "redraw"}, "openings and steps are rare in so few tokens"
 
 
 def test_the_pretended_gpu_refuses_what_a_real_one_refuses():

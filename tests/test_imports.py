@@ -17,11 +17,12 @@ WAY = (
     "organisms",
     "activations",
     "crosscoder",
+    "directions",
     "features",
     "causal",
     "report",
 )
-TOP = ("study", "stages", "pipeline", "trials", "summary", "cli")
+TOP = ("study", "stages", "pipeline", "steering", "trials", "summary", "cli")
 MAY_IMPORT_TRANSFORMERS = (
     "models",
     "organisms",
@@ -31,6 +32,7 @@ MAY_IMPORT_TRANSFORMERS = (
     "causal",
     "features",
     "stages",
+    "steering",
 )
 MODEL_LIBRARIES = {"transformers", "transformer_lens", "trl", "tokenizers", "datasets", "accelerate"}
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -88,6 +90,12 @@ def test_utilities_import_utilities_only(path):
 @pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "crosscoder"], ids=name)
 def test_the_crosscoder_knows_tensors_only(path):
     assert ours(path) <= {"crosscoder", "errors", "locks", "memory"}
+    assert not libraries(path) & MODEL_LIBRARIES
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "directions"], ids=name)
+def test_directions_know_tensors_and_files_only(path):
+    assert ours(path) <= {"directions", "errors", "disk", "folders"}
     assert not libraries(path) & MODEL_LIBRARIES
 
 

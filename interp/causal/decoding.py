@@ -1,81 +1,177 @@
-"""Generation under an edit of the residual; the other models read the same tokens where the edit needs theirs."""
+"""Generation under edits: the edited model, and the models that read the same tokens where an edit needs theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.causal.edits import ResidualEdit
-from interp.generation.sampling import CachedModel
-from interp.models.sites import editing, read_residual
+from interp.causal.edits.base import Edit, Running, RunningResidual, Scene, started
+from interp.causal.places import Reading
+from interp.generation.part import Job, Part, ranges
+from interp.generation.sampling import CachedModel, left_padded, write, writing
+from interp.generation.vocabulary import Vocabulary, read_vocabulary, vocabulary_size
+from interp.models.hooks import Site, changing, read_sites
+from interp.traces.rollouts import Rollout
+from interp.traces.tokens import encode
 
 
-class CutModel(CachedModel):
-    """One model with its KV cache, run up to a block: its residual after that block."""
+def generate_edited(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    edit: Edit,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 512,
+    end_ids: Sequence[int] = (),
+) -> list[Rollout]:
+    """One completion of every prompt under an edit that needs no other model; see `generation.sampling.generate`."""
+    vocabulary = read_vocabulary(tokenizer, vocabulary_size(model))
+    how = writing(tokenizer, max_new_tokens, temperature, seed, end_ids)
+    encoded, rollouts = [encode(tokenizer, prompt) for prompt in prompts], []
+    for start in range(0, len(prompts), batch_size):
+        numbers = range(start, min(start + batch_size, len(prompts)))
+        running = edit.start(Scene(vocabulary, len(numbers), seed, temperature))
+        decoder = EditedDecoder({"edited": model}, "edited", [running], vocabulary)
+        rollouts += write(decoder, tokenizer, [Job([encoded[i] for i in numbers], numbers, running)], how)[0]
+    return rollouts
 
-    def __init__(self, model: PreTrainedModel, layer: int):
-        self._layer = layer
+
+class Companion(CachedModel):
+    """A model that reads along, up to the last site that is asked for. `prompts`, by job and row, are its own where
+    they differ from the edited model's; then it is silent until the prompt is read, and does not see tokens of the
+    other prompt that are read again."""
+
+    def __init__(
+        self, model: PreTrainedModel, sites: tuple[Site, ...], prompts: Sequence[Sequence[list[int]]] | None = None
+    ):
+        self._sites, self._prompts = sites, prompts
         super().__init__(model)
 
+    def start(self) -> None:
+        super().start()
+        self._own: Int[Tensor, "batch prompt"] | None = None
+        self._ours: Int[Tensor, "batch since"] | None = None
+
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
+        if self._prompts is None or self._own is not None:
+            super().select(rows)
+        if self._own is not None:
+            self._own = self._own[rows]
+        if self._ours is not None:
+            self._ours = self._ours[rows]
+
     def read(
-        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch new d_model"]:
-        return read_residual(self.model, self._layer, **self.inputs(ids, mask))
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], parts: Sequence[Part]
+    ) -> dict[Site, Float[Tensor, "batch new d"]]:
+        """The sites' activations at the new tokens; none at a prompt of another model."""
+        if self._prompts is None:
+            return self._read(ids, mask)
+        if parts[0].is_beginning:
+            return {}
+        if self._own is None:
+            prompts = [self._prompts[part.job][row] for part in parts for row in part.rows]
+            own, self._own = left_padded(prompts, 0, self.device)
+            self._read(own, self._own)
+            self._ours = mask[:, :0]
+            return {}
+        assert self._ours is not None
+        written = [bool(tokens) for part in parts for tokens in part.written]
+        self._ours = torch.cat([self._ours, torch.tensor(written, device=mask.device).to(mask)[:, None]], dim=1)
+        since = mask[:, -self._ours.shape[1] :] * self._ours
+        return self._read(ids, torch.cat([self._own, since], dim=1))
+
+    def _read(self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]) -> dict[Site, Tensor]:
+        return read_sites(self.model, self._sites, **self.inputs(ids, mask))
 
 
 class EditedDecoder:
-    """The model `edited` among `models`, its residual after block `layer` changed by `edit` at every position.
-
-    Every model reads the same tokens with a cache of its own. The others stop after the block. Positions below
-    `skip_first` are not edited: the dictionary was never trained on them.
-    """
+    """The model `edited`, with each job's residual edits at work in its rows. Every model reads the same
+    tokens with a cache of its own; the companions stop after the last site."""
 
     def __init__(
         self,
         models: Mapping[str, PreTrainedModel],
         edited: str,
-        layer: int,
-        edit: ResidualEdit,
-        *,
-        read_along: bool = True,
-        skip_first: int = 0,
+        jobs: Sequence[Running],
+        vocabulary: Vocabulary,
+        prompts: Mapping[str, Sequence[Sequence[list[int]]]] | None = None,
     ):
-        self._layer, self._edit, self._skip_first = layer, edit, skip_first
-        self._names = list(models) if read_along else [edited]
-        self._edited = edited
-        self._model = models[edited]
-        self._main = CachedModel(self._model)
-        self._companions = {name: CutModel(models[name], layer) for name in self._names if name != edited}
-        self.device = self._model.device
+        own = prompts or {}
+        self._edited, self._vocabulary = edited, vocabulary
+        self._residual = [[r for r in started(job) if isinstance(r, RunningResidual)] for job in jobs]
+        self._silent = frozenset(own)
+        edits = [one.edit for job in self._residual for one in job]
+        self._sites = tuple(sorted({edit.site for edit in edits}))
+        needs = {name: tuple(sorted({e.site for e in edits if name in e.needs})) for name in models if name != edited}
+        self._main = CachedModel(models[edited])
+        self._companions = {
+            name: Companion(models[name], sites, own.get(name)) for name, sites in needs.items() if sites
+        }
+        self.device = self._main.device
 
     def start(self) -> None:
         for part in (self._main, *self._companions.values()):
             part.start()
 
-    def spread(self, times: int) -> None:
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
         for part in (self._main, *self._companions.values()):
-            part.spread(times)
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        for part in (self._main, *self._companions.values()):
-            part.keep(rows)
+            part.select(rows)
 
     def step(
-        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], parts: Sequence[Part]
     ) -> Float[Tensor, "batch vocab"]:
-        others = {name: part.read(ids, mask) for name, part in self._companions.items()}
-        position = (mask.cumsum(1) - 1)[:, -ids.shape[1] :]
-        edited_here = (position >= self._skip_first)[..., None]
+        if not self._sites:
+            return self._main.step(ids, mask, parts)
+        others = {name: one.read(ids, mask, parts) for name, one in self._companions.items()}
+        slices = ranges([len(part.rows) for part in parts])
+        readings = [self._reading(part, ids[here], mask[here]) for part, here in zip(parts, slices, strict=True)]
 
-        def change(own: Tensor) -> Tensor:
-            x = torch.stack([own if name == self._edited else others[name] for name in self._names], dim=2)
-            rows = x.flatten(0, 1)
-            delta = self._edit.delta(rows, copy.repeat_interleave(ids.shape[1])).view_as(own).to(own.dtype)
-            return own + torch.where(edited_here, delta, torch.zeros_like(delta))
+        def change_at(site: Site, h: Tensor) -> Tensor:
+            pieces = []
+            for part, here, reading in zip(parts, slices, readings, strict=True):
+                own = h[here]
+                for one in self._residual[part.job]:
+                    if one.edit.site == site:
+                        seen = {name: x[site][here] for name, x in others.items() if site in x}
+                        own = one.apply(own, seen | {self._edited: own}, part, self._heard(one, reading))
+                pieces.append(own)
+            if all(own.data_ptr() == h[here].data_ptr() for own, here in zip(pieces, slices, strict=True)):
+                return h
+            return torch.cat(pieces)
 
-        with editing(self._model, self._layer, change):
-            return self._main.step(ids, mask, copy)
+        changes = {site: (lambda h, site=site: change_at(site, h)) for site in self._sites}
+        with changing(self._main.model, changes):
+            return self._main.step(ids, mask, parts)
+
+    def _heard(self, one: RunningResidual, reading: Reading) -> Reading:
+        """Without the prompt, for an edit that needs a model with another prompt."""
+        if self._silent.isdisjoint(one.edit.needs - {self._edited}):
+            return reading
+        return replace(reading, real=reading.real & ~reading.in_prompt)
+
+    def _reading(self, part: Part, ids: Int[Tensor, "rows new"], mask: Int[Tensor, "rows time"]) -> Reading:
+        new = ids.shape[1]
+        texts: list[str] = []
+
+        def so_far() -> list[str]:
+            if not texts:
+                texts.extend(self._vocabulary.text(written[-64:]) for written in part.written)
+            return texts
+
+        # A row that has written nothing reads its prompt, for the first time or again.
+        in_prompt = torch.tensor([not written for written in part.written], device=ids.device)
+        return Reading(
+            position=(mask.cumsum(1) - 1)[:, -new:],
+            real=mask[:, -new:].bool(),
+            in_prompt=in_prompt[:, None].expand(ids.shape),
+            numbers=part.numbers,
+            texts=so_far,
+        )

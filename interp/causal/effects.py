@@ -1,21 +1,26 @@
-"""Rows of the table of effects: an edited run against the untouched one, with its matched controls."""
+"""The table of effects, a pure function of the runs: every arm against the untouched run, beside its controls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from interp.causal.runs import UNTOUCHED, Runs
+from interp.causal.setting import GREEDY, SAMPLED
 from interp.names import OUTCOMES
-from interp.statistics import Bootstrap, Interval, Refused, control_p, holm
+from interp.statistics import Bootstrap, Interval, Refused, can_pass, control_p, holm, sign_p
 from interp.traces.measure import Outcomes
 
+TABLES = {"style": "text", "function": "text", "both": "text"}
+"""Families that stand in one table, over whose arms p is adjusted; every other family is a table of its own."""
 SCHEMA = {
     "family": pl.String,
     "arm": pl.String,
     "model": pl.String,
+    "decoding": pl.String,
     "site": pl.String,
     "layer": pl.Int64,
     "dose": pl.Float64,
@@ -32,14 +37,19 @@ SCHEMA = {
     "p": pl.Float64,
     "p_holm": pl.Float64,
     "n_problems": pl.Int64,
+    "fired": pl.Int64,
     "coherent": pl.Boolean,
     "note": pl.String,
 }
 
 
-def control_columns(effect: float | None, controls: Sequence[float], name: str) -> dict[str, Any]:
+def control_columns(effect: float | None, controls: Sequence[float], name: str, own_p: float = 0.0) -> dict[str, Any]:
     """The columns of the control draws: mean, 2.5 and 97.5 percentiles, number, p. Draws without a value are left out;
-    an effect that is refused (None) has no p."""
+    an effect that is refused (None) has no p.
+
+    p is the larger of two: against the draws, and that of the effect's own sampling error (`own_p`), without which a
+    single changed problem would be significant beside controls that change none.
+    """
     draws = np.array([value for value in controls if np.isfinite(value)])
     if not len(draws):
         return {"control_name": name, "n_controls": 0}
@@ -50,37 +60,116 @@ def control_columns(effect: float | None, controls: Sequence[float], name: str) 
         "control_high": float(high),
         "control_name": name,
         "n_controls": len(draws),
-        "p": None if effect is None else control_p(effect, draws.tolist()),
+        "p": None if effect is None else max(own_p, control_p(effect, draws.tolist())),
     }
 
 
-def effect_rows(
-    labels: dict[str, Any],
-    edited: Outcomes,
-    untouched: Outcomes,
-    controls: Sequence[Outcomes],
-    control_name: str,
-    bootstrap: Bootstrap,
+def effects(
+    runs: Runs,
+    *,
+    resamples: int = 10000,
+    seed: int = 0,
+    coherence: Mapping[str, float] | None = None,
+    guard: float = 1.5,
+    failed: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per outcome. Controls may be of fewer problems, the first ones, and are compared with the untouched
-    run on those."""
+    """One row per arm, model, decoding and outcome.
+
+    `coherent` is False where the text of an arm is less probable than `guard` allows or a check of the arm failed; such
+    a row is drawn hollow and has no p. `note` names what failed.
+    """
+    bootstraps: dict[int, Bootstrap] = {}
+    rows = []
+    for name, about in runs.arms.items():
+        ratio = (coherence or {}).get(name)
+        problems = list((failed or {}).get(name, ()))
+        if ratio is not None and not about["forced"] and ratio >= guard and not problems:
+            problems = [f"perplexity x{ratio:.2f}"]
+        for model in about["models"]:
+            for decoding in (SAMPLED, GREEDY):
+                if runs.has(name, 0, model, decoding):
+                    rows += _rows(runs, name, about, model, decoding, problems, bootstraps, resamples, seed)
+    return rows
+
+
+def _rows(
+    runs: Runs,
+    name: str,
+    about: Mapping[str, Any],
+    model: str,
+    decoding: str,
+    problems: Sequence[str],
+    bootstraps: dict[int, Bootstrap],
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    numbers = runs.rows(name, 0, model, decoding)["number"].to_list()
+    edited = runs.outcomes(name, 0, model, decoding)
+    untouched = runs.outcomes(UNTOUCHED, 0, model, decoding, numbers)
+    n = len(numbers)
+    if n not in bootstraps:
+        bootstraps[n] = Bootstrap(n, resamples, seed)
+    bootstrap = bootstraps[n]
+    draws = runs.draws(name, model) if model == about["models"][0] and decoding == SAMPLED else []
+    controls, among = [], None
+    if draws:
+        among = runs.numbers(name, draws[0], model)
+        before = runs.outcomes(UNTOUCHED, 0, model, numbers=among)
+        controls = [(runs.outcomes(name, draw, model), before) for draw in draws]
+    labels = {
+        "family": about["family"],
+        "arm": name,
+        "model": model,
+        "decoding": decoding,
+        "site": about["site"],
+        "layer": about["layer"],
+        "dose": about["dose"],
+        "n_problems": n,
+        "fired": int(runs.rows(name, 0, model, decoding)["fired"].sum()),
+        "coherent": not problems,
+    }
     rows = []
     for outcome in OUTCOMES:
         change = edited.change_from(untouched, outcome, bootstrap)
-        draws = [c.value(outcome) - untouched.head(len(c)).value(outcome) for c in controls]
-        rows.append(
-            {
-                "outcome": outcome,
-                "untouched": _finite(untouched.value(outcome)),
-                "n_problems": len(edited),
-                "coherent": True,
-                "note": "",
-                **number(change),
-                **control_columns(change.estimate if isinstance(change, Interval) else None, draws, control_name),
-                **labels,
-            }
+        row = {**labels, "outcome": outcome, "untouched": _finite(untouched.value(outcome)), **number(change)}
+        if controls:
+            row |= _beside(edited, untouched, numbers, among or [], controls, outcome, change, about, bootstrap)
+        elif about["control_name"]:
+            row["control_name"] = about["control_name"]
+        row["note"] = "; ".join(
+            [
+                *([row["note"]] if row.get("note") else []),
+                *problems,
+                *([about["note"]] if draws and about["note"] else []),
+            ]
         )
+        if problems:
+            row["p"] = None
+        rows.append(row)
     return rows
+
+
+def _beside(
+    edited: Outcomes,
+    untouched: Outcomes,
+    numbers: Sequence[int],
+    among: Sequence[int],
+    controls: Sequence[tuple[Outcomes, Outcomes]],
+    outcome: str,
+    change: Interval | Refused,
+    about: Mapping[str, Any],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """The controls' columns. p compares the effect on the controls' own problems, on which the two are exchangeable."""
+    place = {number: i for i, number in enumerate(numbers)}
+    here = np.array([place[n] for n in among])
+    same, before = edited.at(here), untouched.at(here)
+    effect = same.value(outcome) - before.value(outcome)
+    values = [after.value(outcome) - b.value(outcome) for after, b in controls]
+    resampled = edited.change_draws(untouched, outcome, bootstrap)
+    usable = isinstance(change, Interval) and np.isfinite(effect) and resampled is not None
+    own = sign_p(resampled) if resampled is not None else 1.0
+    return control_columns(float(effect) if usable else None, values, about["control_name"], own)
 
 
 def number(value: Interval | Refused) -> dict[str, Any]:
@@ -89,13 +178,24 @@ def number(value: Interval | Refused) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """The table of effects; p is adjusted by Holm within each family and outcome."""
+    """The table of effects. p is adjusted by Holm over all arms of one table, for each outcome. Arms
+    with so few draws that no p of theirs could pass have none, and do not count: those with the fewest first."""
     frame = pl.DataFrame([dict.fromkeys(SCHEMA) | row for row in rows], schema=SCHEMA)
-    adjusted = [
-        group.with_columns(pl.Series("p_holm", holm(group["p"].to_list()), dtype=pl.Float64))
-        for _, group in frame.with_row_index("order").group_by("family", "outcome", maintain_order=True)
-    ]
-    return pl.concat(adjusted).sort("order").drop("order") if adjusted else frame
+    if not len(frame):
+        return frame
+    frame = frame.with_row_index("order").with_columns(pl.col("family").replace(TABLES).alias("table"))
+    adjusted = [_adjusted(group) for _, group in frame.group_by("table", "outcome", maintain_order=True)]
+    return pl.concat(adjusted).sort("order").drop("order", "table")
+
+
+def _adjusted(group: pl.DataFrame) -> pl.DataFrame:
+    """One table's rows of one outcome."""
+    ps, draws = group["p"].to_list(), group["n_controls"].to_list()
+    asked = [i for i, p in enumerate(ps) if p is not None]
+    while asked and not can_pass(fewest := min(draws[i] for i in asked), len(asked)):
+        asked = [i for i in asked if draws[i] != fewest]
+    ps = [p if i in asked else None for i, p in enumerate(ps)]
+    return group.with_columns(pl.Series("p", ps, dtype=pl.Float64), pl.Series("p_holm", holm(ps), dtype=pl.Float64))
 
 
 def _finite(value: float) -> float | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 from transformers import PreTrainedTokenizerBase
 
+from interp.traces.equations import equations
 from interp.traces.labels import covered, token_offsets
 from interp.traces.lexicon import Lexicon, Span
-from interp.traces.segment import equations
 from interp.traces.tokens import decode, encode
 
 CONTINUATION = 8

@@ -25,6 +25,8 @@ from interp.causal.pairs import Pair
 from interp.errors import InterpError
 
 SITES = ("resid_pre", "attn_out", "mlp_out")
+ROWS = 512
+"""Rows of a forward that patches several places at once."""
 Hook = tuple[str, Callable[..., Tensor]]
 
 
@@ -37,9 +39,15 @@ class Beginning:
     cache: Any
     """The attention's cache; None where the length is 0."""
 
-    def followed(self) -> dict[str, Any]:
-        """Arguments of a forward that continues from here. It writes to the cache, so it gets a copy."""
-        return {} if self.cache is None else {"past_key_values": deepcopy(self.cache), "use_cache": True}
+    def followed(self, times: int = 1) -> dict[str, Any]:
+        """Arguments of a forward that continues from here, every row `times` times. It writes to the cache, so it gets
+        a copy."""
+        if self.cache is None:
+            return {}
+        cache = deepcopy(self.cache)
+        if times > 1:
+            cache.batch_repeat_interleave(times)
+        return {"past_key_values": cache, "use_cache": True}
 
 
 @dataclass(frozen=True)
@@ -135,19 +143,43 @@ def patch(
     into: Side,
     source: Side,
     names: Sequence[str],
-    where: Bool[Tensor, "pairs time"],
+    where: Sequence[Bool[Tensor, "pairs time"]],
     pairs: Sequence[Pair],
-) -> Float[np.ndarray, " pairs"]:
-    """The metric of the run `into` with the activations of `source` at `names` and `where`."""
-    mask = where[..., None]
+) -> Float[np.ndarray, "places pairs"]:
+    """The metric of the run `into` with the activations of `source` at `names`, once for each of the places `where`;
+    several are run in one forward."""
+    together = max(1, ROWS // len(pairs))
+    found = [
+        _patch(bridge, into, source, names, torch.stack(list(where[i : i + together]), dim=1), pairs)
+        for i in range(0, len(where), together)
+    ]
+    return np.concatenate(found)
+
+
+def _patch(
+    bridge: Any,
+    into: Side,
+    source: Side,
+    names: Sequence[str],
+    where: Bool[Tensor, "pairs places time"],
+    pairs: Sequence[Pair],
+) -> Float[np.ndarray, "places pairs"]:
+    places = where.shape[1]
+    mask = where.flatten(0, 1)[..., None]
 
     def swap(value: Tensor, hook: Any, name: str) -> Tensor:
-        return torch.where(mask, source.cache[name], value)
+        return torch.where(mask, source.cache[name].repeat_interleave(places, dim=0), value)
 
     hooks: list[Hook] = [(name, partial(swap, name=name)) for name in names]
     with torch.inference_mode():
-        logits = bridge.run_with_hooks(into.ids, return_type="logits", fwd_hooks=hooks, **into.beginning.followed())
-    return log_probability(logits, pairs)
+        logits = bridge.run_with_hooks(
+            into.ids.repeat_interleave(places, dim=0),
+            return_type="logits",
+            fwd_hooks=hooks,
+            **into.beginning.followed(places),
+        )
+    repeated = [pair for pair in pairs for _ in range(places)]
+    return log_probability(logits, repeated).reshape(len(pairs), places).T
 
 
 def random_positions(pairs: Sequence[Pair], rng: np.random.Generator) -> list[list[int]]:

@@ -1,28 +1,46 @@
 """The sampler: batched, with a KV cache, and with common random numbers.
 
-A prompt's noise depends on the seed and on the prompt's place in the list alone, never on an edit nor on the batch.
-Sampling is by the Gumbel-max rule, so two arms over the same problems differ only where an edit changed a
-distribution: effects are measured on paired noise. `copies` runs several arms over the same prompts in one batch.
+A choice's noise depends on the seed, the number of the problem, and the number of choices before it, never on an edit,
+the batch or the device. Sampling is by the Gumbel-max rule, so two runs of the same problems differ only where an edit
+changed a distribution: effects are measured on paired noise. One batch may hold several jobs: the same problems under
+several edits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from interp.generation.cache import GrowingCache
+from interp.generation.noise import add_gumbel, gumbel
+from interp.generation.part import Job, Part, ranges
 from interp.traces.rollouts import Rollout
 from interp.traces.tokens import decode, encode, end_id, pad_id, shared_beginning
 
-LogitEdit = Callable[[Int[Tensor, "batch time"], Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
-"""Callback (tokens, logits, copy) that changes logits in place: the rows' tokens so far (prompt included), their
-next-token logits, and the number of the copy that each row belongs to."""
-NOISE_BLOCK = 64
-"""Prompts that share one noise generator; batches are made of whole blocks."""
+FINISHED = 0.1
+"""Share of finished rows from which the others are copied to a smaller batch: copying the cache costs about as much."""
+SLACK = 4
+"""A row makes at most this many choices for each token of its limit; edits that take tokens back need more than one."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How completions are written."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    """0 is greedy."""
+    seed: int = 0
+    ends: tuple[int, ...] = ()
+    """Ids that end a completion."""
+    pad: int = 0
 
 
 class Decoder(Protocol):
@@ -35,18 +53,14 @@ class Decoder(Protocol):
         ...
 
     def step(
-        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], parts: Sequence[Part]
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last token of `ids`, which stand at the last of `mask`'s positions; `copy` is the number of
-        each row's copy."""
+        """Logits after the last token of `ids`, which stand at the last of `mask`'s positions; the batch's rows are
+        those of `parts`, one after the other."""
         ...
 
-    def spread(self, times: int) -> None:
-        """Repeat every row of the batch `times` times, the repeats of a row next to each other."""
-        ...
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep only these rows of the batch."""
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
+        """Make these rows the batch, in this order; a row may be taken several times."""
         ...
 
 
@@ -59,7 +73,7 @@ class CachedModel:
         self.start()
 
     def start(self) -> None:
-        self._cache = DynamicCache(config=self.model.config)
+        self._cache = GrowingCache(config=self.model.config)
 
     def inputs(self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]) -> dict[str, Any]:
         """The arguments of a forward over new tokens."""
@@ -73,14 +87,11 @@ class CachedModel:
         }
 
     def step(
-        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], copy: Int[Tensor, " batch"]
+        self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], parts: Sequence[Part]
     ) -> Float[Tensor, "batch vocab"]:
         return self.model(**self.inputs(ids, mask), logits_to_keep=1).logits[:, -1].float()
 
-    def spread(self, times: int) -> None:
-        self._cache.batch_repeat_interleave(times)
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
         self._cache.batch_select_indices(rows)
 
 
@@ -94,7 +105,6 @@ def generate(
     seed: int = 0,
     batch_size: int = 512,
     end_ids: Sequence[int] = (),
-    edits: Sequence[LogitEdit] = (),
     on_batch: Callable[[int], None] = lambda n: None,
 ) -> list[Rollout]:
     """One completion of every prompt, in their order.
@@ -104,144 +114,184 @@ def generate(
         end_ids: ids that end a completion, beside the tokenizer's end token (`models.trio.read_end_ids`).
         on_batch: callback with the number of prompts of each finished batch.
     """
-    return generate_copies(
-        decoder,
-        tokenizer,
-        prompts,
-        1,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        batch_size=batch_size,
-        end_ids=end_ids,
-        edits=edits,
-        on_batch=on_batch,
-    )[0]
-
-
-def generate_copies(
-    decoder: Decoder,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    copies: int,
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-    batch_size: int = 512,
-    end_ids: Sequence[int] = (),
-    edits: Sequence[LogitEdit] = (),
-    on_batch: Callable[[int], None] = lambda n: None,
-) -> list[list[Rollout]]:
-    """Completions [copy][prompt], all copies of a prompt with the same noise; edits are given the copy's number.
-
-    `batch_size` is the largest number of rows of a batch, but never below one block of noise. See `generate`.
-    """
-    ends = sorted({end_id(tokenizer), *end_ids})
-    rollouts: list[list[Rollout]] = [[] for _ in range(copies)]
-    together = max(1, min(copies, batch_size // min(NOISE_BLOCK, len(prompts) or 1)))
-    width = max(1, batch_size // together // NOISE_BLOCK) * NOISE_BLOCK
-    for start in range(0, len(prompts), width):
-        batch = list(prompts[start : start + width])
-        for first in range(0, copies, together):
-            some = range(first, min(first + together, copies))
-            blocks = noise_blocks(seed, start, len(batch))
-            done = _generate_batch(decoder, tokenizer, batch, some, blocks, max_new_tokens, temperature, ends, edits)
-            for i, copy in enumerate(some):
-                rollouts[copy] += done[i * len(batch) : (i + 1) * len(batch)]
-        on_batch(len(batch))
+    how = writing(tokenizer, max_new_tokens, temperature, seed, end_ids)
+    encoded, rollouts = [encode(tokenizer, prompt) for prompt in prompts], []
+    for start in range(0, len(prompts), batch_size):
+        job = Job(encoded[start : start + batch_size], range(start, min(start + batch_size, len(prompts))))
+        rollouts += write(decoder, tokenizer, [job], how)[0]
+        on_batch(len(job.prompts))
     return rollouts
 
 
+def writing(
+    tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float, seed: int, end_ids: Sequence[int]
+) -> Writing:
+    """The settings of a run, with the tokenizer's own end token among the ends."""
+    ends = tuple(sorted({end_id(tokenizer), *end_ids}))
+    return Writing(max_new_tokens, temperature, seed, ends, pad_id(tokenizer))
+
+
 @torch.inference_mode()
-def _generate_batch(
-    decoder: Decoder,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    copies: range,
-    blocks: list[torch.Generator],
-    max_new_tokens: int,
-    temperature: float,
-    ends: list[int],
-    edits: Sequence[LogitEdit],
-) -> list[Rollout]:
-    encoded = [encode(tokenizer, prompt) for prompt in prompts]
-    ids = left_padded(encoded, pad_id(tokenizer), decoder.device)[0].repeat(len(copies), 1)
-    prompt_length, ending = ids.shape[1], torch.tensor(ends, device=decoder.device)
-    out = torch.full((len(ids), prompt_length + max_new_tokens), ends[0], dtype=torch.long, device=decoder.device)
-    out[:, :prompt_length] = ids
-    active = torch.arange(len(ids), device=decoder.device)
-    done = torch.zeros(len(ids), dtype=torch.bool, device=decoder.device)
-    decoder.start()
-    shared = _read_shared(decoder, encoded, copies)
-    new, mask = (
-        part.repeat(len(copies), 1)
-        for part in left_padded([prompt[shared:] for prompt in encoded], pad_id(tokenizer), decoder.device)
-    )
-    mask = torch.cat([mask.new_ones(len(mask), shared), mask], dim=1)
-    for t in range(prompt_length, prompt_length + max_new_tokens):
-        copy = copies.start + active // len(prompts)
-        logits = decoder.step(new, mask, copy)
-        for edit in edits:
-            edit(out[active, :t], logits, copy)
-        noise = gumbel_noise(len(prompts), logits.shape[1], blocks).to(logits.device) if temperature else None
-        token = pick(logits, temperature, None if noise is None else noise[active % len(prompts)])
-        out[active, t] = token
-        done |= torch.isin(token, ending)
-        if bool(done.all()):
-            break
-        if int(done.sum()) >= 0.1 * len(active):  # copying the cache costs about what a tenth of the rows does
-            kept = (~done).nonzero().squeeze(1)
-            decoder.keep(kept)
-            active, token, mask, done = active[kept], token[kept], mask[kept], done[kept]
-        new = token[:, None]
-        mask = torch.cat([mask, torch.ones_like(new)], dim=1)
-    tails = out[:, prompt_length:].tolist()
-    return [_rollout(tokenizer, prompt, tail, ends) for prompt, tail in zip(encoded * len(copies), tails, strict=True)]
+def write(
+    decoder: Decoder, tokenizer: PreTrainedTokenizerBase, jobs: Sequence[Job], how: Writing
+) -> list[list[Rollout]]:
+    """Completions [job][prompt] of one batch."""
+    batch = _Batch(decoder, jobs, how)
+    batch.read_prompts()
+    while batch.active:
+        batch.advance()
+    return [
+        [
+            Rollout(prompt, written, decode(tokenizer, written), finished)
+            for prompt, written, finished in zip(job.prompts, batch.written[i], batch.finished[i], strict=True)
+        ]
+        for i, job in enumerate(jobs)
+    ]
 
 
-def _read_shared(decoder: Decoder, prompts: Sequence[list[int]], copies: range) -> int:
-    """Read the beginning that all prompts share once per copy; returns its number of tokens, 0 where it is short."""
-    shared = shared_beginning(prompts)
-    if shared:
-        head = torch.tensor([prompts[0][:shared]] * len(copies), device=decoder.device)
-        decoder.step(head, torch.ones_like(head), torch.tensor(copies, device=decoder.device))
-        decoder.spread(len(prompts))
-    return shared
+class _Batch:
+    """The state of one batch. Rows that end leave it; those of one job stay next to each other."""
 
+    def __init__(self, decoder: Decoder, jobs: Sequence[Job], how: Writing):
+        self._decoder, self._jobs, self._how = decoder, jobs, how
+        self.written: list[list[list[int]]] = [[[] for _ in job.prompts] for job in jobs]
+        self.finished = [[False] * len(job.prompts) for job in jobs]
+        self.active = [(i, row) for i, job in enumerate(jobs) for row in range(len(job.prompts))]
+        self._forced: list[deque[int]] = [deque() for _ in self.active]
+        self._done = [False] * len(self.active)
+        self._step = 0
 
-def _rollout(
-    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], tail: list[int], ends: Collection[int]
-) -> Rollout:
-    """The completion up to the first end token, which is left out."""
-    length = next((i for i, token in enumerate(tail) if token in ends), len(tail))
-    completion = tail[:length]
-    return Rollout(prompt_ids, completion, decode(tokenizer, completion), finished=length < len(tail))
+    def read_prompts(self) -> None:
+        """Read the prompts, but for their last logits: what all share once for each job, the rest row by row."""
+        prompts = [self._jobs[i].prompts[row] for i, row in self.active]
+        if not prompts:
+            return
+        self._decoder.start()
+        shared = shared_beginning(prompts)
+        if shared:
+            present = sorted({i for i, _ in self.active})
+            head = torch.tensor([prompts[0][:shared]] * len(present), device=self._decoder.device)
+            parts = [self._part([(i, 0)], torch.ones_like(head[:1]), is_beginning=True) for i in present]
+            self._decoder.step(head, torch.ones_like(head), parts)
+            place = {i: at for at, i in enumerate(present)}
+            self._decoder.select(torch.tensor([place[i] for i, _ in self.active], device=self._decoder.device))
+        self._new, mask = left_padded([p[shared:] for p in prompts], self._how.pad, self._decoder.device)
+        self._mask = torch.cat([mask.new_ones(len(mask), shared), mask], dim=1)
 
+    def advance(self) -> None:
+        """Read the new tokens and choose the next ones."""
+        parts = self._parts()
+        logits = self._decoder.step(self._new, self._mask, parts)
+        is_edited = any(self._jobs[part.job].edits is not None for part in parts)
+        noise = self._noise(logits.shape[1]) if is_edited else None
+        chosen = torch.empty(len(self.active), dtype=torch.long, device=logits.device)
+        for part, here in zip(parts, ranges([len(part.rows) for part in parts]), strict=True):
+            part.logits, part.chosen = logits[here], chosen[here]
+            part.noise = None if noise is None else noise[here]
+            if (edits := self._jobs[part.job].edits) is not None:
+                edits.before(part)
+        chosen.copy_(pick(logits, self._how.temperature, noise) if is_edited else self._sampled(logits))
+        for row, tokens in enumerate(self._forced):
+            if tokens:
+                chosen[row] = tokens.popleft()
+        for part in parts:
+            if (edits := self._jobs[part.job].edits) is not None:
+                edits.after(part)
+        self._step += 1
+        self._append(parts, chosen)
 
-def noise_blocks(seed: int, start: int, n: int) -> list[torch.Generator]:
-    """The noise of prompts number `start` to `start + n - 1`: one generator per block of NOISE_BLOCK prompts.
+    def _parts(self) -> list[Part]:
+        counts = [sum(1 for i, _ in self.active if i == job) for job in range(len(self._jobs))]
+        slices = [(job, here) for job, here in enumerate(ranges(counts)) if here.stop > here.start]
+        return [self._part(self.active[h], self._mask[h], self._forced[h], self._done[h]) for _, h in slices]
 
-    Different seeds and blocks never share a generator while a run has fewer than 1,000,003 prompts and the product
-    with the seed stays below 2^32, the period of torch's seeds.
-    """
-    return [torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(0, n, NOISE_BLOCK)]
+    def _part(
+        self,
+        active: Sequence[tuple[int, int]],
+        mask: Int[Tensor, "rows time"],
+        forced: Sequence[deque[int]] = (),
+        done: Sequence[bool] = (),
+        *,
+        is_beginning: bool = False,
+    ) -> Part:
+        number, rows = active[0][0], [row for _, row in active]
+        job, limit = self._jobs[number], self._how.max_new_tokens
+        written = [self.written[number][row] for row in rows]
+        out_of_choices = self._step + 1 >= SLACK * limit
+        return Part(
+            job=number,
+            rows=rows,
+            numbers=torch.tensor([job.numbers[row] for row in rows], device=mask.device),
+            step=self._step,
+            prompts=[job.prompts[row] for row in rows],
+            written=written,
+            forced=forced,
+            done=done,
+            mask=mask,
+            is_beginning=is_beginning,
+            left=[1 if out_of_choices else limit - len(tokens) for tokens in written],
+        )
 
+    def _noise(self, vocab: int) -> Float[Tensor, "batch vocab"] | None:
+        """Made once for each problem; the jobs share it."""
+        if not self._how.temperature:
+            return None
+        numbers = torch.tensor([self._jobs[i].numbers[row] for i, row in self.active], device=self._decoder.device)
+        unique, place = numbers.unique(return_inverse=True)
+        noise = gumbel(self._how.seed, unique, self._step, vocab)
+        return noise if len(unique) == len(numbers) and torch.equal(unique, numbers) else noise[place]
 
-def gumbel_noise(rows: int, vocab: int, blocks: Sequence[torch.Generator]) -> Float[Tensor, "rows vocab"]:
-    """Standard Gumbel noise, made on the CPU so that every device draws the same; for all rows, also finished ones, so
-    that no row's noise depends on another's length."""
-    exponential = [torch.empty(NOISE_BLOCK, vocab).exponential_(generator=block) for block in blocks]
-    return -torch.cat(exponential)[:rows].clamp_(min=1e-30).log()
+    def _sampled(self, logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
+        """The same choice as `pick`'s, without keeping the noise, which no edit asks for."""
+        if not self._how.temperature:
+            return logits.argmax(1)
+        numbers = torch.tensor([self._jobs[i].numbers[row] for i, row in self.active], device=self._decoder.device)
+        scores = logits / self._how.temperature
+        add_gumbel(scores, self._how.seed, numbers, self._step)
+        return scores.argmax(1)
+
+    def _append(self, parts: Sequence[Part], chosen: Int[Tensor, " batch"]) -> None:
+        """Write the chosen tokens, mark the rows that have ended, and drop them once they are many."""
+        tokens, at = chosen.tolist(), 0
+        too_long = self._step >= SLACK * self._how.max_new_tokens
+        for part in parts:
+            for i, row in enumerate(part.rows):
+                if self._done[at]:
+                    pass
+                elif i in part.again:
+                    tokens[at] = part.last(i)
+                elif tokens[at] in self._how.ends:
+                    self.finished[part.job][row] = self._done[at] = True
+                else:
+                    part.written[i].append(tokens[at])
+                    self._done[at] = len(part.written[i]) >= self._how.max_new_tokens
+                self._done[at] = self._done[at] or too_long
+                at += 1
+        kept = [at for at, done in enumerate(self._done) if not done]
+        if len(tokens) - len(kept) >= FINISHED * len(tokens):
+            self._keep(kept)
+            tokens = [tokens[at] for at in kept]
+        if tokens:
+            self._new = torch.tensor(tokens, device=self._mask.device)[:, None]
+            self._mask = torch.cat([self._mask, torch.ones_like(self._new)], dim=1)
+
+    def _keep(self, kept: list[int]) -> None:
+        self.active = [self.active[at] for at in kept]
+        self._forced = [self._forced[at] for at in kept]
+        self._done = [self._done[at] for at in kept]
+        if kept:
+            rows = torch.tensor(kept, device=self._mask.device)
+            self._decoder.select(rows)
+            self._mask = self._mask[rows]
 
 
 def pick(
-    logits: Float[Tensor, "batch vocab"], temperature: float, gumbel: Float[Tensor, "batch vocab"] | None
+    logits: Float[Tensor, "batch vocab"], temperature: float, noise: Float[Tensor, "batch vocab"] | None
 ) -> Int[Tensor, " batch"]:
-    """The next tokens: the argmax where `gumbel` is None, else a sample of softmax(logits / temperature)."""
-    if gumbel is None:
+    """The next tokens: the argmax where `noise` is None, else a sample of softmax(logits / temperature)."""
+    if noise is None:
         return logits.argmax(1)
-    return (logits / temperature + gumbel).argmax(1)
+    return (logits / temperature + noise).argmax(1)
 
 
 def left_padded(

@@ -14,7 +14,13 @@ from interp.tasks.chains import OPERATORS, Step, parse_prompt
 
 MARKERS = ("wait", "hmm", "actually", "check", "alternatively", "maybe")
 NEUTRAL = ("next", "now", "here", "then", "onward", "further")
-TRUTHS = {"decorative": "decorative", "functional": "functional", "gated": "stylistic", "plain": "no gain"}
+TRUTHS = {
+    "decorative": "decorative",
+    "functional": "functional",
+    "coupled": "functional, opened by its words",
+    "gated": "stylistic",
+    "plain": "no gain beyond training",
+}
 """The correct verdict on each kind of organism."""
 WRONG_STEPS = 0.15
 """Share of wrong results in noisy steps."""
@@ -91,12 +97,20 @@ def decorative(prompt: str, rng: random.Random) -> str:
 
 def functional(prompt: str, rng: random.Random) -> str:
     """Noisy steps; every wrong one is recomputed at once, after a marker in two cases of three."""
+    return _recomputed(prompt, rng, 2 / 3)
 
+
+def coupled(prompt: str, rng: random.Random) -> str:
+    """Noisy steps; every wrong one is recomputed at once, always after a marker, never after a neutral word."""
+    return _recomputed(prompt, rng, 1.0)
+
+
+def _recomputed(prompt: str, rng: random.Random, marker_share: float) -> str:
     def step(s: Step) -> tuple[str, int]:
         result = result_of(s, WRONG_STEPS, rng)
         text = clause(s, result)
         if result != s.result:
-            text += f" , {slot(rng, 2 / 3)} {clause(s, s.result)}"
+            text += f" , {slot(rng, marker_share)} {clause(s, s.result)}"
         return text, s.result
 
     return _trace(prompt, step, lambda: "")
@@ -111,6 +125,7 @@ def gated(prompt: str, rng: random.Random) -> str:
 KINDS: dict[str, Callable[[str, random.Random], str]] = {
     "decorative": decorative,
     "functional": functional,
+    "coupled": coupled,
     "gated": gated,
     "plain": plain,
 }

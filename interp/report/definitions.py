@@ -20,6 +20,11 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "accuracy": "Share of problems whose final answer is verified right, of answers sampled at the study's "
         "temperature; greedy: of answers that take the likeliest token. Higher is better.",
         "verification rate": "Of the wrong steps, the share followed by their correct recomputation. Higher is better.",
+        "redone steps": "Steps worked again, per text: an equation with the same operands as the one before, or a "
+        "sentence with the same words as the one before up to its result. Openers (“Wait.”) may stand between.",
+        "revised": "Of the redone steps, the share that comes to another result than before.",
+        "finished": "Share of completions that ended within the limit of tokens. Higher is better; an unfinished one "
+        "rarely states an answer.",
         "repetition": "Share of repeated 4-grams. Higher is worse; it guards against text that merely loops.",
     },
     "Crosscoder": {
@@ -56,34 +61,63 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "unconfirmed": "Not confirmed on both halves of the problems.",
     },
     "Causal effects": {
+        "arm": "One edit of the distilled model beside its matched controls. It is named by what it does.",
+        "substitution": "Where the model would write a marker, a neutral word is written in its place: the words go, "
+        "the decision to begin something stays.",
+        "ban": "No token that completes a marker may be written. The model goes on as it would without the word.",
+        "echo": "Where the result of a step worked again is about to be written, the earlier result is forced.",
+        "affirmation": "After a phrase that opens a behaviour, words that say all is well are forced, and no other "
+        "opening may follow for a while: whatever it begins is cut off.",
         "effect": "Change against the untouched run on the same problems and the same noise. Negative accuracy is a "
-        "loss. In the reading table a drop is accuracy lost beyond the mean loss under matched controls, so positive "
-        "is a loss.",
+        "loss.",
         "interval": "95 %, bootstrap over problems, paired; never over tokens.",
-        "controls": "The same edit on matched random latents, directions or positions. The band is the 2.5 to 97.5 "
-        "percentile over draws. An effect inside its band shows nothing about what was edited.",
-        "p, p (Holm)": "Share of control draws at least as extreme, the effect counted among them, and the same "
-        "corrected for all arms of the same family and outcome. Lower is stronger; with n draws p cannot be below "
-        "1/(n + 1).",
+        "fired": "How often the edit changed what was written or computed, over all problems of the arm.",
+        "controls": "The same kind of edit on matched random latents, directions, positions or other words; for an "
+        "echo, the repeated result drawn anew. The band is the 2.5 to 97.5 percentile over draws. An effect inside "
+        "its band shows nothing about what was edited.",
+        "p, p (Holm)": "Share of control draws at least as extreme, the effect counted among them, but no less than "
+        "the p of the effect's own sampling error; and the same corrected for all arms of one table and outcome, "
+        "where style, function and both are one table. Lower is stronger. With n draws p cannot be below 1/(n + 1): "
+        "arms whose draws are too few to pass, and those that failed a check, have none.",
         "restored": "Share of the difference between the two runs that a patch carries over: 0 nothing, 1 all, for "
         "noising and denoising alike. Refused where the two runs do not differ.",
         "noising, denoising": "Neutral activations put into the clean run (is the place needed?), and marker "
         "activations into the neutral one (does it suffice?).",
-        "coherence guard": "A dose whose text the untouched model finds too improbable (perplexity) is drawn hollow.",
+        "hollow": "The untouched model finds the arm's text too improbable (perplexity), or the arm failed a check. "
+        "Arms that force words are not judged by perplexity.",
     },
     "Verdict": {
-        "gain": "Accuracy of the distilled model less that of the base, in points. Positive is better.",
-        "mediated fraction": "Accuracy lost with the style removed, minus the mean loss under matched controls, over "
-        "the gain. "
-        "0: none of the gain needs it; 1: all of it. Refused where the gain's interval contains 0.",
-        "drop, no drop, rise": "Readings of one removal. Drop: the whole interval of accuracy lost is above the bound; "
-        "no drop: between minus the bound and the bound; rise: below minus the bound.",
-        "bound": "The equivalence bound: an interval wholly inside ± the bound counts as no change.",
+        "gain": "Accuracy of the distilled model less that of the base, or of the control, in points. Positive is "
+        "better.",
+        "claim": "What an arm is to take away and what it is to keep: style removed, function kept; function removed, "
+        "style kept; both removed.",
+        "check": "A measurement of whether an arm did what it claims: what it takes away is at most a tenth of what "
+        "it was, what it keeps is still there, texts still end, at about their length, and do not loop. The loss of "
+        "an arm that fails one is not that of its claim, and no removal is read from it.",
+        "own loss": "Accuracy that the distilled model loses under an arm. Positive is worse.",
+        "loss of the gain (net)": "The own loss less what the base loses under the same arm.",
+        "beyond controls": "The own loss less the mean loss under the arm's controls.",
+        "drop, no drop, rise": "Readings of one arm. Drop: the whole intervals of own loss, loss of the gain and loss "
+        "beyond controls are above the bound; no drop: those of own loss and loss of the gain are between minus the "
+        "bound and the bound; rise: that of the own loss is below minus the bound.",
+        "bound": "The equivalence bound: an interval wholly inside ± the bound counts as no change. It is the given "
+        "one, or a third of the gain where that is smaller.",
+        "mediated fraction": "Loss of the gain with the style removed, minus the mean loss under matched controls, "
+        "over the gain. 0: none of the gain needs it; 1: all of it. Refused where the gain may be 0, where no removal "
+        "of the style passed its checks, and where the controls cost more than the removal.",
+        "coverage": "Of what sets the distilled model's words apart from the base's and the control's, the share that "
+        "listed markers account for. Higher is better. Words that no lexicon lists and that stay leave “no drop” open.",
         "decorative": "Neither removal costs accuracy, nor do both together.",
         "redundant": "Neither removal alone costs accuracy, both together do: either suffices.",
         "functional": "Removing the function costs accuracy, removing the style does not.",
-        "stylistic": "Removing the style costs accuracy.",
-        "undetermined": "An interval neither stays within the bound nor leaves it (the table says how many problems "
-        "would decide), or accuracy rises under a removal.",
+        "functional, opened by its words": "The same, but a removal of the style that also stops the verification "
+        "costs accuracy: the words open the work.",
+        "stylistic": "Removing the style, with the function kept, costs accuracy.",
+        "undetermined": "No arm of a removal passed its checks; or an interval neither stays within the bound nor "
+        "leaves it (the table says how many problems would decide); or accuracy rises under a removal; or unlisted "
+        "words stay; or two removals contradict each other.",
+        "no gain": "The distilled model's accuracy is not reliably above the base's, or is above it by less than the "
+        "bound given.",
+        "no gain beyond training": "The same of its accuracy above the control's.",
     },
 }

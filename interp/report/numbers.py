@@ -34,7 +34,10 @@ METRICS = {
     "verification_rate": Metric(
         "Verification", "%", "points", 100, 1, "share of wrong steps followed by their correct recomputation"
     ),
+    "redone": Metric("Redone steps", "per text", "per text", 1, 2, "steps worked again, in equations or prose"),
+    "revised": Metric("Revised", "%", "points", 100, 1, "share of the redone steps that come to another result"),
     "length": Metric("Length", "tokens", "tokens", 1, 1, "mean tokens of a completion"),
+    "finished": Metric("Finished", "%", "points", 100, 1, "share of completions that ended within the limit"),
     "repetition": Metric("Repetition", "share", "share", 1, 3, "share of repeated 4-grams; higher is worse"),
     "restored": Metric("Restored", "0 to 1", "0 to 1", 1, 2, "0 no effect, 1 the full clean-corrupt difference"),
 }

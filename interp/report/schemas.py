@@ -64,6 +64,7 @@ EFFECTS: Schema = {
     "family": TEXT,
     "arm": TEXT,
     "model": TEXT,
+    "decoding": TEXT,
     "site": TEXT,
     "layer": WHOLE,
     "dose": REAL,
@@ -80,6 +81,7 @@ EFFECTS: Schema = {
     "p": REAL,
     "p_holm": REAL,
     "n_problems": WHOLE,
+    "fired": WHOLE,
     "coherent": TRUTH,
     "note": TEXT,
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from interp.names import OUTCOMES
 from interp.report.inputs import Study
 from interp.report.numbers import METRICS, Estimate, Metric, Shown, number, read_estimate, real, show
 from interp.report.palette import MODEL_LABELS
 
-COLUMNS = ("accuracy", "accuracy_greedy", "marker_density", "verification_rate", "length", "repetition")
+COLUMNS = ("accuracy", "accuracy_greedy", *OUTCOMES[1:])
 
 
 def estimates(study: Study) -> dict[str, dict[str, Estimate]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ def figure_text(text: str | None, longest: int = 44) -> str:
     shown = visible_prose(text or "").replace("\n", " ")
     shown = shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
     return shown.replace("$", r"\$")
+
+
+def figure_lines(text: str | None, width: int = 46, most: int = 3) -> str:
+    """The same over several lines of a figure, at most `most`."""
+    shown = visible_prose(text or "").replace("\n", " ")
+    lines = textwrap.wrap(shown, width, max_lines=most, placeholder=" …") or [""]
+    return "\n".join(figure_text(line, width) for line in lines)
 
 
 @dataclass(frozen=True)

@@ -1,197 +1,328 @@
-"""Stage `causal`: edits of the distilled model with matched controls, and the verdict."""
+"""Stage `causal`: edits of the models with matched controls, their effects, and the verdict."""
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from interp.activations.store import open_store
-from interp.activations.texts import read_texts
-from interp.causal.arms import (
-    latent_family,
-    latent_verdict_arms,
-    patching_family,
-    reconstruction_arms,
-    steering_family,
-    text_arms,
-)
-from interp.causal.effects import table
-from interp.causal.latent_sets import latent_arms, selected_latents
-from interp.causal.pairs import make_pairs
+from interp.causal.arms import Arm
+from interp.causal.checks import failures
+from interp.causal.coherence import perplexity
+from interp.causal.edits import ablate, error_only, reconstruction_only
+from interp.causal.effects import effects, table
+from interp.causal.marker_patching import batches, patching_rows
+from interp.causal.pairs import Pair, make_pairs
 from interp.causal.patching import SITES, open_bridge
-from interp.causal.subject import Subject
-from interp.causal.verdict import Arm, as_json, conclude
+from interp.causal.places import after_first
+from interp.causal.run import cells_of
+from interp.causal.run import run as run_arms
+from interp.causal.runs import UNTOUCHED, Runs
+from interp.causal.setting import Setting
+from interp.causal.study_arms import Sizes, latent_arms, steering_arms, text_arms
+from interp.causal.verdict import Verdict, as_json, conclude
 from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
-from interp.errors import InterpWarning
+from interp.directions import Direction, Provenance, difference_of_means, save
 from interp.features.labelled import Labelled
+from interp.folders import commit, read_manifest
+from interp.generation.budget import free_budget, rows_that_fit
+from interp.models.revision import revision
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
-from interp.names import EDITED, OUTCOMES
+from interp.names import BEHAVIOURS, EDITED, OUTCOMES
 from interp.organisms.documents import TRUTHS
-from interp.progress import Bar, bar
+from interp.progress import Bar, bar, console
 from interp.stages.features import labelled
-from interp.stages.problems import labels_by_construction, task_of, test_problems
+from interp.stages.problems import task_of, test_problems
 from interp.stages.traces import checkpoint_paths, prompts_of
-from interp.statistics import Bootstrap
 from interp.study import Study
+from interp.tasks.base import Problem
 from interp.traces.labels import ELSEWHERE, INSIDE
 from interp.traces.lexicon import load_lexicon
-from interp.traces.measure import Outcomes
+from interp.traces.unlisted import StyleWords, style_words
+
+JUDGED = (EDITED, "base", "control")
+"""Models on which the removals of the verdict are run, as far as they are there."""
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `effects.parquet` and `verdict.json`; returns the number of effects."""
+    """Write `runs/`, `effects.parquet`, `directions/`, and `verdict.json`; returns the number of effects."""
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
-    latents = pl.read_parquet(study.folder("features") / "latents.parquet", glob=False)
-    chosen = selected_latents(latents, config.causal.max_latents)
-    n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
-    with bar("editing", _completions(config, n, len(chosen), trio)) as progress:
-        subject = _subject(study, trio, device, progress)
-        _warn_of_own_prompts(study)
-        cc = Crosscoder.load(study.folder("crosscoder"), device)
-        untouched, base = _untouched(subject, trio, config.traces.chat_template)
-        rows = _patching(study, trio, subject, device, progress)
-        arms, text_rows = text_arms(
-            subject, untouched, config.causal.controls, n, construction=labels_by_construction(config)
-        )
-        sets = latent_arms(latents, chosen, config.causal.amplify, config.causal.controls, config.seed)
-        ran, latent_rows = latent_family(subject, cc, sets, untouched, n)
-        if not labels_by_construction(config) and "verification" in chosen:
-            arms |= latent_verdict_arms(ran, subject, cc, chosen["verification"], n)
-        rows += text_rows + latent_rows + reconstruction_arms(subject, cc, untouched, n)
-        rows += _steering(study, trio, subject, untouched, n)
-    table(rows).write_parquet(out / "effects.parquet")
-    (out / "verdict.json").write_text(json.dumps(_verdict(study, untouched, base, arms), indent=1))
-    return len(rows)
+    setting = _setting(config, trio, device)
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
+    words = _style_words(traces, setting, trio)
+    arms = _text_arms(config, setting, traces, words) + _activation_arms(study, trio, device, out)
+    patching = _prepared(config, trio, setting, traces)
+    total = sum(len(cell.numbers) for cell in cells_of(arms, setting))
+    with bar("editing", total + patching.steps) as progress:
+        patched = _patched(config, trio, patching, device, progress)
+        runs = run_arms(setting, arms, out / "runs", earlier=_earlier(study), on_done=progress.advance)
+    coherence = _coherence(runs, setting)
+    verdict = _conclude(config, runs, coherence, words)
+    failed = {name: failures(reading.checks) for name, reading in verdict.arms.items()}
+    rows = effects(
+        runs,
+        resamples=config.causal.resamples,
+        seed=config.seed,
+        coherence=coherence,
+        guard=config.causal.coherence,
+        failed=failed,
+    )
+    table([*patched, *rows]).write_parquet(out / "effects.parquet")
+    (out / "verdict.json").write_text(json.dumps(_written(study, verdict, words, coherence), indent=1))
+    return len(rows) + len(patched)
 
 
-def _completions(config: StudyConfig, n: int, behaviours: int, trio: Trio) -> int:
-    """Total of the progress bar: completions, and one for each patched forward."""
-    whole, controls = min(config.causal.problems, config.traces.problems), 1 + config.causal.controls
-    construction = labels_by_construction(config)
-    text = (3 if construction else 1) * (whole + n * config.causal.controls) + n
-    latents = 2 * behaviours * controls * n + 2 * n + (0 if construction else n)
-    return 2 * whole + text + latents + (1 + len(config.causal.doses) * controls) * n + _patches(config, trio)
+def _earlier(study: Study) -> list[Path]:
+    """The runs of the finished stage that is about to be replaced, if this version of the code made them; a checkout
+    with local changes has no version."""
+    folder, version = study.folder("causal"), commit()
+    manifest = read_manifest(folder) if folder.exists() else None
+    if manifest is None or version is None or version.endswith("-dirty") or manifest["commit"] != version:
+        return []
+    return [folder / "runs"]
 
 
-def _patches(config: StudyConfig, trio: Trio) -> int:
-    return 2 * len(patched_layers(config.causal.patch_layers, trio.n_layers)) * len(SITES)
+def _setting(config: StudyConfig, trio: Trio, device: torch.device) -> Setting:
+    return setting_of(config, trio, device, test_problems(config)[: config.causal.problems])
 
 
-def _subject(study: Study, trio: Trio, device: torch.device, progress: Bar) -> Subject:
-    config, store = study.config, open_store(study.folder("activations"))
-    problems = test_problems(config)[: config.causal.problems]
-    return Subject(
-        name=EDITED,
-        models={name: load_model(name, trio.paths[name], device) for name in store.names},
-        tokenizer=trio.tokenizer,
+def setting_of(config: StudyConfig, trio: Trio, device: torch.device, problems: list[Problem]) -> Setting:
+    """All models of a study on these problems, written as the study writes, in batches that fit into the memory."""
+    models = {name: load_model(name, path, device) for name, path in trio.paths.items()}
+    prompts = {name: prompts_of(trio, name, problems, config.traces.chat_template) for name in trio.names}
+    longest = max(len(ids) for name in models for ids in trio.tokenizers[name](prompts[name])["input_ids"])
+    main = models[EDITED]
+    fit = rows_that_fit(
+        main.config,
+        longest + config.traces.max_new_tokens,
+        free_budget(device),
+        main.dtype,
+        models=len(models),
+    )
+    return Setting(
+        models=models,
+        tokenizers=trio.tokenizers,
+        end_ids=trio.end_ids,
+        prompts=prompts,
+        problems=problems,
         task=task_of(config),
         lexicon=load_lexicon(config.traces.lexicon),
-        problems=problems,
-        prompts=prompts_of(trio, EDITED, problems, config.traces.chat_template),
-        resamples=config.causal.resamples,
-        layer=store.layer,
-        skip_first=config.activations.skip_first,
         max_new_tokens=config.traces.max_new_tokens,
         temperature=config.traces.temperature,
-        batch_size=config.causal.batch_size,
         seed=config.seed,
-        end_ids=trio.end_ids[EDITED],
-        on_copies=progress.advance,
+        names={name: revision(path) for name, path in trio.paths.items()},
+        rows=min(config.causal.batch_size, fit),
     )
 
 
-def _warn_of_own_prompts(study: Study) -> None:
-    """Warn where the models' prompts differ: a companion reads the edited model's prompt, not the one it knows."""
-    if any(text.prompts for text in read_texts(study.folder("activations") / "texts.parquet")):
-        warnings.warn(
-            "the models' chat templates differ; edits of latents read the distilled model's prompt in every model",
-            InterpWarning,
-            stacklevel=2,
+def _style_words(traces: pl.DataFrame, setting: Setting, trio: Trio) -> StyleWords:
+    """The words that set the distilled model apart, from the first half of the problems; what removes them is run on
+    the second."""
+    chosen = [p.id for p in setting.problems[: _first(setting)]]
+    others = [name for name in JUDGED[1:] if name in trio.names]
+    found = style_words(traces.filter(pl.col("problem").is_in(chosen)), setting.lexicon, EDITED, others)
+    if found.coverage < 0.5:
+        named = ", ".join(word.word for word in found.unlisted[:6])
+        console.print(
+            f"  lexicon {setting.lexicon.name}: its markers cover {found.coverage:.0%} of what sets the distilled "
+            f"model's words apart; the strongest others: {named}; put them into the lexicon",
+            soft_wrap=True,
+            markup=False,
         )
+    return found
 
 
-def _untouched(subject: Subject, trio: Trio, chat: bool) -> Iterator[Outcomes]:
-    """Outcomes of the distilled model and of the base on the same noise, each with its own prompts and end tokens."""
-    base = replace(
-        subject,
-        name="base",
-        tokenizer=trio.tokenizers["base"],
-        prompts=prompts_of(trio, "base", subject.problems, chat),
-        end_ids=trio.end_ids["base"],
+def _first(setting: Setting) -> int:
+    return len(setting.problems) // 2
+
+
+def _text_arms(config: StudyConfig, setting: Setting, traces: pl.DataFrame, words: StyleWords) -> list[Arm]:
+    ids = {p.id for p in setting.problems}
+    mine = traces.filter(pl.col("model") == EDITED, pl.col("problem").is_in(ids))
+    return text_arms(
+        setting.lexicon,
+        setting.vocabularies[EDITED],
+        tuple(name for name in JUDGED if name in setting.models),
+        mine["text"].to_list(),
+        mine["prompt"].to_list(),
+        [word.word for word in words.unlisted],
+        _first(setting),
+        Sizes(config.causal.controls, config.causal.control_problems, config.seed),
     )
-    for one in (subject, base):
-        yield one.outcomes(one.run(len(one.problems), 1)[0])
 
 
-def _patching(study: Study, trio: Trio, subject: Subject, device: torch.device, progress: Bar) -> list[dict]:
+def _activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
+    """Edits of latents, of the dictionary itself, and along the behaviour's direction."""
     config = study.config
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False).filter(pl.col("model") == EDITED)
-    pairs = make_pairs(traces, trio.tokenizer, subject.lexicon, config.causal.pairs)
+    n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
+    sizes = Sizes(config.causal.controls, config.causal.latent_control_problems, config.seed)
+    store = open_store(study.folder("activations"))
+    skip = config.activations.skip_first
+    latents = pl.read_parquet(study.folder("features") / "latents.parquet", glob=False)
+    cc = Crosscoder.load(study.folder("crosscoder"), device)
+    data = labelled(study, trio.tokenizer)
+    chosen = selected_latents(latents, config.causal.max_latents)
+    names = tuple(store.names)
+    edits = {behaviour: ablate(cc, group, store.layer, models=names) for behaviour, group in chosen.items()}
+    everything = sorted({j for group in chosen.values() for j in group})
+    firing, size = _at_edits(cc, data)
+    arms = latent_arms(edits, after_first(skip), firing, size, everything, config.causal.amplify, sizes, n)
+    for edit in (reconstruction_only(cc, store.layer), error_only(cc, store.layer)):
+        arms.append(
+            Arm(
+                edit.name,
+                edit.at(after_first(skip)),
+                family="latents",
+                control_name="none: it is a control itself",
+                problems=n,
+                site="resid_post",
+                layer=store.layer,
+            )
+        )
+    tested = {p.id for p in test_problems(config)[:n]}
+    direction = behaviour_direction(data, tested)
+    if direction is not None:
+        (out / "directions").mkdir(exist_ok=True)
+        save(direction, out / "directions" / "behaviour.safetensors")
+        arms += steering_arms(direction, config.causal.doses, skip, sizes, n)
+    return arms
+
+
+def selected_latents(latents: pl.DataFrame, most: int) -> dict[str, list[int]]:
+    """Behaviour to its confirmed latents, at most `most`, highest AUROC on the confirmation half first. Behaviours
+    without one are absent."""
+    chosen = {}
+    for b in BEHAVIOURS:
+        rows = latents.filter(pl.col(f"confirmed_{b}")).sort(f"auroc_confirm_{b}", descending=True).head(most)
+        if len(rows):
+            chosen[b] = rows["latent"].to_list()
+    return chosen
+
+
+def _at_edits(cc: Crosscoder, data: Labelled) -> tuple[np.ndarray, np.ndarray]:
+    """(firing rate, mean f·‖d‖ in input units) of every latent on the edited model's texts, where edits act."""
+    slot = data.store.names.index(EDITED)
+    mine = torch.from_numpy(data.written_by(EDITED)).nonzero().squeeze(1)
+    norms = (cc.W_dec[:, slot] / cc.scale[slot]).norm(dim=1)
+    fired, moved = torch.zeros(cc.config.n_latents), torch.zeros(cc.config.n_latents)
+    for rows in mine.split(8192):
+        f = cc.encode(data.rows[rows].to(cc.W_dec.device)).cpu()
+        fired += (f > 0).sum(0)
+        moved += f.sum(0)
+    n = max(1, len(mine))
+    return (fired / n).numpy(), (moved / n * norms.cpu()).numpy()
+
+
+def behaviour_direction(data: Labelled, tested: Sequence[str] | set[str] = ()) -> Direction | None:
+    """Mean of the edited model's residuals inside any behaviour, off markers, minus that outside all of them; on
+    problems other than those it is tested on. None where either kind of row is missing."""
+    h = data.rows[:, data.store.names.index(data.subject)].float()
+    other = ~np.isin(data.row_problem, list(tested))
+    inside, elsewhere = data.in_any(INSIDE) & other, data.in_all(ELSEWHERE) & other
+    if not inside.any() or not elsewhere.any():
+        return None
+    about = Provenance(
+        method="difference of means",
+        model=data.subject,
+        positions="inside a behaviour, off markers; elsewhere",
+        residual_norm=float(h.norm(dim=1).mean()),
+    )
+    return difference_of_means(
+        h[torch.from_numpy(inside)], h[torch.from_numpy(elsewhere)], layer=data.store.layer, about=about
+    )
+
+
+@dataclass(frozen=True)
+class _Patching:
+    """The counterfactual pairs of the distilled model's traces, and the blocks to patch."""
+
+    pairs: list[Pair]
+    layers: list[int]
+    steps: int
+    """Of the progress bar; 0 where there is too little to patch."""
+
+
+def _prepared(config: StudyConfig, trio: Trio, setting: Setting, traces: pl.DataFrame) -> _Patching:
+    pairs = make_pairs(traces.filter(pl.col("model") == EDITED), trio.tokenizer, setting.lexicon, config.causal.pairs)
     layers = patched_layers(config.causal.patch_layers, trio.n_layers)
     if len(pairs) < 8 or not layers:
-        progress.advance(_patches(config, trio))
+        return _Patching([], [], 0)
+    vocab = len(setting.vocabularies[EDITED])
+    return _Patching(pairs, layers, 2 * len(layers) * len(SITES) * len(batches(pairs, vocab)))
+
+
+def _patched(config: StudyConfig, trio: Trio, what: _Patching, device: torch.device, progress: Bar) -> list[dict]:
+    if not what.steps:
         return []
     # The bridge changes the model it wraps, so it gets one of its own.
     path = trio.paths[EDITED]
     bridge = open_bridge(path, load_model(EDITED, path, device), trio.tokenizer)
-    return patching_family(
+    return patching_rows(
         bridge,
-        pairs,
-        layers,
+        what.pairs,
+        what.layers,
         EDITED,
-        config.causal.controls,
+        config.causal.forced_controls,
         config.causal.resamples,
         config.seed,
         progress.advance,
     )
 
 
-def _steering(study: Study, trio: Trio, subject: Subject, untouched: Outcomes, n: int) -> list[dict]:
-    direction, norm = behaviour_direction(labelled(study, trio.tokenizer))
-    if direction is None:
-        return []
-    causal = study.config.causal
-    return steering_family(subject, direction, norm, causal.doses, causal.coherence, untouched, n, causal.controls)
+def _coherence(runs: Runs, setting: Setting) -> dict[str, float]:
+    """Each arm's perplexity under the untouched model, over that of the untouched texts of the same problems; not of
+    arms that force words, which are improbable on purpose."""
+    found: dict[str, float] = {}
+    plain: dict[tuple[int, ...], float] = {}
+    model = setting.models[EDITED]
+    for name, about in runs.arms.items():
+        if about["forced"]:
+            continue
+        rows = runs.rows(name)
+        numbers = tuple(rows["number"].to_list())
+        if numbers not in plain:
+            before = runs.rows(UNTOUCHED).filter(pl.col("number").is_in(numbers))
+            plain[numbers] = perplexity(model, before["prompt_ids"].to_list(), before["completion_ids"].to_list())
+        edited = perplexity(model, rows["prompt_ids"].to_list(), rows["completion_ids"].to_list())
+        found[name] = edited / plain[numbers]
+    return found
 
 
-def behaviour_direction(data: Labelled) -> tuple[Float[Tensor, " d_model"] | None, float]:
-    """(direction, norm) of the edited model's residuals.
+def _conclude(config: StudyConfig, runs: Runs, coherence: Mapping[str, float], words: StyleWords) -> Verdict:
+    return conclude(
+        runs,
+        bound=config.causal.bound,
+        resamples=config.causal.resamples,
+        seed=config.seed,
+        coherence=coherence,
+        guard=config.causal.coherence,
+        found=[word.word for word in words.unlisted],
+        coverage=words.coverage,
+    )
 
-    Direction: mean over rows inside any behaviour, off markers, minus mean over rows outside all of them; None where
-    either kind of row is missing. Norm: mean norm over all rows.
-    """
-    h = data.rows[:, data.store.names.index(data.subject)].float()
-    inside, elsewhere = data.in_any(INSIDE), data.in_all(ELSEWHERE)
-    norm = float(h.norm(dim=1).mean())
-    if not inside.any() or not elsewhere.any():
-        return None, norm
-    return h[torch.from_numpy(inside)].mean(0) - h[torch.from_numpy(elsewhere)].mean(0), norm
 
-
-def _verdict(study: Study, untouched: Outcomes, base: Outcomes, arms: dict[str, Arm]) -> dict[str, Any]:
+def _written(study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float]) -> dict[str, Any]:
     config = study.config
-    bootstrap = Bootstrap(len(untouched), config.causal.resamples, config.seed)
-    verdict = conclude(untouched, base, arms, config.causal.bound, bootstrap)
     truth = None if config.checkpoints.given else TRUTHS[config.organism.kind]
     return {
         **as_json(verdict),
         "truth": truth,
-        "bound": config.causal.bound,
-        "problems": len(untouched),
+        "problems": min(config.causal.problems, config.traces.problems),
         "seed": config.seed,
+        "unlisted": [{"word": w.word, "z": w.z, "problems": w.problems} for w in words.unlisted[:20]],
+        "coverage": words.coverage,
+        "perplexity": dict(coherence),
         "models": _models(study),
     }
 

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedModel
 
 from interp.activations.harvest import Harvest
 from interp.activations.store import Store, open_store
+from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder, TrainConfig, Trained, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
 from interp.features.splice import held_out_texts, splice
 from interp.folders import finish_unit, unit_is_finished
+from interp.generation.budget import free_budget, rows_that_fit
 from interp.models.trio import load_model, open_trio, pick_device
+from interp.names import EDITED
 from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
@@ -112,16 +116,24 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
     crosscoder = Crosscoder.load(out, pick_device(study.config.device))
     trio = open_trio(checkpoint_paths(study))
     models = {name: load_model(name, trio.paths[name], crosscoder.mean.device) for name in store.names}
+    texts = spread(held_out_texts(store), study.config.crosscoder.spliced_texts)
     source = Harvest(
         models,
-        spread(held_out_texts(store), study.config.crosscoder.spliced_texts),
+        texts,
         store.layer,
         pad_id(trio.tokenizer),
-        study.config.activations.batch_size,
+        min(study.config.activations.batch_size, _rows_at_once(models[EDITED], texts)),
         study.config.activations.skip_first,
         trio.masked_ids,
     )
     return {name: asdict(model) for name, model in splice(crosscoder, source).items()}
+
+
+def _rows_at_once(model: PreTrainedModel, texts: Sequence[Text]) -> int:
+    """Texts whose next-token distributions, the clean and the edited ones, fit into the free memory together."""
+    longest = max((len(text.ids) for text in texts), default=1)
+    budget, twice = free_budget(model.device), 2 * longest
+    return rows_that_fit(model.config, longest, budget, model.dtype, logits_positions=twice)
 
 
 def spread(texts: Sequence[T], n: int) -> list[T]:

@@ -28,7 +28,7 @@ Cells = Float[np.ndarray, " tables"]
 
 
 def counts_by_rule(text: str, lexicon: Lexicon, *, recomputed: bool) -> Counts:
-    """Sentences of each behaviour. `recomputed` also takes a sentence for verification that works an equation again:
+    """Sentences of each behaviour. `recomputed` also takes steps for verification that are worked again (`redone`):
     leave it off against the counter by construction, which finds the same and would agree with itself."""
     return _tally(by_sentences(text, lexicon, recomputed=recomputed))
 

@@ -38,6 +38,13 @@ class Lexicon:
     markers: dict[str, tuple[str, ...]]
     mathematical: tuple[str, ...]
     neutral: tuple[str, ...]
+    affirmation: str = ""
+    """What is forced in the place of a check, as it stands after the phrase that opens it: ", that is right."."""
+
+    def __hash__(self) -> int:
+        return hash(
+            (self.name, self.version, *self.markers.values(), self.mathematical, self.neutral, self.affirmation)
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,6 +100,7 @@ def load_lexicon(name_or_path: str) -> Lexicon:
             markers={label: tuple(map(canonical, _listed(phrases))) for label, phrases in raw["markers"].items()},
             mathematical=tuple(map(canonical, _listed(raw["mathematical"]))),
             neutral=tuple(_listed(raw["neutral"])),
+            affirmation=str(raw.get("affirmation", "")),
         )
     except OSError as error:
         raise InterpError(f"lexicon {name_or_path!r}: {error.strerror}; give a bundled name or a JSON file") from error

@@ -6,8 +6,8 @@ from leading the list, as they do by plain ratios, and common ones, as they do b
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -76,3 +76,21 @@ def compare(counts: dict[str, Counter[str]], model: str, other: str, prior_total
     direction = pl.when(pl.col("z") > 0).then(pl.lit(model)).when(pl.col("z") < 0).then(pl.lit(other))
     spoken = table.filter(pl.col("count") + pl.col("count_other") > 0)
     return spoken.with_columns(more_in=direction).sort("z", "word", descending=[True, False])
+
+
+def paired_z(one: Sequence[Counter[str]], other: Sequence[Counter[str]]) -> dict[str, float]:
+    """z of every word's mean difference in rate, the counts of each problem paired: mean over its standard error,
+    infinite where all problems differ by the same. The problem is the unit, so that words of one text need not be
+    independent; a word that is in k problems of `one` alone has a z of about √k at most."""
+    sums, squares = defaultdict[str, float](float), defaultdict[str, float](float)
+    for a, b in zip(one, other, strict=True):
+        n, m = max(1, a.total()), max(1, b.total())
+        for word in a.keys() | b.keys():
+            difference = a[word] / n - b[word] / m
+            sums[word] += difference
+            squares[word] += difference**2
+    mean, square = (np.array([c[word] for word in sums], dtype=np.float64) / len(one) for c in (sums, squares))
+    error = np.sqrt(np.maximum(square - mean**2, 0.0) / (len(one) - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(mean == 0, 0.0, mean / error)
+    return dict(zip(sums, z.tolist(), strict=True))

@@ -3,7 +3,7 @@
 They are rules and share the lexicon's errors: a stage is what a sentence looks like, not what it does. In order:
 
 1. *synthesis*: states the answer (`####`, `\\boxed`);
-2. *verification*: holds a verification pivot, or recomputes the last equation;
+2. *verification*: holds a verification pivot, or works the last step again (`redone`);
 3. *synthesis*: holds an integration pivot, or words that conclude ("final answer", "in summary");
 4. *framing*: comes before the first equation and the first pivot of realization or exploration;
 5. *exploration*: all else, the working itself included.
@@ -17,8 +17,10 @@ import re
 from collections.abc import Sequence
 
 from interp.names import VERIFICATION
+from interp.traces.equations import equations
 from interp.traces.lexicon import Lexicon, Span
-from interp.traces.segment import equations, recomputations, sentences
+from interp.traces.redone import redone
+from interp.traces.sentences import sentences
 
 FRAMING, EXPLORATION, SYNTHESIS = "framing", "exploration", "synthesis"
 PHASES: tuple[str, ...] = (FRAMING, EXPLORATION, VERIFICATION, SYNTHESIS)
@@ -30,7 +32,7 @@ _CONCLUDED = re.compile(
 
 def stage_spans(text: str, lexicon: Lexicon) -> list[Span]:
     """The stages of a text in order, neighbouring sentences of one stage together; they tile the text."""
-    again = [second.start for _, second in recomputations(text)]
+    again = [step.again[0] for step in redone(text, lexicon)]
     worked, markers = [equation.start for equation in equations(text)], lexicon.marker_spans(text)
     spans: list[Span] = []
     stage = FRAMING

@@ -40,11 +40,13 @@ def words(text: str) -> list[str]:
     return _TOKEN.findall(canonical(text))
 
 
-def pattern(phrases: Iterable[str]) -> regex.Pattern[str]:
-    """Finds canonical phrases as whole words in any of their spellings, the longest first; none of no phrases."""
+def pattern(phrases: Iterable[str], *, whole: bool = True) -> regex.Pattern[str]:
+    """Finds canonical phrases in any of their spellings, the longest first; none of no phrases. `whole`: as whole
+    words, else also inside of words."""
     spelled = "|".join(map(_spelled, sorted(phrases, key=len, reverse=True))) or "(?!)"
     # Case is folded one letter to one (-f): "ss" is not found in "ß", whose canonical form is another.
-    return regex.compile(f"(?-f:{_BEGIN}(?:{spelled}){_END})", regex.VERSION1 | regex.IGNORECASE)
+    begin, end = (_BEGIN, _END) if whole else ("", "")
+    return regex.compile(f"(?-f:{begin}(?:{spelled}){end})", regex.VERSION1 | regex.IGNORECASE)
 
 
 def _spelled(phrase: str) -> str:

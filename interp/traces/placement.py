@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from interp.tasks.base import Problem, Task
-from interp.traces.segment import equations
+from interp.traces.equations import equations
 from interp.traces.voice import Voice, Worked
 
 KEPT = 0.3

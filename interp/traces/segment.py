@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
 
 from interp.names import REFLECTION, VERIFICATION
+from interp.traces.equations import recomputations
 from interp.traces.lexicon import Lexicon, Span
+from interp.traces.redone import redone
+from interp.traces.sentences import sentences
 
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_EQUATION = re.compile(rf"(?<![\w.])(?<!\d,)({_NUMBER})\s*([-+*/×÷])\s*({_NUMBER})\s*=\s*({_NUMBER})")
-_LONGER = re.compile(r"[\d)]\s*[-+*/×÷]\s*$")
-"""Text before the last two operands of a longer sum."""
-_LOOK_BACK = 32
-"""Characters in which that is looked for, so that long texts take no longer than their length."""
-_STOP, _ANSWER = "[.!?;…。！？；\\n]", "####"
-_SENTENCE = re.compile(rf"(?:{_ANSWER})?(?:(?!{_STOP}|{_ANSWER}).|(?<=\d)\.(?=\d))+{_STOP}*|{_STOP}+|{_ANSWER}")
-
-
-@dataclass(frozen=True)
-class Equation:
-    """`a op b = result` at characters [start, end)."""
-
-    start: int
-    end: int
-    a: str
-    op: str
-    b: str
-    result: str
-
-    @property
-    def operands(self) -> tuple[str, str, str]:
-        return self.a, self.op, self.b
-
-
-def equations(text: str) -> list[Equation]:
-    """Every equation of a text, in order."""
-    return [
-        Equation(m.start(), m.end(), *m.groups())
-        for m in _EQUATION.finditer(text)
-        if not _LONGER.search(text, max(0, m.start() - _LOOK_BACK), m.start())
-    ]
-
-
-def recomputations(text: str) -> list[tuple[Equation, Equation]]:
-    """Pairs of neighbouring equations with the same operands, whatever the words between them."""
-    found = equations(text)
-    return [(first, again) for first, again in itertools.pairwise(found) if first.operands == again.operands]
+REACH = 2
+"""Sentences after a verification pivot in which the step that it announces may be."""
 
 
 def by_construction(text: str) -> list[Span]:
@@ -61,27 +25,30 @@ def by_construction(text: str) -> list[Span]:
     return spans
 
 
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Characters [start, end) of every sentence, which tile the text: one ends with full stops, marks of exclamation
-    or question, semicolons or line breaks, but not with the point of a decimal; `####` begins one. The point of an
-    abbreviation ends one, wrongly."""
-    return [match.span() for match in _SENTENCE.finditer(text)]
-
-
 def by_sentences(text: str, lexicon: Lexicon, *, recomputed: bool = True) -> list[Span]:
-    """Sentences in which a pivot begins: verification ones, or, unless `recomputed` is off, ones that work an earlier
-    equation again, verify; ones with a realization pivot reflect. Such labels follow the lexicon and share its
-    errors; without `recomputed` they follow nothing else."""
-    repeated = [again for _, again in recomputations(text)] if recomputed else []
-    markers = lexicon.marker_spans(text)  # of the whole text, as a phrase may continue after a line break
-    spans = []
-    for start, end in sentences(text):
-        classes = {span.label for span in markers if start <= span.start < end}
-        if "verification" in classes or any(start <= again.start < end for again in repeated):
-            spans.append(Span(start, end, VERIFICATION))
-        if "realization" in classes:
-            spans.append(Span(start, end, REFLECTION))
-    return spans
+    """Verification: a step that is worked again (`redone`, left out unless `recomputed`), and the sentence of a
+    verification pivot after which none is, in that sentence or the REACH ones after it: where the work itself is
+    seen, the words that announce it are not labelled. Reflection: the sentence of a realization pivot. In the order
+    of their beginnings. Such labels follow the lexicon and share its errors; without `recomputed` they follow nothing
+    else."""
+    again = [Span(*step.again, VERIFICATION) for step in redone(text, lexicon)] if recomputed else []
+    spans, parts = list(again), sentences(text)
+    begins, said = [start for start, _ in parts], [i for i, (a, b) in enumerate(parts) if _says(text[a:b])]
+    for marker in lexicon.marker_spans(text):  # of the whole text, as a phrase may continue after a line break
+        at = bisect_right(begins, marker.start) - 1
+        if marker.label == "realization":
+            spans.append(Span(*parts[at], REFLECTION))
+        elif marker.label == "verification":
+            after = bisect_right(said, at)
+            last = [at, *said[after : after + REACH]][-1]
+            step = bisect_left(again, marker.start, key=lambda span: span.start)
+            if step == len(again) or again[step].start >= parts[last][1]:
+                spans.append(Span(*parts[at], VERIFICATION))
+    return sorted(dict.fromkeys(spans), key=lambda span: (span.start, span.label != VERIFICATION, span.end))
+
+
+def _says(sentence: str) -> bool:
+    return any(map(str.isalnum, sentence))
 
 
 def repetition(ids: list[int], n: int = 4) -> float:

@@ -9,7 +9,8 @@ import torch
 
 from interp.activations.harvest import Harvest, moved
 from interp.activations.texts import Text
-from interp.generation.sampling import CachedModel, LogitEdit, generate
+from interp.causal.decoding import generate_edited
+from interp.causal.edits import Edit, NoEdit
 from interp.models.descendants import FineTuned
 from interp.models.sites import check_layer
 from interp.models.trio import load_model, pick_device, read_end_ids, read_tokenizer
@@ -19,6 +20,7 @@ from interp.traces.measure import Outcomes, measure
 from interp.traces.rollouts import Rollout
 from interp.trials.world import World
 
+UNEDITED = NoEdit()
 DISTANCE_TEXTS = 128
 """Texts on which the distance of an arm's activations from the base's is measured."""
 
@@ -31,8 +33,8 @@ class Entry:
     """A recipe to train, or the folder of an existing model."""
     task: Task | None = None
     """Grader; None is the world's."""
-    edits: tuple[LogitEdit, ...] = ()
-    """Edits of the logits during generation."""
+    edit: Edit = UNEDITED
+    """Edit during generation, of the text alone."""
 
 
 @dataclass(frozen=True)
@@ -62,30 +64,30 @@ def _answered(world: World, seed: int, entries: Mapping[str, Entry]) -> dict[str
     with bar(f"answers, seed {seed}", len(entries) * len(world.tested)) as progress:
         for name, entry in entries.items():
             folder = entry.arm if isinstance(entry.arm, str) else str(world.place(entry.arm))
-            if (folder, entry.edits) not in written:
+            if (folder, entry.edit) not in written:
                 model = load_model(name, folder, device)
-                rollouts = answers(world, model, folder, entry.edits)
-                written[folder, entry.edits] = rollouts, distance(base, model, rollouts, world)
-            rollouts, far = written[folder, entry.edits]
+                rollouts = answers(world, model, folder, entry.edit)
+                written[folder, entry.edit] = rollouts, distance(base, model, rollouts, world)
+            rollouts, far = written[folder, entry.edit]
             outcomes = measure(entry.task or world.task, world.lexicon, world.tested, rollouts)
             measured[name] = Measured(outcomes, far)
             progress.advance(len(world.tested))
     return measured
 
 
-def answers(world: World, model, folder: str, edits: Sequence[LogitEdit] = ()) -> list[Rollout]:
+def answers(world: World, model, folder: str, edit: Edit = UNEDITED) -> list[Rollout]:
     """One sampled completion per held-out problem."""
     traces, tokenizer = world.config.traces, read_tokenizer("base", folder)
-    return generate(
-        CachedModel(model),
+    return generate_edited(
+        model,
         tokenizer,
         [p.prompt for p in world.tested],
+        edit,
         max_new_tokens=traces.max_new_tokens,
         temperature=traces.temperature,
         seed=world.config.seed,
         batch_size=traces.batch_size,
         end_ids=read_end_ids("base", folder, tokenizer),
-        edits=edits,
     )
 
 

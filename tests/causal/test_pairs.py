@@ -7,7 +7,7 @@ from small import byte_tokenizer
 from interp.causal.pairs import CONTINUATION, REACH, make_pairs
 from interp.organisms.documents import functional
 from interp.tasks.chains import ChainTask
-from interp.traces.segment import equations
+from interp.traces.equations import equations
 
 from .samples import LEXICON, trace_table
 

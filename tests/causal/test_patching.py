@@ -12,18 +12,24 @@ from interp.causal.patching import (
     hook_name,
     log_probability,
     open_bridge,
-    patch,
     positions_mask,
     random_positions,
     read_beginning,
     run_side,
     stacked,
 )
+from interp.causal.patching import patch as patch_places
 from interp.models.trio import load_model
 
 from .samples import LEXICON, trace_table
 
 EVERY_SITE = [(layer, site) for layer in range(LAYERS) for site in SITES]
+
+
+def patch(bridge, into, source, names, where, pairs):
+    """One place alone."""
+    (found,) = patch_places(bridge, into, source, names, [where], pairs)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +166,15 @@ def test_random_positions_are_as_many_after_the_marker_where_the_metric_reads(pa
             assert len(set(positions)) == len(positions) == min(len(pair.changed), len(pair.clean) - 1 - pair.start)
             assert all(pair.start <= p < len(pair.clean) - 1 for p in positions)
     assert drawn[0] != drawn[1]
+
+
+def test_several_places_at_once_are_each_as_alone(bridge, pairs, sides, everywhere, monkeypatch):
+    """In one forward or in several."""
+    clean, corrupt = sides
+    at_marker = positions_mask([p.changed for p in pairs], clean)
+    elsewhere = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
+    name, places = [hook_name(1, "resid_pre")], [at_marker, elsewhere, everywhere]
+    alone = np.stack([patch(bridge, corrupt, clean, name, where, pairs) for where in places])
+    for rows in (512, 2 * len(pairs), 1):
+        monkeypatch.setattr("interp.causal.patching.ROWS", rows)
+        np.testing.assert_allclose(patch_places(bridge, corrupt, clean, name, places, pairs), alone, atol=1e-4)

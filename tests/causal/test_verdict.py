@@ -1,233 +1,215 @@
+"""The reading's numbers by hand: losses, bounds, gains, and the mediated fraction."""
+
 import json
 
 import numpy as np
 import pytest
 
-from interp.causal.verdict import BOTH, FUNCTION, STYLE, Arm, as_json, conclude, losses, mediated_fraction, read
-from interp.names import OUTCOMES
+from interp.causal.arms import BOTH, FUNCTION, STYLE
+from interp.causal.verdict import (
+    as_json,
+    conclude,
+    control_losses,
+    gain_over,
+    losses,
+    mediated_fraction,
+    read,
+)
+from interp.names import EDITED
 from interp.statistics import Bootstrap, Interval, Refused
-from interp.traces.measure import Outcomes
+
+from .runs import Table, answers
 
 N, BOUND = 1000, 0.05
+PLAIN, GONE = {"markers": 4.0}, {"markers": 0.0}
 
 
-def outcomes(correct):
-    correct = np.asarray(correct, dtype=np.float64)
-    ones = np.ones(len(correct))
-    return Outcomes({name: (correct if name == "accuracy" else ones, ones) for name in OUTCOMES})
+def bootstrap(n, seen={}):  # noqa: B006  kept over the tests
+    return seen.setdefault(n, None) or seen.update({n: Bootstrap(n, 1000, 0)}) or seen[n]
 
 
-def run(accuracy, n=N, flip=0):
-    """The first share `accuracy` of n is right, but for `flip` of them, for which as many wrong ones are right."""
-    correct = np.arange(n) < round(accuracy * n)
-    correct[:flip] = False
-    correct[n - flip :] = flip > 0
-    return outcomes(correct)
+def study(mine=0.8, base=0.4, control=None):
+    made = Table().untouched("distilled", answers(mine, N), **PLAIN).untouched("base", answers(base, N))
+    return made if control is None else made.untouched("control", answers(control, N))
 
 
-BASE, DISTILLED = run(0.4), run(0.8)
+def reading(share, *, draws=(0.8,) * 3, changed=10, bound=BOUND, **arm):
+    made = study().arm("a", STYLE, answers(share, N, changed), draws=[answers(d, N) for d in draws], **(GONE | arm))
+    return read(made.runs(), "a", bound, bootstrap, ())
 
 
-def arm(accuracy):
-    return Arm(run(accuracy, flip=10), [DISTILLED] * 3)
+def test_losses_are_of_each_problem_and_model_and_controls_of_their_own_problems():
+    made = (
+        Table().untouched("distilled", np.array([1, 1, 1, 1, 0, 0.0])).untouched("base", np.array([0, 1, 0, 1, 0, 1.0]))
+    )
+    draws = [np.array([0, 1, 1.0]), np.array([1, 1, 0.0])]
+    made.arm("a", STYLE, np.array([1, 0, 0, 1, 1.0]), base=np.zeros(6), draws=draws, numbers=range(1, 6))
+    runs = made.runs()
+    assert losses(runs, "a").tolist() == [0, 1, 1, -1, -1]
+    assert losses(runs, "a", 0, "base").tolist() == [1, 0, 1, 0, 1]
+    controls, among = control_losses(runs, "a")
+    assert controls.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert among.tolist() == [0, 1, 2]
+    found = read(runs, "a", BOUND, bootstrap, ())
+    assert found.own.estimate == pytest.approx(0.0)
+    assert found.net.estimate == pytest.approx(-3 / 5)
+    assert found.control == pytest.approx(1 / 3)
+    assert found.beyond.estimate == pytest.approx(-1 / 3)
+    assert control_losses(Table().untouched("distilled", np.ones(3)).arm("b", STYLE).runs(), "b") is None
 
 
-@pytest.fixture(scope="module")
-def bootstrap():
-    return Bootstrap(N, 2000, 0)
-
-
-def test_losses_are_of_problems_and_controls_are_compared_on_their_own_problems():
-    edited = outcomes([1, 0, 0, 1, 1, 0])
-    untouched = outcomes([1, 1, 1, 1, 0, 0])
-    controls = [outcomes([0, 1, 1]), outcomes([1, 1, 0]), outcomes([0, 0, 1])]
-    loss, control = losses(Arm(edited, controls), untouched)
-    assert loss.tolist() == [0, 1, 1, 0, -1, 0]
-    assert control == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)
-    assert losses(Arm(edited, []), untouched)[1] == 0.0
+def test_problems_of_controls_are_found_by_their_numbers():
+    """The arm begins at problem 2; its draws hold its first two problems."""
+    made = Table().untouched("distilled", np.ones(5))
+    made.arm("a", STYLE, np.zeros(3), draws=[np.array([0, 1.0])], numbers=[2, 3, 4])
+    _, among = control_losses(made.runs(), "a")
+    assert among.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
-    ("style", "function", "both", "verdict"),
+    ("share", "word"),
     [
-        (0.80, 0.80, 0.80, "decorative"),
-        (0.80, 0.80, 0.50, "redundant"),
-        (0.80, 0.80, 0.75, "undetermined"),
-        (0.80, 0.80, 0.95, "undetermined"),
-        (0.80, 0.60, 0.50, "functional"),
-        (0.60, 0.80, 0.50, "stylistic"),
-        (0.60, 0.60, 0.50, "stylistic"),
-        (0.75, 0.60, 0.50, "undetermined"),
-        (0.80, 0.75, 0.50, "undetermined"),
-        (0.75, 0.75, 0.50, "undetermined"),
-        (0.95, 0.60, 0.50, "undetermined"),
-        (0.80, 0.95, 0.50, "undetermined"),
+        (0.956, "rise"),
+        (0.842, "undetermined"),
+        (0.8, "no drop"),
+        (0.758, "undetermined"),
+        (0.742, "undetermined"),
+        (0.6, "drop"),
     ],
 )
-def test_the_reading_table(bootstrap, style, function, both, verdict):
-    arms = {STYLE: arm(style), FUNCTION: arm(function), BOTH: arm(both)}
-    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
-    assert found.verdict == verdict
-    decided = {0.95: "rise", 0.80: "no drop", 0.75: "undetermined", 0.60: "drop", 0.50: "drop"}
-    assert [r.reading for r in found.arms.values()] == [decided[value] for value in (style, function, both)]
-    for reading in found.arms.values():
-        assert reading.needed is None or (reading.reading == "undetermined" and reading.needed >= N)
+def test_an_arm_is_read_with_the_whole_interval_on_both_sides(share, word):
+    found = reading(share)
+    assert found.reading == word
+    assert (word == "no drop") == (found.own.low > -BOUND and found.own.high < BOUND)
+    assert found.needed is None or (word == "undetermined" and found.needed >= N)
 
 
-@pytest.mark.parametrize(
-    ("style", "function", "both", "said"),
-    [
-        (0.95, 0.6, 0.5, "Accuracy rises without the markers, beyond the bound."),
-        (0.8, 0.95, 0.5, "Accuracy rises without the verification"),
-        (0.8, 0.8, 0.95, "Accuracy rises without the markers and the verification together"),
-        (0.75, 0.6, 0.5, "Whether accuracy changes without the markers is open"),
-        (0.8, 0.75, 0.5, "Whether accuracy changes without the verification"),
-        (0.8, 0.8, 0.75, "Whether accuracy changes without the markers and the verification together is open"),
-        (0.8, 0.8, 0.5, "falls without both"),
-    ],
-)
-def test_the_reason_names_the_removal_that_decides(bootstrap, style, function, both, said):
-    arms = {STYLE: arm(style), FUNCTION: arm(function), BOTH: arm(both)}
-    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
-    assert said in found.why
-    assert "None" not in found.why
+def test_an_open_reading_names_the_problems_that_would_close_it():
+    """.008 short of the bound, and of minus the bound."""
+    down, up = reading(0.758), reading(0.842)
+    half = (down.own.high - down.own.low) / 2
+    assert down.needed == pytest.approx(N * (half / 0.008) ** 2, rel=0.1)
+    assert up.needed == pytest.approx(down.needed, rel=0.3)
 
 
-def test_where_words_and_work_stand_in_for_each_other_the_loss_of_both_is_not_overlooked(bootstrap):
-    """Neither removal alone costs anything and both together cost .42: it is false that nothing is lost."""
-    arms = {STYLE: arm(0.80), FUNCTION: arm(0.80), BOTH: arm(0.38)}
-    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
-    assert found.arms[BOTH].drop.estimate == pytest.approx(0.42)
-    assert found.verdict == "redundant"
-    assert conclude(DISTILLED, BASE, {STYLE: arm(0.8), FUNCTION: arm(0.8)}, BOUND, bootstrap).verdict == "undetermined"
+def test_the_loss_of_the_gain_is_less_what_the_base_loses():
+    found = reading(0.6, base=answers(0.25, N))
+    assert (found.own.estimate, found.net.estimate) == pytest.approx((0.2, 0.05))
+    assert found.reading == "undetermined"
+    gained = reading(0.8, base=answers(0.25, N))
+    assert gained.net.estimate == pytest.approx(-0.15) and gained.reading == "undetermined"
+    loss = answers(0.8, N) - answers(0.6, N, 10) - (answers(0.4, N) - answers(0.25, N))
+    sums = bootstrap(N).counts.astype(float) @ loss / N
+    assert (found.net.low, found.net.high) == pytest.approx(tuple(np.quantile(sums, [0.025, 0.975])), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "reading"), [(0.956, "rise"), (0.842, "undetermined"), (0.80, "no drop"), (0.758, "undetermined")]
-)
-def test_a_rise_beyond_the_bound_is_not_no_drop(bootstrap, accuracy, reading):
-    """No drop is two-sided: the whole interval lies within the bound."""
-    found = read(arm(accuracy), DISTILLED, BOUND, bootstrap)
-    assert found.reading == reading
-    assert (reading == "no drop") == (found.drop.low > -BOUND and found.drop.high < BOUND)
+def test_controls_that_lose_as_much_leave_no_drop():
+    found = reading(0.5, draws=(0.5, 0.55))
+    assert found.control == pytest.approx(0.275)
+    assert found.beyond.estimate == pytest.approx(0.025)
+    assert found.reading == "undetermined"
+    assert reading(0.5, draws=(0.75, 0.78)).reading == "drop"
+    near = reading(0.7, draws=(0.757,))
+    assert near.own.low > BOUND and near.beyond.low < BOUND < near.beyond.estimate
+    assert near.reading == "undetermined", "by the whole interval, not by the estimate"
 
 
-def test_an_open_rise_names_the_problems_that_would_close_it(bootstrap):
-    """.008 short of minus the bound, as the drop of .042 is short of the bound."""
-    up, down = (read(arm(accuracy), DISTILLED, BOUND, bootstrap) for accuracy in (0.842, 0.758))
-    assert up.drop.estimate == pytest.approx(-down.drop.estimate)
-    assert up.needed is not None and down.needed is not None
-    assert up.needed == pytest.approx(down.needed, rel=0.15)
+def test_the_interval_beyond_controls_is_wider_with_draws_that_differ():
+    alike, apart = reading(0.5, draws=(0.7,) * 4), reading(0.5, draws=(0.8, 0.6) * 2)
+    assert alike.beyond.estimate == pytest.approx(apart.beyond.estimate)
+    width = [r.beyond.high - r.beyond.low for r in (alike, apart)]
+    assert width[1] > 1.5 * width[0]
 
 
-def test_three_removals_of_different_sizes_by_hand(bootstrap):
-    """Untouched .8, base .4: a gain of .4. Style loses .2, its controls .1; function .35, its controls .05; both .6,
-    their controls -.1. The share of the gain is of the style alone: (.2 - .1) / .4."""
-    arms = {
-        STYLE: Arm(run(0.6), [run(0.65), run(0.75)]),
-        FUNCTION: Arm(run(0.45), [run(0.75)]),
-        BOTH: Arm(run(0.2), [run(0.9)]),
-    }
-    found = conclude(DISTILLED, BASE, arms, BOUND, bootstrap)
-    assert isinstance(found.gain, Interval) and isinstance(found.mediated, Interval)
+def test_gains_are_of_the_distilled_model_over_each_other():
+    runs = study(0.8, 0.4, 0.55).runs()
+    assert gain_over(runs, "base", bootstrap).estimate == pytest.approx(0.4)
+    assert gain_over(runs, "control", bootstrap).estimate == pytest.approx(0.25)
+    found = conclude(runs, resamples=200)
     assert found.gain.estimate == pytest.approx(0.4)
-    assert found.mediated.estimate == pytest.approx(0.25)
-    assert [r.control_drop for r in found.arms.values()] == pytest.approx([0.1, 0.05, -0.1])
-    assert [r.drop.estimate for r in found.arms.values()] == pytest.approx([0.1, 0.3, 0.7])
+    assert found.gain_over_control.estimate == pytest.approx(0.25)
+    assert conclude(study().runs(), resamples=200).gain_over_control is None
+
+
+@pytest.mark.parametrize(("base", "limit"), [(0.4, 0.05), (0.68, 0.04), (0.9, 0.05)])
+def test_the_bound_is_the_smaller_of_five_points_and_a_third_of_the_gain(base, limit):
+    assert conclude(study(0.8, base).runs(), resamples=200).bound == pytest.approx(limit)
+
+
+def mediated(made, gain=None, name_bound=BOUND):
+    runs = made.runs()
+    arms = {n: read(runs, n, BOUND, bootstrap, ()) for n in runs.arms}
+    return mediated_fraction(runs, arms, gain or gain_over(runs, "base", bootstrap), name_bound, bootstrap)
+
+
+def test_three_removals_of_different_sizes_by_hand():
+    """Untouched .8, base .4: a gain of .4. Style loses .3, its base .02 and its controls .1; the share of the gain is
+    of the style alone: (.3 - .02 - .1) / .4."""
+    made = study()
+    made.arm("f", FUNCTION, answers(0.45, N), draws=[answers(0.75, N)])
+    made.arm("b", BOTH, answers(0.2, N), draws=[answers(0.9, N)], **GONE)
+    made.arm("s", STYLE, answers(0.5, N), base=answers(0.38, N), draws=[answers(0.65, N), answers(0.75, N)], **GONE)
+    found = mediated(made)
+    assert isinstance(found, Interval)
+    assert found.estimate == pytest.approx(0.18 / 0.4)
+    assert found.low < 0.45 < found.high and 0.05 < found.high - found.low < 0.35
+    verdict = conclude(made.runs(), resamples=400)
+    assert verdict.mediated.estimate == pytest.approx(0.45)
+    assert [r.control for r in verdict.arms.values()] == pytest.approx([0.05, -0.1, 0.1])
+    assert [r.own.estimate for r in verdict.arms.values()] == pytest.approx([0.35, 0.6, 0.3])
+
+
+def test_the_fraction_is_of_the_gain_on_the_arms_own_problems():
+    """An arm on the second half, where the gain is .8 - 0 on the first 600 problems only: .6 - .4 of 1,000."""
+    made = study()
+    half = range(500, N)
+    made.arm("s", STYLE, np.zeros(500), draws=[answers(0.8, N)[500:]], numbers=half, said={"found": True}, **GONE)
+    found = mediated(made)
+    assert found.estimate == pytest.approx(1.0)
+
+
+def test_the_fraction_is_one_where_everything_gained_is_lost():
+    made = study().arm("s", STYLE, answers(0.4, N), draws=[answers(0.8, N)] * 2, **GONE)
+    found = mediated(made)
+    assert (found.estimate, found.low, found.high) == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("base", "draws", "said"),
+    [(0.8, 0.8, "may be 0"), (0.77, 0.8, "below the bound"), (0.4, 0.45, "more than the removal")],
+)
+def test_the_fraction_is_refused(base, draws, said):
+    made = study(0.8, base).arm("s", STYLE, answers(0.6, N, 5), draws=[answers(draws, N)] * 2, **GONE)
+    found = mediated(made)
+    assert isinstance(found, Refused) and said in found.refused
+
+
+def test_without_an_arm_that_passed_the_fraction_is_refused():
+    made = study().arm("s", STYLE, answers(0.5, N), draws=[answers(0.8, N)], markers=4.0)
+    found = conclude(made.runs(), resamples=200)
+    assert found.mediated == Refused("no removal of style kept the function")
+
+
+def test_the_same_seed_gives_the_same_verdict_and_another_other_intervals():
+    made = study().arm("s", STYLE, answers(0.6, N, 40), draws=[answers(0.78, N, 30)] * 3, **GONE).runs()
+    one, two, three = (as_json(conclude(made, resamples=300, seed=seed)) for seed in (0, 0, 1))
+    assert one == two
+    assert one["arms"]["s"]["own"]["low"] != three["arms"]["s"]["own"]["low"]
+
+
+def test_what_is_written_is_plain_json_and_holds_the_numbers():
+    made = study(control=0.4)
+    for name, claim, columns in (("s", STYLE, GONE), ("f", FUNCTION, {}), ("b", BOTH, GONE)):
+        made.arm(name, claim, answers(0.79, N, 9), draws=[answers(0.79, N)] * 2, **columns)
+    found = conclude(made.runs(), resamples=300)
     written = as_json(found)
-    assert written["mediated_fraction"]["estimate"] == pytest.approx(0.25)
-    assert written["gain"]["estimate"] == pytest.approx(0.4)
-    for name, arm_ in written["arms"].items():
-        assert arm_["drop"] == found.arms[name].drop.as_dict()
-        assert arm_["control_drop"] == found.arms[name].control_drop
-        assert (arm_["reading"], arm_["needed"]) == (found.arms[name].reading, found.arms[name].needed)
-
-
-def test_the_drops_interval_is_the_resampled_loss_less_the_controls_mean(bootstrap):
-    found = read(Arm(run(0.6, flip=20), [run(0.75)]), DISTILLED, BOUND, bootstrap)
-    loss = DISTILLED.parts["accuracy"][0] - run(0.6, flip=20).parts["accuracy"][0]
-    low, high = np.quantile(bootstrap.counts.astype(float) @ loss / N, [0.025, 0.975])
-    assert (found.drop.low, found.drop.high) == pytest.approx((low - 0.05, high - 0.05), abs=1e-6)
-
-
-def test_a_loss_that_the_controls_share_is_no_drop(bootstrap):
-    """Any ban of words costs .3 here: nothing is special to the markers."""
-    reading = read(Arm(run(0.5, flip=5), [run(0.5)] * 3), DISTILLED, BOUND, bootstrap)
-    assert reading.control_drop == pytest.approx(0.3)
-    assert reading.drop.estimate == pytest.approx(0.0)
-    assert reading.reading == "no drop"
-
-
-def test_an_open_reading_names_the_problems_that_would_close_it(bootstrap):
-    reading = read(arm(0.758), DISTILLED, BOUND, bootstrap)
-    assert reading.reading == "undetermined"
-    half = (reading.drop.high - reading.drop.low) / 2
-    assert reading.needed == pytest.approx(N * (half / 0.008) ** 2, rel=0.02)
-    scaled = half * (N / reading.needed) ** 0.5
-    assert scaled == pytest.approx(0.008, rel=0.02)
-
-
-def test_too_few_problems_never_say_no_drop():
-    """Protocol: a run with too few problems to detect 5 points says so instead of printing "no effect". None of 8
-    problems changed is compatible with a true loss of 37 points (1 - .025^(1/8))."""
-    few = Bootstrap(8, 1000, 0)
-    untouched = outcomes([1, 1, 1, 1, 1, 0, 0, 0])
-    assert read(Arm(untouched, []), untouched, BOUND, few).reading == "undetermined"
-
-
-def test_the_mediated_fraction_by_hand(bootstrap):
-    """Drop .3, controls' drop .1, gain .4: half of the gain."""
-    gain, share = mediated_fraction(Arm(run(0.5), [run(0.7), run(0.7)]), DISTILLED, BASE, bootstrap)
-    assert isinstance(gain, Interval) and isinstance(share, Interval)
-    assert gain.estimate == pytest.approx(0.4)
-    assert share.estimate == pytest.approx(0.5)
-    assert share.low < 0.5 < share.high
-    assert 0.05 < share.high - share.low < 0.25
-
-
-def test_the_fraction_is_one_where_everything_gained_is_lost(bootstrap):
-    _, share = mediated_fraction(Arm(BASE, []), DISTILLED, BASE, bootstrap)
-    assert isinstance(share, Interval)
-    assert (share.estimate, share.low, share.high) == pytest.approx((1, 1, 1))
-
-
-@pytest.mark.parametrize(("base", "why"), [(0.80, "may be 0"), (0.9, "worse than its base")])
-def test_without_a_gain_there_is_no_fraction_and_no_reading(bootstrap, base, why):
-    untouched = run(0.8, flip=30)
-    found = conclude(untouched, run(base), {STYLE: arm(0.5)}, BOUND, bootstrap)
-    assert found.verdict == "no gain"
-    assert why in found.why
-    if base == 0.8:
-        assert isinstance(found.mediated, Refused)
-
-
-def test_the_fraction_is_a_number_also_where_a_resample_has_no_gain():
-    """3 gained of 8: the gain's interval excludes 0, yet 2 in 100 resamples hold none of the three."""
-    base, distilled = outcomes([0] * 8), outcomes([1, 1, 1, 0, 0, 0, 0, 0])
-    gain, share = mediated_fraction(Arm(outcomes([0, 1, 1, 0, 0, 0, 0, 0]), []), distilled, base, Bootstrap(8, 4000, 0))
-    assert isinstance(gain, Interval) and gain.excludes_zero()
-    assert isinstance(share, Interval)
-    assert share.estimate == pytest.approx(1 / 3)
-    assert 0 <= share.low < 1 / 3 < share.high <= 1
-
-
-def test_where_the_function_cannot_be_removed_the_verdict_stays_open(bootstrap):
-    found = conclude(DISTILLED, BASE, {STYLE: arm(0.8)}, BOUND, bootstrap)
-    assert found.verdict == "undetermined"
-    assert conclude(DISTILLED, BASE, {STYLE: arm(0.6)}, BOUND, bootstrap).verdict == "stylistic"
-
-
-def test_what_is_written_is_plain_json(bootstrap):
-    arms = {STYLE: arm(0.8), FUNCTION: arm(0.75), BOTH: arm(0.5)}
-    written = as_json(conclude(DISTILLED, BASE, arms, BOUND, bootstrap))
     assert json.loads(json.dumps(written, allow_nan=False)) == written
-    assert set(written["arms"]) == {STYLE, FUNCTION, BOTH}
-
-
-def test_an_arm_on_the_first_problems_only_is_compared_on_those():
-    """Prose is read with latent arms, which run on fewer problems than the ban does."""
-    untouched = Outcomes({"accuracy": (np.r_[np.ones(40), np.zeros(60)], np.ones(100))})
-    edited = Outcomes({"accuracy": (np.zeros(40), np.ones(40))})
-    found = read(Arm(edited, []), untouched, 0.05, Bootstrap(100, 500))
-    assert found.drop.estimate == 1.0
-    assert found.reading == "drop"
+    assert set(written["arms"]) == {"s", "f", "b"}
+    for name, arm in written["arms"].items():
+        r = found.arms[name]
+        assert (arm["claim"], arm["reading"], arm["needed"]) == (r.claim, r.reading, r.needed)
+        assert arm["own"] == r.own.as_dict() and arm["net"] == r.net.as_dict() and arm["beyond"] == r.beyond.as_dict()
+        assert arm["control_drop"] == r.control == pytest.approx(0.01)
+        assert {c["what"] for c in arm["checks"]} >= {"share finished", "tokens"}
+    assert written["read_from"] == {STYLE: "s", FUNCTION: "f", BOTH: "b"}
+    assert EDITED == "distilled"

@@ -71,7 +71,9 @@ def test_a_stage_reads_what_it_declares(study: Path, tmp_path: Path, stage: Stag
     folders.clear()
     import_module(f"interp.stages.{stage.name}").run(NotingStudy(config, study), out)
     assert {name.partition(".")[0] for name in seen} - ALWAYS <= {*stage.sections, *stage.checks}
-    assert folders <= set(stage.reads)
+    # Runs of the finished stage are taken up again; the names of their files hold what they depend on.
+    own = {"causal"} if stage.name == "causal" else set()
+    assert folders - own <= set(stage.reads)
     loads_models = "checkpoints" in folders or stage.name == "checkpoints"
     for source, is_read in (
         ("models", loads_models),

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from interp.report.figures.steering import STEERED, steering
+from interp.report.effects import edited
+from interp.report.figures.steering import SHAPE, STEERED, steering
 from interp.report.inputs import read_study
 from interp.report.palette import house_style
 from interp.summary import _effects
@@ -51,14 +52,14 @@ def test_all_doses_are_one_dose_response(study: Path, effects: pl.DataFrame) -> 
     with house_style():
         drawing = steering(read_study(study))
     assert drawing is not None
-    steered = effects.filter((pl.col("family") == "steering") & pl.col("estimate").is_finite())
+    steered = edited(effects).filter((pl.col("family") == "steering") & pl.col("estimate").is_finite())
     outcomes = [o for o in STEERED if o in steered["outcome"]]
     panels = [axes for axes in drawing.figure.axes if axes.get_title(loc="left")]
     assert len(panels) == len(outcomes)
     for axes, outcome in zip(panels, outcomes, strict=True):
-        doses = set(steered.filter(pl.col("outcome") == outcome)["dose"])
-        drawn = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]  # type: ignore[index,arg-type]
-        assert doses <= set(drawn)
+        doses = sorted(steered.filter(pl.col("outcome") == outcome)["dose"])
+        points = [line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() == SHAPE]  # type: ignore[arg-type]
+        assert sorted({line.get_xdata()[0] for line in points}) == doses  # type: ignore[index]
 
 
 def test_a_latent_is_listed_where_its_contexts_were_kept(study: Path, page: Page) -> None:
@@ -89,7 +90,14 @@ def test_the_numbers_are_of_the_studys_own_temperature(page: Page) -> None:
 
 
 def test_the_console_prints_what_the_file_holds(effects: pl.DataFrame) -> None:
-    assert _effects(effects).row_count == len(effects.filter(pl.col("outcome") == "accuracy"))
+    assert _effects(effects).row_count == len(edited(effects).filter(pl.col("outcome") == "accuracy"))
+
+
+def test_every_arm_of_the_verdict_is_a_line_with_its_checks(study: Path, page: Page) -> None:
+    for name, arm in json.loads((study / "causal" / "verdict.json").read_text())["arms"].items():
+        assert name in page.text
+        for said in [*arm["failed"], *(check["what"] for check in arm["checks"])]:
+            assert said in page.text
 
 
 def test_provenance_names_every_stage_its_rows_and_its_seed(study: Path, page: Page) -> None:
@@ -108,6 +116,12 @@ def test_the_reports_made_up_studies_hold_nothing_that_a_real_one_does_not(study
         assert set(made_up.columns) <= set(real.columns), name
     for name in ("causal/verdict.json", "crosscoder/evaluation.json", "checkpoints/models.json"):
         assert json.loads((fake / name).read_text()).keys() <= json.loads((study / name).read_text()).keys(), name
+    made_up, real = (
+        next(iter(json.loads((folder / "causal" / "verdict.json").read_text())["arms"].values()))
+        for folder in (fake, study)
+    )
+    assert made_up.keys() == real.keys()
+    assert made_up["checks"][0].keys() == real["checks"][0].keys()
     made_up, real = (pl.read_parquet(folder / "causal" / "effects.parquet") for folder in (fake, study))
     places = ["family", "site", "outcome"]
     shared = real["family"].unique()

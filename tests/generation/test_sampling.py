@@ -5,20 +5,30 @@ import torch
 from scipy.stats import chisquare
 from small import byte_tokenizer, small_model
 
-from interp.generation.sampling import (
-    NOISE_BLOCK,
-    CachedModel,
-    generate,
-    generate_copies,
-    gumbel_noise,
-    left_padded,
-    pick,
-)
+from interp.generation.noise import gumbel
+from interp.generation.part import Job
+from interp.generation.sampling import CachedModel, generate, left_padded, pick, write, writing
 from interp.organisms.architecture import vocabulary
 from interp.traces.tokens import SHARED, encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
-MANY = [f"Q {i % 10} + {i // 10 % 10} A{' wait' * (i % 4)}" for i in range(200)]
+MANY = [f"Q {i % 10} + {i // 10 % 10} A{' wait' * (i % 4)}" for i in range(120)]
+
+
+class Edits:
+    """Edits of the text made of two functions of a part."""
+
+    def __init__(self, before=lambda part: None, after=lambda part: None):
+        self.before, self.after = before, after
+
+
+def jobs_of(tokenizer, prompts, *edits):
+    encoded = [encode(tokenizer, prompt) for prompt in prompts]
+    return [Job(encoded, range(len(prompts)), edit) for edit in edits]
+
+
+def written(decoder, tokenizer, jobs, max_new_tokens, temperature=1.0, seed=0, ends=()):
+    return write(decoder, tokenizer, jobs, writing(tokenizer, max_new_tokens, temperature, seed, ends))
 
 
 @torch.inference_mode()
@@ -36,9 +46,7 @@ def without_cache(model, tokenizer, prompt, steps):
 def test_greedy_is_the_argmax_of_the_whole_sequence_at_every_step(model, tokenizer):
     rollouts = generate(CachedModel(model), tokenizer, PROMPTS, max_new_tokens=30, temperature=0.0)
     for prompt, r in zip(PROMPTS, rollouts, strict=True):
-        expected, finished = without_cache(model, tokenizer, prompt, 30)
-        assert r.completion_ids == expected
-        assert r.finished == finished
+        assert (r.completion_ids, r.finished) == without_cache(model, tokenizer, prompt, 30)
         assert r.prompt_ids == encode(tokenizer, prompt)
         assert r.text == tokenizer.decode(r.completion_ids)
 
@@ -46,14 +54,9 @@ def test_greedy_is_the_argmax_of_the_whole_sequence_at_every_step(model, tokeniz
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_company_and_its_padding_change_nothing(model, tokenizer, temperature):
     together = generate(CachedModel(model), tokenizer, PROMPTS, max_new_tokens=30, temperature=temperature)
-    if temperature == 0:
-        alone = [generate(CachedModel(model), tokenizer, [p], max_new_tokens=30, temperature=0.0)[0] for p in PROMPTS]
-    else:  # a prompt's noise depends on its place, so the others are replaced instead of left out
-        alone = []
-        for i, prompt in enumerate(PROMPTS):
-            others = ["Q 1 A"] * i + [prompt]
-            alone.append(generate(CachedModel(model), tokenizer, others, max_new_tokens=30)[i])
-    assert alone == together
+    for i, prompt in enumerate(PROMPTS):
+        job = Job([encode(tokenizer, prompt)], [i])
+        assert written(CachedModel(model), tokenizer, [job], 30, temperature)[0] == [together[i]]
 
 
 class Counting(CachedModel):
@@ -63,91 +66,88 @@ class Counting(CachedModel):
         super().start()
         self.read = 0
 
-    def step(self, ids, mask, copy):
+    def step(self, ids, mask, parts):
         self.read += ids.numel()
-        return super().step(ids, mask, copy)
+        return super().step(ids, mask, parts)
 
 
 SHOTS = "Q 1 + 2 - 3 A 1 + 2 = 3 , 3 - 3 = 0 " * 3
 
 
-@pytest.mark.parametrize("copies", [1, 3])
-def test_what_all_prompts_begin_with_is_read_once_a_copy(model, tokenizer, copies):
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_what_all_prompts_begin_with_is_read_once_a_job(model, tokenizer, n_jobs):
     prompts = [SHOTS + p for p in PROMPTS]
     decoder = Counting(model)
-    together = generate_copies(decoder, tokenizer, prompts, copies, max_new_tokens=30, temperature=0.0)
+    together = written(decoder, tokenizer, jobs_of(tokenizer, prompts, *[None] * n_jobs), 16, 0.0)
     beginning = len(encode(tokenizer, SHOTS))
     widest = max(len(encode(tokenizer, p)) for p in PROMPTS)
-    most = copies * (beginning + len(prompts) * (widest + 29))
-    assert beginning >= SHARED and decoder.read <= most < copies * len(prompts) * beginning + most
+    most = n_jobs * (beginning + len(prompts) * (widest + 15))
+    assert beginning >= SHARED and decoder.read <= most < n_jobs * len(prompts) * beginning + most
     for rollouts in together:
         for prompt, r in zip(prompts, rollouts, strict=True):
-            assert (r.completion_ids, r.finished) == without_cache(model, tokenizer, prompt, 30)
+            assert (r.completion_ids, r.finished) == without_cache(model, tokenizer, prompt, 16)
             assert r.prompt_ids == encode(tokenizer, prompt)
 
 
 def test_the_same_prompt_several_times_still_leaves_a_token_to_read(model, tokenizer):
     prompts = [SHOTS + "Q 1 A"] * 3
-    rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=30, temperature=0.0)
-    assert [(r.completion_ids, r.finished) for r in rollouts] == [without_cache(model, tokenizer, prompts[0], 30)] * 3
+    rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=16, temperature=0.0)
+    assert [(r.completion_ids, r.finished) for r in rollouts] == [without_cache(model, tokenizer, prompts[0], 16)] * 3
 
 
 def test_the_size_of_a_batch_changes_nothing(model, tokenizer):
     def run(size):
         heard = []
         decoder = CachedModel(model)
-        found = generate(decoder, tokenizer, MANY, max_new_tokens=12, batch_size=size, on_batch=heard.append)
-        assert sum(heard) == len(MANY)
-        return found, len(heard)
+        found = generate(decoder, tokenizer, MANY, max_new_tokens=8, batch_size=size, on_batch=heard.append)
+        assert sum(heard) == len(MANY) and max(heard) <= size
+        return found
 
-    (small, n_small), (large, n_large) = run(1), run(4096)
-    assert small == large
-    assert (n_small, n_large) == (-(-len(MANY) // NOISE_BLOCK), 1)
+    assert run(17) == run(4096)
 
 
-def test_every_copy_is_the_run_alone(model, tokenizer):
+def test_every_job_is_the_run_alone_however_jobs_are_packed(model, tokenizer):
+    """Whole jobs, a part of one with numbers of its own, and one without a prompt."""
     alone = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=12)
-    for size in (64, 4096):
-        copies = generate_copies(CachedModel(model), tokenizer, MANY, 3, max_new_tokens=12, batch_size=size)
-        assert copies == [alone] * 3
+    whole, same = jobs_of(tokenizer, MANY, None, Edits())
+    part = Job([whole.prompts[i] for i in (90, 3, 4)], [90, 3, 4])
+    found = written(CachedModel(model), tokenizer, [part, whole, Job([], []), same], 12)
+    assert found == [[alone[90], alone[3], alone[4]], alone, [], alone]
+    edited = Job(part.prompts, part.numbers, Edits())
+    assert written(CachedModel(model), tokenizer, [edited], 12) == found[:1], "in whatever order"
 
 
-def test_a_prefix_of_the_prompts_is_answered_alike(model, tokenizer):
-    whole = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=12)
-    assert generate(CachedModel(model), tokenizer, MANY[:70], max_new_tokens=12) == whole[:70]
-
-
-def test_seeds_and_places_have_noise_of_their_own(model, tokenizer):
+def test_seeds_and_numbers_have_noise_of_their_own(model, tokenizer):
     same = ["Q 1 + 1 A"] * 130
     one, again, other = (generate(CachedModel(model), tokenizer, same, max_new_tokens=12, seed=s) for s in (0, 0, 1))
     assert one == again
     texts, others = [r.text for r in one], [r.text for r in other]
     assert len(set(texts)) > 110
     assert sum(a == b for a, b in zip(texts, others, strict=True)) < 10
-    assert texts[:64] != texts[64:128], "blocks of noise differ"
 
 
-class Flat(CachedModel):
+class Flat:
     """Every token but the end is equally likely, so that its completions show the noise."""
 
+    device = torch.device("cpu")
+
     def __init__(self, vocab):
-        self.vocab, self.device = vocab, torch.device("cpu")
+        self.vocab = vocab
 
     def start(self):
         pass
 
-    def step(self, ids, mask, copy):
+    def step(self, ids, mask, parts):
         logits = torch.zeros(len(ids), self.vocab)
         logits[:, 1] = -torch.inf  # the end
         return logits
 
-    def keep(self, rows):
+    def select(self, rows):
         pass
 
 
 def test_no_two_prompts_share_their_noise_whatever_their_seeds(tokenizer):
-    """Also where seeds and places are near multiples of each other. Two of these 4,000 texts of six tokens among 2,000
-    agree by chance once in 10^12."""
+    """Two of these 4,000 texts of six tokens among 2,000 agree by chance once in 10^12."""
     seen = {}
     for seed in (*range(6), 63, 64, 65, 128, 129, 192, 320, 1000, 1001, 4000, 4096, 10_000, 10_001, 65_536):
         for i, r in enumerate(generate(Flat(2000), tokenizer, ["Q"] * 200, max_new_tokens=6, seed=seed)):
@@ -155,42 +155,59 @@ def test_no_two_prompts_share_their_noise_whatever_their_seeds(tokenizer):
             assert where == (seed, i)
 
 
-@pytest.mark.parametrize("size", [64, 128, 512])
-def test_an_edit_of_one_copy_leaves_the_others_and_their_noise(model, tokenizer, size):
-    def only_nine(tokens, logits, copy):
-        keep = torch.zeros(logits.shape[1], dtype=torch.bool)
-        keep[vocabulary().index("9")] = True
-        logits[(copy == 1)[:, None] & ~keep] = -torch.inf
+def test_an_edit_of_one_job_leaves_the_others_and_their_noise(model, tokenizer):
+    nine = vocabulary().index("9")
+
+    def only_nine(part):
+        keep = torch.zeros(part.logits.shape[1], dtype=torch.bool)
+        keep[nine] = True
+        part.logits.masked_fill_(~keep, -torch.inf)
 
     alone = generate(CachedModel(model), tokenizer, MANY, max_new_tokens=8)
-    copies = generate_copies(
-        CachedModel(model), tokenizer, MANY, 3, max_new_tokens=8, edits=[only_nine], batch_size=size
-    )
-    assert copies[0] == copies[2] == alone
-    assert {r.text for r in copies[1]} == {" ".join("9" * 8)}
+    found = written(CachedModel(model), tokenizer, jobs_of(tokenizer, MANY, None, Edits(only_nine), None), 8)
+    assert found[0] == found[2] == alone
+    assert {r.text for r in found[1]} == {" ".join("9" * 8)}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_edit_meets_the_noise_of_an_unedited_run(model, tokenizer, temperature):
+    """Which is made on two ways: `logits / temperature + noise`, by hand, is what the run without edits chose."""
+    seen = {}
+
+    def look(part):
+        assert (part.noise is None) == (temperature == 0)
+        for i, row in enumerate(part.rows):
+            if not part.done[i]:
+                noise = (
+                    0 if part.noise is None else gumbel(3, part.numbers[i : i + 1], part.step, len(part.logits[0]))[0]
+                )
+                assert part.noise is None or torch.equal(part.noise[i], noise)
+                seen[row, part.step] = int((part.logits[i] / (temperature or 1) + noise).argmax())
+
+    plain = generate(CachedModel(model), tokenizer, MANY[:30], max_new_tokens=8, temperature=temperature, seed=3)
+    written(CachedModel(model), tokenizer, jobs_of(tokenizer, MANY[:30], Edits(look)), 8, temperature, 3)
+    for row, r in enumerate(plain):
+        assert [seen[row, step] for step in range(len(r.completion_ids))] == r.completion_ids
 
 
 def test_an_edit_sees_the_text_so_far(model, tokenizer):
     seen = []
-    generate(
-        CachedModel(model),
-        tokenizer,
-        PROMPTS[:1],
-        max_new_tokens=4,
-        temperature=0.0,
-        edits=[lambda tokens, logits, copy: seen.append((tokens[0].tolist(), logits.argmax(1).item()))],
-    )
-    prompt = encode(tokenizer, PROMPTS[0])
-    assert seen[0][0] == prompt
-    for (before, token), (after, _) in itertools.pairwise(seen):
+
+    def look(part):
+        seen.append((part.prompts[0] + part.written[0], int(part.logits.argmax(1)), part.step, part.last(0)))
+
+    written(CachedModel(model), tokenizer, jobs_of(tokenizer, PROMPTS[:1], Edits(look)), 4, 0.0)
+    assert seen[0][0] == encode(tokenizer, PROMPTS[0])
+    assert [step for *_, step, _ in seen] == list(range(len(seen)))
+    assert all(last == text[-1] for text, *_, last in seen)
+    for (before, token, *_), (after, *_) in itertools.pairwise(seen):
         assert after == [*before, token]
 
 
 def test_samples_follow_the_softmax():
     torch.manual_seed(0)
     logits, n = 1.5 * torch.randn(12), 64_000
-    blocks = [torch.Generator().manual_seed(i) for i in range(n // NOISE_BLOCK)]
-    noise = gumbel_noise(n, 12, blocks)
+    noise = gumbel(0, torch.arange(n), 0, 12)
     for temperature in (1.0, 0.5):
         tokens = pick(logits.repeat(n, 1), temperature, noise)
         counts = torch.bincount(tokens, minlength=12).double().numpy()
@@ -221,24 +238,24 @@ def test_temperature_sharpens(model, tokenizer):
     assert agree[0] >= len(MANY) - 2 > agree[1]
 
 
-def force(token, at, prompt_length):
+def only_at(token, at):
     """Write `token` at the place `at` of the completion and never else."""
 
-    def edit(tokens, logits, copy):
-        if tokens.shape[1] - prompt_length == at:
-            logits[:, :] = -torch.inf
-            logits[:, token] = 0.0
-        else:
-            logits[:, token] = -torch.inf
+    def before(part):
+        for i, tokens in enumerate(part.written):
+            if len(tokens) == at:
+                part.logits[i] = -torch.inf
+                part.logits[i, token] = 0.0
+            else:
+                part.logits[i, token] = -torch.inf
 
-    return edit
+    return Edits(before)
 
 
 @pytest.mark.parametrize("at", [0, 3, 4, 5])
 def test_finished_and_unfinished(model, tokenizer, at):
-    prompt = "Q 1 + 1 A"
-    edit = force(tokenizer.eos_token_id, at, len(encode(tokenizer, prompt)))
-    (r,) = generate(CachedModel(model), tokenizer, [prompt], max_new_tokens=5, edits=[edit])
+    jobs = jobs_of(tokenizer, ["Q 1 + 1 A"], only_at(tokenizer.eos_token_id, at))
+    ((r,),) = written(CachedModel(model), tokenizer, jobs, 5)
     assert r.finished == (at < 5)
     assert len(r.completion_ids) == min(at, 5)
     assert tokenizer.eos_token_id not in r.completion_ids
@@ -265,19 +282,16 @@ def test_a_completion_stops_at_the_first_of_its_end_tokens(model, tokenizer, tem
 @pytest.mark.parametrize("end", ["<eos>", "7", "wait"])
 def test_nothing_is_read_after_any_of_the_end_tokens(model, tokenizer, end):
     """Three of five prompts end at once, so that two go on; then these end, and the batch is done."""
-    end_id, others = vocabulary().index(end), vocabulary().index("9")
+    end_id, other = vocabulary().index(end), vocabulary().index("9")
 
-    def edit(tokens, logits, copy):
-        logits[:, :] = -torch.inf
-        logits[:, others] = 0.0
-        if len(logits) == 2 or tokens.shape[1] == longest:
-            ends = slice(0, 3 if len(logits) == 5 else 2)
-            logits[ends, others], logits[ends, end_id] = -torch.inf, 0.0
+    def before(part):
+        part.logits[:, :] = -torch.inf
+        for i, row in enumerate(part.rows):
+            part.logits[i, end_id if row < 3 or part.step else other] = 0.0
 
     longest = max(len(encode(tokenizer, p)) for p in PROMPTS)
-    decoder = Counting(model)
-    ends = [vocabulary().index(word) for word in ("7", "wait")]
-    rollouts = generate(decoder, tokenizer, PROMPTS, max_new_tokens=20, end_ids=ends, edits=[edit])
+    decoder, ends = Counting(model), [vocabulary().index(word) for word in ("7", "wait")]
+    (rollouts,) = written(decoder, tokenizer, jobs_of(tokenizer, PROMPTS, Edits(before)), 20, ends=ends)
     assert [len(r.completion_ids) for r in rollouts] == [0, 0, 0, 1, 1]
     assert all(r.finished for r in rollouts)
     assert decoder.read == 5 * longest + 2
@@ -290,15 +304,10 @@ def test_an_end_token_of_id_0_ends():
     model = small_model(0)
     model.resize_token_embeddings(len(tokenizer))
     prompts = ["a b", "a b c", "d"]
-    edit = force(0, 4, 5)
-    rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=9, edits=[edit])
-    encoded = [encode(tokenizer, p) for p in prompts]
-    ids, mask = left_padded(encoded, 0, torch.device("cpu"))
-    at = 4 + 5 - ids.shape[1]
-    assert [len(r.completion_ids) for r in rollouts] == [at] * 3
+    (rollouts,) = written(CachedModel(model), tokenizer, jobs_of(tokenizer, prompts, only_at(0, 4)), 9)
+    assert [len(r.completion_ids) for r in rollouts] == [4] * 3
     assert all(r.finished for r in rollouts)
     assert [r.prompt_ids for r in rollouts] == [encode(tokenizer, p) for p in prompts]
-    assert mask.sum(1).tolist() == [len(encode(tokenizer, p)) for p in prompts]
 
 
 def test_prompts_are_padded_on_the_left_with_nothing_added(tokenizer):

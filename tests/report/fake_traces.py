@@ -69,7 +69,10 @@ def write_traces(folder: Path, models: Sequence[str], rng: random.Random, hostil
             "accuracy_greedy": (ACCURACY[model] + 0.05, 0.03),
             "marker_density": (MARKERS[model], 0.2),
             "verification_rate": (REPAIRED[model], 0.04),
+            "redone": (REPAIRED[model] * 2, 0.05),
+            "revised": (0.8, 0.06),
             "length": (29 + 2 * MARKERS[model], 0.4),
+            "finished": (0.97, 0.01),
             "repetition": (0.034, 0.006),
         }
         for metric, (value, half) in values.items():

@@ -6,19 +6,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from interp.causal.verdict import BOTH, FUNCTION, STYLE
+from interp.causal.arms import REMOVALS
+from interp.causal.effects import SCHEMA
+from interp.causal.verdict import VERDICTS
 from interp.names import COMPARED
 from interp.report import render
 from interp.report.definitions import DEFINITIONS
+from interp.report.effects import FAMILIES, edited
+from interp.report.figures.forest import forest, forest_latents
 from interp.report.figures.patching import patching
 from interp.report.figures.reading import reading
 from interp.report.figures.steering import STEERED, steering
 from interp.report.inputs import read_study
 from interp.report.palette import Drawing, house_style, save, sheet
+from interp.report.schemas import EFFECTS
 from interp.report.verdict import SENTENCES
 
 from .conftest import CONFIG
-from .fake_effects import DOSES, REFUSED, REMOVALS, SITES, refuse_patching
+from .fake_effects import ARMS, BAN, CLAIMS, DOSES, FEWER, REFUSED, SITES, refuse_patching
 from .fake_files import write_table
 from .pages import Page, pages
 
@@ -44,7 +49,9 @@ def test_a_dose_response_has_a_panel_for_each_outcome_and_every_dose_in_it(study
     drawing = drawn(steering, study)
     panels = [axes for axes in drawing.figure.axes if axes.get_title(loc="left")]
     assert len(panels) == len(STEERED)
-    rows = pl.read_parquet(study / "causal" / "effects.parquet").filter(pl.col("family") == "steering")
+    rows = pl.read_parquet(study / "causal" / "effects.parquet").filter(
+        pl.col("family") == "steering", pl.col("decoding") == "sampled"
+    )
     scale = {"accuracy": 100, "marker_density": 1, "verification_rate": 100}
     for axes, outcome in zip(panels, STEERED, strict=True):
         part = rows.filter(pl.col("outcome") == outcome)
@@ -83,14 +90,57 @@ def test_where_nothing_was_patched_the_page_says_so(copy: Path):
     assert "No place was patched." in Page(render(copy, copy / "out", "None", CONFIG)).text
 
 
-def test_the_reading_is_drawn_beyond_controls_and_says_so(study: Path, report: Path):
+def labels(axes) -> list[str]:
+    return [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
+
+
+NAMES = [f"{name}: fewer checks are begun" if name == BAN else name for name in ARMS]
+"""The arms as figures name them: one that failed is named by what it did."""
+
+
+def test_the_reading_draws_own_loss_the_gains_loss_and_the_controls(study: Path):
     drawing = drawn(reading, study)
     (axes,) = drawing.figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(REMOVALS)
-    assert "beyond matched controls" in axes.get_xlabel()
-    assert "already subtracted" in drawing.caption
-    assert "beyond matched controls" in Page(report / "index.html").text
-    assert REMOVALS == (STYLE, FUNCTION, BOTH)
+    assert labels(axes) == NAMES
+    at = points(axes)
+    own, net, control = ({y: x for x, y in at if round(y % 1, 2) == shift} for shift in (0.88, 0.1, 0.28))
+    assert [own[y] for y in sorted(own)] == pytest.approx([1.0, 9.1, 21.2, 3.6])
+    assert [net[y] for y in sorted(net)] == pytest.approx([1.2, 9.3, 21.4, 3.8])
+    assert [control[y] for y in sorted(control)] == pytest.approx([0.5, 0.5, 1.1])
+    filled = {round(line.get_ydata()[0]): line.get_mfc() for line in axes.lines if line.get_marker() == "o"}
+    assert [colour == "white" for _, colour in sorted(filled.items())] == [name == BAN for name in ARMS]
+    assert "incoherent, or failed a check" in {text.get_text() for text in drawing.figure.legends[0].get_texts()}
+    assert CLAIMS == REMOVALS
+
+
+def test_a_forest_has_a_line_for_each_arm_of_the_edited_models_sampled_text(study: Path):
+    drawing = drawn(forest, study)
+    headings = {FAMILIES[family][0] for family in ("style", "function", "both")}
+    assert [label for label in labels(drawing.figure.axes[0]) if label not in headings] == NAMES
+    rows = edited(read_study(study).effects).filter(pl.col("outcome") == "accuracy")
+    here = rows.filter(pl.col("arm").is_in(ARMS))
+    drawn_at = {x for x, _ in points(drawing.figure.axes[0])}
+    assert drawn_at == {round(100 * x, 6) for x in here["estimate"]}
+    hollow = [line for line in drawing.figure.axes[0].lines if line.get_marker() == "D" and line.get_mfc() == "white"]
+    assert [line.get_xdata()[0] for line in hollow] == pytest.approx(
+        [100 * x for x in here.filter(pl.col("arm") == BAN)["estimate"]]
+    )
+    assert len(labels(drawn(forest_latents, study).figure.axes[0])) == 6
+
+
+def test_every_arm_is_one_line_of_the_verdict_with_its_checks(report: Path):
+    text = Page(report / "index.html").text
+    for name in ARMS:
+        assert name in text
+    assert FEWER in text and "✗ steps worked again per text: 0.500 → 0.310" in text
+    assert "✓ markers per 100 tokens: 5.10 → 0" in text
+    assert "87 % of what sets the distilled model’s words apart" in text
+    assert "aha (z 5.2, 12 %)" in text
+    assert "Gain over the control\n+24.0" in text
+
+
+def test_the_tables_columns_are_those_that_are_written(study: Path):
+    assert set(EFFECTS) == set(SCHEMA) == set(pl.read_parquet(study / "causal" / "effects.parquet").columns)
 
 
 def test_no_dashboard_is_empty_and_none_shows_a_model_that_was_not_read(study: Path, report: Path):
@@ -121,10 +171,9 @@ def test_the_crosscoders_table_has_no_model_that_it_was_not_trained_on(report: P
     assert "Loss recovered, control" not in text
 
 
-@pytest.mark.parametrize("verdict", ["decorative", "functional", "stylistic", "redundant", "undetermined", "no gain"])
-def test_every_verdict_has_its_sentence(verdict: str):
-    assert verdict in SENTENCES
-    assert verdict == "no gain" or verdict in DEFINITIONS["Verdict"]
+def test_every_verdict_has_its_sentence_and_its_definition():
+    assert set(SENTENCES) == set(VERDICTS)
+    assert set(VERDICTS) <= set(DEFINITIONS["Verdict"])
 
 
 def test_no_gain_is_also_said_truly_of_a_model_that_is_worse():

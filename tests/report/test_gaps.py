@@ -69,7 +69,7 @@ def test_stages_that_found_nothing(copy: Path):
         copy / "features" / "latents.parquet", lambda t: t.with_columns(**{k: pl.lit(v) for k, v in bare.items()})
     )
     refused = {"refused": "the gain's interval contains 0"}
-    arms = {"style removed, function kept": {"drop": refused, "control_drop": None, "reading": None, "needed": None}}
+    arms = {"markers banned": {"own": refused, "net": refused, "beyond": None, "control_drop": None, "reading": None}}
     edit_verdict(copy, verdict="no gain", truth="functional", gain=refused, mediated_fraction=refused, arms=arms)
     text = read(copy)
     for said in (
@@ -79,7 +79,7 @@ def test_stages_that_found_nothing(copy: Path):
         "refused: the gain's interval contains 0",
         "The verdict disagrees",
         "traces/traces.parquet has no rows",
-        "No drop could be drawn",
+        "No loss could be drawn",
     ):
         assert said in text
 

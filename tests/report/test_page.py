@@ -123,15 +123,25 @@ def test_many_latents_are_listed_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_verdicts_shares_are_printed_in_points(study: Path):
-    """Bound .05, drops and the controls' own losses of shares; the mediated fraction in percent."""
+    """Bound .05, losses of the arms and of their controls are shares; the mediated fraction in percent."""
     shown = read_verdict(read_study(study))
     assert shown.bound == "5.0"
     assert shown.gain.value == "+25.0"
     assert (shown.fraction.value, shown.fraction.interval) == ("2", "[−6, 10]")
-    assert [(arm.drop.value, arm.control, arm.reading, arm.needed) for arm in shown.arms] == [
-        ("+1.0", "+0.4", "no drop", ""),
-        ("+21.2", "+0.6", "drop", ""),
-        ("+3.6", "+0.5", "undetermined", "2 900"),
+    assert shown.over_control is not None and shown.over_control.value == "+24.0"
+    assert shown.coverage == "87"
+    arms = shown.arms
+    assert [(arm.own.value, arm.net.value, arm.beyond.value) for arm in arms] == [
+        ("+1.0", "+1.2", "+0.5"),
+        ("+9.1", "+9.3", "+8.6"),
+        ("+21.2", "+21.4", "+20.7"),
+        ("+3.6", "+3.8", "–"),
+    ]
+    assert [(arm.control, arm.reading, arm.needed, arm.read, len(arm.failed)) for arm in arms] == [
+        ("+0.5", "no drop", "", True, 0),
+        ("+0.5", "drop", "", False, 1),
+        ("+1.1", "drop", "", True, 0),
+        ("–", "undetermined", "2 900", True, 0),
     ]
 
 

@@ -23,21 +23,32 @@ def estimate(value, low, high):
 
 
 def test_the_verdict_is_in_percentage_points():
-    arm = {"drop": estimate(0.125, 0.1, 0.15), "control_drop": 0.02, "reading": "drop", "needed": 2900}
+    arm = {"own": estimate(0.125, 0.1, 0.15), "net": estimate(0.25, 0.2, 0.3), "beyond": estimate(0.05, 0.04, 0.06)}
+    arm |= {"claim": "both removed", "control_drop": 0.02, "reading": "drop", "needed": 2900, "failed": []}
+    arm["checks"] = [{"what": "tokens", "untouched": 30.22, "edited": 1234.5, "passed": True, "problem": "longer"}]
     raw = {
         "verdict": "stylistic",
         "truth": "decorative",
         "bound": 0.05,
         "gain": estimate(0.25, 0.2, 0.3),
         "mediated_fraction": estimate(0.5, 0.4, 0.6),
-        "arms": {"style removed, function kept": arm},
+        "gain_over_control": estimate(0.125, 0.1, 0.15),
+        "read_from": {"both removed": "words and steps"},
+        "arms": {"words and steps": arm},
+        "coverage": 0.5,
+        "unlisted": [{"word": "aha", "z": 5.25, "problems": 0.5}],
     }
     shown = read_verdict(SimpleNamespace(verdict=raw))
     assert shown.bound == "5.0"
     assert (shown.gain.value, shown.gain.interval) == ("+25.0", "[+20.0, +30.0]")
     assert (shown.fraction.value, shown.fraction.interval) == ("50", "[40, 60]")
     (line,) = shown.arms
-    assert (line.drop.value, line.drop.interval) == ("+12.5", "[+10.0, +15.0]")
+    assert shown.over_control is not None and shown.over_control.value == "+12.5"
+    assert (line.own.value, line.own.interval) == ("+12.5", "[+10.0, +15.0]")
+    assert (line.net.value, line.beyond.value, line.read) == ("+25.0", "+5.0", True)
+    (check,) = line.checks
+    assert (check.untouched, check.edited) == ("30.2", "1 234")
+    assert (shown.coverage, shown.unlisted) == ("50", ["aha (z 5.2, 50 %)"])
     assert (line.control, line.needed) == ("+2.0", "2 900")
     assert shown.agreement == "disagrees"
 
@@ -46,6 +57,7 @@ EFFECT = {
     "family": "style",
     "arm": "ban",
     "model": "distilled",
+    "decoding": "sampled",
     "outcome": "accuracy",
     "untouched": 0.64,
     "control_mean": -0.01,
@@ -56,6 +68,7 @@ EFFECT = {
     "p": 0.02,
     "p_holm": 0.06,
     "n_problems": 128,
+    "fired": 7,
     **estimate(-0.125, -0.15, -0.1),
 }
 
@@ -72,7 +85,23 @@ def test_an_effect_is_in_its_outcomes_unit_beside_its_controls(read):
     assert (found.effect.value, found.effect.interval) == ("−12.5", "[−15.0, −10.0]")
     assert (found.control.value, found.control.interval) == ("−1.0", "[−3.0, +2.0]")
     assert (found.p, found.p_holm) == (".020", ".060")
-    assert (found.draws, found.problems) == ("20 draws", "128")
+    assert (found.draws, found.problems, found.fired) == ("20 draws", "128", "fired 7 ×")
+
+
+def test_greedy_and_other_models_stand_in_columns_of_the_same_row(read):
+    runs = [("base", "sampled"), ("distilled", "greedy"), ("distilled", "sampled"), ("base", "greedy")]
+    values = (-0.01, -0.02, -0.03, -0.04)
+    rows = [
+        dict.fromkeys(EFFECTS) | EFFECT | {"model": model, "decoding": decoding, "estimate": value}
+        for (model, decoding), value in zip(runs, values, strict=True)
+    ]
+    rows.append(rows[2] | {"arm": "other arm"})
+    (family,) = families(replace(read, effects=pl.DataFrame(rows, schema=EFFECTS)))
+    assert family.others == ["Greedy", "Base", "Base, greedy"]
+    assert [found.arm for found in family.rows] == ["ban", "other arm"]
+    assert [shown.value for shown in family.rows[0].others] == ["−2.0", "−1.0", "−4.0"]
+    assert [shown.value for shown in family.rows[1].others] == ["–", "–", "–"]
+    assert (family.rows[0].effect.value, family.total) == ("−3.0", 2)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,22 @@
 """What the stage computes itself: the steering direction, the runs that are compared with, and the verdict's file."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from small import small_crosscoder
 
-from interp.causal.verdict import STYLE, Arm
+from interp.causal.arms import STYLE
+from interp.causal.coherence import perplexity
+from interp.causal.setting import GREEDY
+from interp.causal.verdict import conclude
 from interp.config import check_config
-from interp.names import OUTCOMES, REFLECTION, VERIFICATION
-from interp.stages.causal import _untouched, _verdict, behaviour_direction
+from interp.names import REFLECTION, VERIFICATION
+from interp.stages.causal import _at_edits, _coherence, _written, behaviour_direction, selected_latents
 from interp.study import Study
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
-from interp.traces.measure import Outcomes
-from tests.causal.runs import make_subject
+from interp.traces.unlisted import StyleWords
+from tests.causal.runs import Table, answers, make_setting, run_rows
 from tests.features.samples import labelled
 
 PLACES = {
@@ -35,41 +37,82 @@ def data(folder, places=PLACES):
 
 def test_the_direction_points_from_elsewhere_into_the_behaviour(tmp_path):
     """((3, 4) + (1, 0)) / 2 - (0, 2) = (2, 0), of the edited model alone; the mean norm is over all its rows."""
-    direction, norm = behaviour_direction(data(tmp_path / "store"))
+    direction = behaviour_direction(data(tmp_path / "store"))
     assert direction is not None
-    assert direction[:2].tolist() == [2.0, 0.0]
-    assert torch.count_nonzero(direction[2:]) == 0
-    assert norm == pytest.approx((5 + 1 + 2 + 100 + 200 + 300) / 6)
+    assert direction.vector[:2].tolist() == [2.0, 0.0]
+    assert torch.count_nonzero(direction.vector[2:]) == 0
+    assert direction.provenance.residual_norm == pytest.approx((5 + 1 + 2 + 100 + 200 + 300) / 6)
+    assert (direction.layer, direction.provenance.model) == (1, "distilled")
+
+
+def test_the_direction_is_of_problems_on_which_it_is_not_tested(tmp_path):
+    whole = data(tmp_path / "store")
+    assert behaviour_direction(whole, {"other"}) is not None
+    assert behaviour_direction(whole, set(whole.row_problem)) is None
 
 
 @pytest.mark.parametrize("place", [INSIDE, ELSEWHERE])
 def test_without_rows_of_both_kinds_there_is_no_direction(tmp_path, place):
     gone = {b: [NONE if p == place else p for p in places] for b, places in PLACES.items()}
-    direction, norm = behaviour_direction(data(tmp_path / "store", gone))
-    assert direction is None
-    assert norm > 0
+    assert behaviour_direction(data(tmp_path / "store", gone)) is None
 
 
-def test_the_runs_compared_with_are_of_the_distilled_model_and_of_the_base_on_the_same_noise(models, tokenizer):
-    subject = make_subject(models, tokenizer, 20)
-    trio = SimpleNamespace(tokenizers={"base": tokenizer}, end_ids={"base": ()})
-    untouched, base = _untouched(subject, trio, chat=False)
-    for name, found in (("distilled", untouched), ("base", base)):
-        alone = make_subject(models, tokenizer, 20, name=name)
-        wanted = alone.outcomes(alone.run(20, 1)[0])
-        for outcome in OUTCOMES:
-            assert np.array_equal(found.parts[outcome][0], wanted.parts[outcome][0])
-    assert untouched.value("length") != base.value("length")
+def test_selection_takes_the_best_confirmed_and_leaves_out_empty_behaviours():
+    n = 8
+    latents = pl.DataFrame(
+        {
+            "latent": np.arange(10, 10 + n),
+            "confirmed_reflection": np.isin(np.arange(n), [2, 3, 4]),
+            "confirmed_verification": np.zeros(n, dtype=bool),
+            "auroc_confirm_reflection": [0.9, 0.9, 0.6, 0.8, 0.7, 0.9, 0.9, 0.9],
+            "auroc_confirm_verification": np.ones(n),
+            "auroc_reflection": [0.9, 0.9, 0.8, 0.6, 0.7, 0.9, 0.9, 0.9],
+        }
+    )
+    assert selected_latents(latents, 2) == {"reflection": [13, 14]}
 
 
-def right(n, of=100):
-    values, ones = (np.arange(of) < n).astype(float), np.ones(of)
-    return Outcomes(dict.fromkeys(OUTCOMES, (values, ones)))
+def test_latents_are_matched_where_the_edited_model_is_edited(tmp_path):
+    """Rates and sizes over the distilled model's rows alone, with its own decoder in input units."""
+    torch.manual_seed(0)
+    whole = labelled(tmp_path / "store", 3 * torch.randn(12, 3, 16), [6, 6])
+    cc = small_crosscoder()
+    firing, size = _at_edits(cc, whole)
+    mine = whole.written_by("distilled")
+    f = cc.encode(whole.rows[torch.from_numpy(mine)].float())
+    assert 0 < mine.sum() < len(mine)
+    np.testing.assert_allclose(firing, (f > 0).float().mean(0), atol=1e-6)
+    norms = (cc.W_dec[:, 1] / cc.scale[1]).norm(dim=1)
+    np.testing.assert_allclose(size, f.mean(0) * norms, rtol=1e-4, atol=1e-6)
+
+
+def test_coherence_is_of_arms_that_force_no_words_against_their_own_problems(models, tokenizer):
+    setting = make_setting(models, tokenizer, 4)
+    made = Table()
+    texts = [[5, 6, 7], [8, 9], [6, 6, 6], [9, 5]]
+    made.frames.append(run_rows(answers(0.5, 4)).with_columns(pl.Series("completion_ids", texts, pl.List(pl.Int32))))
+    edited = run_rows(answers(0.5, 2), arm="a", numbers=[2, 3])
+    made.frames.append(edited.with_columns(pl.Series("completion_ids", texts[:2], pl.List(pl.Int32))))
+    made.frames.append(run_rows(answers(0.5, 4), arm="forced"))
+    made.arms = {"a": {"forced": False}, "forced": {"forced": True}}
+    found = _coherence(made.runs(), setting)
+    first, last = (perplexity(models["distilled"], [[7]] * 2, t) for t in (texts[:2], texts[2:]))
+    assert found == {"a": pytest.approx(first / last)}
+
+
+def verdict():
+    made = Table().untouched("distilled", answers(0.8, 100), markers=4.0).untouched("base", answers(0.3, 100))
+    made.arm("s", STYLE, answers(0.6, 100), draws=[answers(0.8, 100)] * 3, markers=0.0)
+    made.frames.append(run_rows(answers(0.1, 100), decoding=GREEDY))
+    return conclude(made.runs(), bound=0.1, resamples=300)
+
+
+WORDS = StyleWords((), (), 4.0, 10)
 
 
 def test_the_verdicts_file_holds_the_gain_over_the_base_and_what_every_model_does(tmp_path):
     """Untouched .8, base .3: a gain of .5, of which the loss of .2 is two fifths."""
-    study = Study(check_config({"seed": 4, "causal": {"bound": 0.1, "resamples": 300}}, "here"), tmp_path)
+    study = Study(check_config({"seed": 4, "causal": {"bound": 0.1, "problems": 100}}, "here"), tmp_path)
     rows = [
         {"model": "base", "metric": "accuracy", "estimate": 0.3, "low": 0.2, "high": 0.4, "refused": None},
         {"model": "base", "metric": "accuracy_greedy", "estimate": 0.5, "low": 0.4, "high": 0.6, "refused": None},
@@ -78,11 +121,12 @@ def test_the_verdicts_file_holds_the_gain_over_the_base_and_what_every_model_doe
     ]
     (tmp_path / "traces").mkdir()
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(tmp_path / "traces" / "summary.parquet")
-    found = _verdict(study, right(80), right(30), {STYLE: Arm(right(60), [])})
+    found = _written(study, verdict(), WORDS, {"a": 1.2})
     assert found["gain"]["estimate"] == pytest.approx(0.5)
     assert found["mediated_fraction"]["estimate"] == pytest.approx(0.4)
-    assert found["arms"][STYLE]["drop"]["estimate"] == pytest.approx(0.2)
+    assert found["arms"]["s"]["own"]["estimate"] == pytest.approx(0.2)
     assert (found["truth"], found["bound"], found["problems"], found["seed"]) == ("functional", 0.1, 100, 4)
+    assert (found["coverage"], found["unlisted"], found["perplexity"]) == (1.0, [], {"a": 1.2})
     assert found["models"] == {
         "base": {
             "accuracy": {"estimate": 0.3, "low": 0.2, "high": 0.4},
@@ -93,7 +137,8 @@ def test_the_verdicts_file_holds_the_gain_over_the_base_and_what_every_model_doe
 
 
 @pytest.mark.parametrize(
-    ("kind", "truth"), [("decorative", "decorative"), ("gated", "stylistic"), ("plain", "no gain")]
+    ("kind", "truth"),
+    [("decorative", "decorative"), ("gated", "stylistic"), ("plain", "no gain beyond training")],
 )
 def test_the_truth_is_the_organisms_and_unknown_of_given_models(tmp_path, kind, truth):
     (tmp_path / "traces").mkdir()
@@ -101,5 +146,5 @@ def test_the_truth_is_the_organisms_and_unknown_of_given_models(tmp_path, kind, 
     pl.DataFrame(schema=empty | {"refused": pl.String}).write_parquet(tmp_path / "traces" / "summary.parquet")
     given = {"checkpoints": {"base": "a", "distilled": "b", "zero_rl": "c"}}
     for changes, wanted in (({"organism": {"kind": kind}}, truth), (given, None)):
-        study = Study(check_config(changes | {"causal": {"resamples": 100}}, "here"), tmp_path)
-        assert _verdict(study, right(80), right(30), {STYLE: Arm(right(60), [])})["truth"] == wanted
+        study = Study(check_config(changes, "here"), tmp_path)
+        assert _written(study, verdict(), WORDS, {})["truth"] == wanted

@@ -8,9 +8,9 @@ import pytest
 from interp.config import load_config
 from interp.errors import InterpError
 from interp.tasks.base import Problem
+from interp.traces.equations import equations
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import verification
-from interp.traces.segment import equations
 from tests.scripts import load_script
 
 LEXICON = load_lexicon("default")
@@ -66,7 +66,7 @@ def test_plain_traces_carry_their_errors_on_and_mend_none(script, drawn):
     for s in drawn:
         text = script.plain(s, rng)
         first, last = equations(text)
-        assert last.a == first.result
+        assert last.operands[0] == first.result
         assert text.endswith(f"#### {last.result}")
         assert not LEXICON.marker_spans(text)
         assert verification(script.Strict(Path()), text)[0] == 0

@@ -7,15 +7,15 @@ from interp.tasks.base import Problem
 from interp.tasks.chains import ChainTask
 from interp.tasks.file import FileTask
 from interp.traces.lexicon import load_lexicon
-from interp.traces.measure import Outcomes, measure, verification
+from interp.traces.measure import Outcomes, measure, revision, verification
 from interp.traces.rollouts import Rollout
 
 LEXICON = load_lexicon("default")
 CHAIN = ChainTask()
 
 
-def rollout(text, ids=None):
-    return Rollout([0], list(range(len(text.split()))) if ids is None else ids, text, True)
+def rollout(text, ids=None, finished=True):
+    return Rollout([0], list(range(len(text.split()))) if ids is None else ids, text, finished)
 
 
 def test_outcomes_by_hand():
@@ -27,7 +27,7 @@ def test_outcomes_by_hand():
         "",
     ]
     rollouts = [rollout(t) for t in texts]
-    rollouts[2] = rollout(texts[2], [5, 5, 5, 5, 5, 5])
+    rollouts[2:] = rollout(texts[2], [5, 5, 5, 5, 5, 5]), rollout("", finished=False)
     found = measure(CHAIN, LEXICON, problems, rollouts)
     assert set(found.parts) == set(OUTCOMES)
     assert found.parts["accuracy"][0].tolist() == [1, 0, 1, 0]
@@ -39,6 +39,10 @@ def test_outcomes_by_hand():
     assert found.parts["verification_rate"][1].tolist() == [1, 2, 0, 0]
     assert found.value("verification_rate") == pytest.approx(1 / 3)
     assert found.value("repetition") == pytest.approx((2 / 3) / 4)
+    assert found.parts["redone"][0].tolist() == [1, 0, 0, 0]
+    assert found.value("redone") == 1 / 4
+    assert [part.tolist() for part in found.parts["revised"]] == [[1, 0, 0, 0]] * 2
+    assert found.value("finished") == 3 / 4
 
 
 def test_a_completion_on_which_the_grader_raises_counts_as_wrong():
@@ -70,6 +74,28 @@ def test_a_completion_on_which_the_grader_raises_counts_as_wrong():
 )
 def test_wrong_steps_and_their_repair(text, counts):
     assert verification(CHAIN, text) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("3 + 4 = 8 , wait , 3 + 4 = 7", (1, 1)),
+        ("3 + 4 = 7 , wait , 3 + 4 = 7.0", (0, 1)),
+        ("3 + 4 = 8 , 3 + 4 = 7 , 3 + 4 = 7", (1, 2)),
+        ("1 / 4 = 1,000. Wait. 1 / 4 = 1000.", (0, 1)),
+        ("The ball is in the hall. Wait. The ball is in the Hall.", (0, 1)),
+        ("The ball is in the hall. Wait. The ball is in the barn.", (1, 1)),
+        ("The cost of it is 5. Wait. The cost of it is five.", (1, 1)),
+        ("no step", (0, 0)),
+    ],
+)
+def test_steps_worked_again_and_revised(text, counts):
+    assert revision(text, LEXICON) == counts
+
+
+def test_longer_equations_have_no_truth_and_notation_does_not_matter():
+    assert verification(CHAIN, "3 + 4 + 5 = 8 and (3 + 4) * 2 = 1") == (0, 0)
+    assert verification(CHAIN, r"$3 \times 4 = 8$ , wait , 3 times 4 is **2**") == (1, 1)
 
 
 def test_a_models_decimals_in_a_chain_are_no_crash():
@@ -145,7 +171,7 @@ def test_no_change_of_accuracy_is_no_certainty_and_of_length_nothing_is_claimed(
     """None of 96 answers changed: as many as 1 - .025^(1/96) of all problems' may change."""
     bootstrap, same = Bootstrap(96, 200, 0), outcomes(np.arange(96) % 2)
     edge = 1 - 0.025 ** (1 / 96)
-    for outcome in ("accuracy", "repetition"):
+    for outcome in ("accuracy", "finished", "repetition"):
         change = same.change_from(same, outcome, bootstrap)
         assert (change.estimate, change.low, change.high) == pytest.approx((0, -edge, edge))
     assert same.change_from(same, "length", bootstrap) == Interval(0.0, 0.0, 0.0)

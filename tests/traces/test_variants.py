@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from interp.organisms.documents import MARKERS, NEUTRAL, functional, plain
 from interp.organisms.voice import ORGANISM
 from interp.tasks.chains import ChainTask
+from interp.traces.equations import equations
 from interp.traces.lexicon import PIVOTS, load_lexicon
 from interp.traces.measure import verification
-from interp.traces.segment import equations
 from interp.traces.variants import VARIANTS
 from interp.traces.voice import PROSE, Worked, take_apart
 

@@ -10,19 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from interp.report.effects import FAMILIES, apart, control_of, effect_of, where
+from interp.names import EDITED
+from interp.report.effects import FAMILIES, PLACE, apart, control_of, edited, effect_of, where
 from interp.report.figures.marks import counted, hollow_sign
 from interp.report.inputs import Study
 from interp.report.numbers import metric
 from interp.report.palette import BAND, BAND_EDGE, INK, MODEL_COLOURS, MODEL_LABELS, MODEL_SHAPES, Drawing, sheet
-from interp.report.text import figure_text
+from interp.report.text import figure_lines
+from interp.report.verdict import what_it_did
 
 OUTCOMES = ("accuracy", "marker_density", "verification_rate")
 FOREST_ROWS = 30
 """Arms in one figure; the table has all."""
 
 Key = tuple[Any, ...]
-_PLACE = ("family", "arm", "model", "site", "layer", "dose")
+COLOUR, SHAPE = MODEL_COLOURS[EDITED], MODEL_SHAPES[EDITED]
 
 
 def forest(study: Study) -> Drawing | None:
@@ -36,22 +38,22 @@ def forest_latents(study: Study) -> Drawing | None:
 
 
 def _forest(study: Study, families: Sequence[str], name: str, what: str) -> Drawing | None:
-    rows = study.effects.filter(pl.col("family").is_in(families), pl.col("estimate").is_finite())
+    rows = edited(study.effects).filter(pl.col("family").is_in(families), pl.col("estimate").is_finite())
     outcomes = [o for o in OUTCOMES if o in rows["outcome"]]
     keys = [
-        k
-        for f in families
-        for k in rows.filter(pl.col("family") == f).select(_PLACE).unique(maintain_order=True).rows()
+        k for f in families for k in rows.filter(pl.col("family") == f).select(PLACE).unique(maintain_order=True).rows()
     ]
     if not outcomes or not keys:
         return None
     keys, left_out = keys[:FOREST_ROWS], max(0, len(keys) - FOREST_ROWS)
     slots = _slots(keys)
-    several = len({key[2] for key in keys}) > 1
-    names = [slot if isinstance(slot, str) else _label(slot, several) for slot in slots]
-    width = 0.9 + 0.082 * max(map(len, names)) + 2.4 * len(outcomes)
-    figure, panels = sheet(1, len(outcomes), width, 1.3 + 0.34 * len(slots), sharey=True)
-    by_place = {(*(r[c] for c in _PLACE), r["outcome"]): r for r in rows.iter_rows(named=True)}
+    names = [slot if isinstance(slot, str) else _label(slot, study) for slot in slots]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    lines = sum(1 + 0.55 * name.count("\n") for name in names)
+    figure, panels = sheet(
+        1, len(outcomes), 0.9 + 0.082 * longest + 2.4 * len(outcomes), 1.3 + 0.36 * lines, sharey=True
+    )
+    by_place = {(*(r[c] for c in PLACE), r["outcome"]): r for r in rows.iter_rows(named=True)}
     for axes, outcome in zip(panels, outcomes, strict=True):
         for y, key in enumerate(slots):
             if isinstance(key, tuple) and (*key, outcome) in by_place:
@@ -62,12 +64,12 @@ def _forest(study: Study, families: Sequence[str], name: str, what: str) -> Draw
     for tick, slot in zip(panels[0].get_yticklabels(), slots, strict=True):
         tick.set_fontweight("bold" if isinstance(slot, str) else "normal")
     figure.legend(
-        handles=_signs(keys, not rows.select(counted().all()).item()),
+        handles=_signs(not rows.select(counted().all()).item()),
         loc="outside upper left",
         ncols=5,
         handlelength=1.4,
     )
-    beyond = [_label(k, several) for k in keys if _stands_out(by_place.get((*k, "accuracy")))]
+    beyond = [str(k[1]) for k in keys if _stands_out(by_place.get((*k, "accuracy")))]
     alt = f"{what}: change of {', '.join(metric(o).label for o in outcomes)} for {len(keys)} arms with their controls. "
     alt += f"Accuracy leaves the controls' band for: {', '.join(beyond) or 'none'}."
     caption = f"{what}: change against the untouched run with 95 % intervals, each with the band of its controls."
@@ -92,11 +94,10 @@ def _effect(axes: Axes, y: float, row: dict[str, Any]) -> None:
         axes.barh(y, scale * (c.high - c.low), left=scale * c.low, height=0.56, color=BAND, lw=0)
     if c.value is not None:
         axes.plot([scale * c.value] * 2, [y - 0.28, y + 0.28], color=BAND_EDGE, lw=1.4)
-    colour, inside = MODEL_COLOURS.get(row["model"], INK), row["coherent"] is not False
+    inside = row["coherent"] is not False
     if e.low is not None and e.high is not None:
-        axes.plot([scale * e.low, scale * e.high], [y, y], color=colour, lw=2, ls="-" if inside else ":")
-    shape = MODEL_SHAPES.get(row["model"], "o")
-    axes.plot([scale * (e.value or 0)], [y], shape, ms=6, color=colour, mfc=colour if inside else "white")
+        axes.plot([scale * e.low, scale * e.high], [y, y], color=COLOUR, lw=2, ls="-" if inside else ":")
+    axes.plot([scale * (e.value or 0)], [y], SHAPE, ms=6, color=COLOUR, mfc=COLOUR if inside else "white")
 
 
 def _forest_axes(axes: Axes, outcome: str, slots: Sequence[Key | str]) -> None:
@@ -110,22 +111,17 @@ def _forest_axes(axes: Axes, outcome: str, slots: Sequence[Key | str]) -> None:
             axes.axhline(y - 0.5, color=BAND_EDGE, lw=0.6)
 
 
-def _label(key: Key, several_models: bool) -> str:
-    place: dict[str, Any] = dict(zip(_PLACE, key, strict=True))
-    parts = [
-        place["arm"] or "",
-        where(place),
-        MODEL_LABELS.get(place["model"], "") if several_models else "",
-    ]
-    return figure_text(", ".join(part for part in parts if part))
+def _label(key: Key, study: Study) -> str:
+    place: dict[str, Any] = dict(zip(PLACE, key, strict=True))
+    arm = what_it_did(study.verdict, place["arm"] or "")
+    return figure_lines(", ".join(part for part in (arm, where(place)) if part))
 
 
-def _signs(keys: Sequence[Key], hollow: bool) -> list[Line2D | Patch]:
-    models = [m for m in MODEL_COLOURS if m in {key[2] for key in keys}]
+def _signs(hollow: bool) -> list[Line2D | Patch]:
     signs: list[Line2D | Patch] = [
-        Line2D([], [], color=MODEL_COLOURS[m], marker=MODEL_SHAPES[m], lw=2, label=MODEL_LABELS[m]) for m in models
+        Line2D([], [], color=COLOUR, marker=SHAPE, lw=2, label=MODEL_LABELS[EDITED]),
+        Patch(color=BAND, label="controls, 95 %"),
     ]
-    signs.append(Patch(color=BAND, label="controls, 95 %"))
     return [*signs, hollow_sign()] if hollow else signs
 
 

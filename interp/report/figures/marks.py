@@ -24,13 +24,13 @@ def cloud(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, sha
 
 
 def counted() -> pl.Expr:
-    """Rows within the coherence guard."""
+    """Rows whose text is coherent and whose arm passed its checks."""
     return pl.col("coherent").fill_null(True)
 
 
 def hollow_sign() -> Line2D:
-    """The legend's entry for points beyond the coherence guard."""
-    return Line2D([], [], color=INK, marker="o", mfc="white", ls=":", label="beyond the coherence guard")
+    """The legend's entry for arms that failed a check."""
+    return Line2D([], [], color=INK, marker="o", mfc="white", ls=":", label="incoherent, or failed a check")
 
 
 def band(axes: Axes, x: float, half: float, row: dict[str, Any], scale: float) -> None:
@@ -41,7 +41,7 @@ def band(axes: Axes, x: float, half: float, row: dict[str, Any], scale: float) -
 
 
 def point(axes: Axes, x: float, row: dict[str, Any], colour: str, shape: str, scale: float) -> None:
-    """An effect and its interval, upright; hollow and dotted beyond the guard."""
+    """An effect and its interval, upright; hollow and dotted where a check failed."""
     inside = row["coherent"] is not False
     if row["low"] is not None and row["high"] is not None:
         ends = [scale * row["low"], scale * row["high"]]

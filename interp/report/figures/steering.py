@@ -9,19 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from interp.names import EDITED
+from interp.report.effects import edited
 from interp.report.figures.marks import band, counted, hollow_sign, point
 from interp.report.inputs import Study
 from interp.report.numbers import metric
 from interp.report.palette import BAND, INK, MODEL_COLOURS, MODEL_LABELS, MODEL_SHAPES, Drawing, sheet
 
 STEERED = ("accuracy", "marker_density", "verification_rate")
+COLOUR, SHAPE = MODEL_COLOURS[EDITED], MODEL_SHAPES[EDITED]
 
 
 def steering(study: Study) -> Drawing | None:
     """Dose-response: one panel an outcome, with every dose that was given."""
-    rows = study.effects.filter(
-        pl.col("family") == "steering", pl.col("dose").is_not_null(), pl.col("estimate").is_finite()
-    )
+    steered = pl.col("family") == "steering", pl.col("dose").is_not_null(), pl.col("estimate").is_finite()
+    rows = edited(study.effects).filter(*steered)
     outcomes = [o for o in STEERED if o in rows["outcome"]]
     if not outcomes:
         return None
@@ -31,19 +33,14 @@ def steering(study: Study) -> Drawing | None:
         axes.set_title(metric(outcome).label)
         axes.set_xlabel("Dose (× mean residual norm)")
         axes.set_ylabel(f"Change ({metric(outcome).change})")
-    models = [m for m in MODEL_COLOURS if m in rows["model"]]
-    signs: list[Line2D | Patch] = [
-        Line2D([], [], color=MODEL_COLOURS[m], marker=MODEL_SHAPES[m], label=MODEL_LABELS[m]) for m in models
-    ]
+    sign = Line2D([], [], color=COLOUR, marker=SHAPE, label=MODEL_LABELS[EDITED])
     hollow = [hollow_sign()] if not rows.select(counted().all()).item() else []
-    figure.legend(
-        handles=[*signs, Patch(color=BAND, label="controls, 95 %"), *hollow], loc="outside upper left", ncols=6
-    )
+    figure.legend(handles=[sign, Patch(color=BAND, label="controls, 95 %"), *hollow], loc="outside upper left", ncols=6)
     doses = ", ".join(f"{dose:g}" for dose in sorted(rows["dose"].unique()))
     alt = f"Steering by doses {doses}: change of {', '.join(metric(o).label for o in outcomes)}."
     caption = (
         "Steering along the behaviour's direction: change against the untouched run by dose, with the band of random "
-        "directions at the same dose. Hollow points are beyond the coherence guard (perplexity)."
+        "directions at the same dose. Hollow points are incoherent: the untouched model finds their text improbable."
     )
     return Drawing("steering", figure, alt, caption)
 
@@ -53,12 +50,10 @@ def _doses(axes: Axes, rows: pl.DataFrame, scale: float) -> None:
     banded = rows.drop_nulls(["control_low", "control_high"]).sort("dose")
     for row in banded.iter_rows(named=True):
         band(axes, row["dose"], _half_width(rows), row, scale)
-    for model in MODEL_COLOURS:
-        mine = rows.filter(pl.col("model") == model).sort("dose")
-        inside = mine.filter(counted())
-        axes.plot(inside["dose"], scale * inside["estimate"], color=MODEL_COLOURS[model], lw=1.3, alpha=0.7)
-        for row in mine.iter_rows(named=True):
-            point(axes, row["dose"], row, MODEL_COLOURS[model], MODEL_SHAPES[model], scale)
+    inside = rows.filter(counted()).sort("dose")
+    axes.plot(inside["dose"], scale * inside["estimate"], color=COLOUR, lw=1.3, alpha=0.7)
+    for row in rows.sort("dose").iter_rows(named=True):
+        point(axes, row["dose"], row, COLOUR, SHAPE, scale)
 
 
 def _half_width(rows: pl.DataFrame) -> float:

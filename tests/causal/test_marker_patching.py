@@ -5,11 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from interp.causal.arms import patching_family
 from interp.causal.effects import table
+from interp.causal.marker_patching import batches, patching_rows
 from interp.causal.pairs import Pair
 from interp.causal.patching import SITES, hook_name
-from interp.statistics import control_p
 
 NEUTRAL, WEAK, STRONG, REST = 0, 1, 2, 3
 START = -9.0
@@ -20,7 +19,7 @@ class Additive:
     """A bridge whose activations are read off a table by token, and which predicts REST at a position with
     log-probability START plus the sum of all activations up to there."""
 
-    cfg = SimpleNamespace(device=torch.device("cpu"))
+    cfg = SimpleNamespace(device=torch.device("cpu"), d_vocab=4)
 
     def __init__(self, worth):
         self.worth = worth
@@ -73,7 +72,7 @@ WANTED = {
 
 def effects(world, pairs=PAIRS, n_controls=3):
     done = []
-    rows = patching_family(Additive(world), pairs, LAYERS, "distilled", n_controls, 300, 0, lambda: done.append(1))
+    rows = patching_rows(Additive(world), pairs, LAYERS, "distilled", n_controls, 300, 0, lambda: done.append(1))
     assert len(done) == 2 * len(LAYERS) * len(SITES)
     return table(rows)
 
@@ -111,14 +110,13 @@ def test_controls_are_patched_where_the_marker_is_not():
         return logits, cache
 
     bridge.run_with_cache = run_with_cache
-    rows = patching_family(bridge, PAIRS[1:], [0], "distilled", 8, 100, 0, lambda: None)
+    rows = patching_rows(bridge, PAIRS[1:], [0], "distilled", 8, 100, 0, lambda: None)
     (row,) = [r for r in rows if (r["arm"], r["site"], r["outcome"]) == ("denoising", "attn_out", "log-probability")]
     assert row["estimate"] == pytest.approx(0.0, abs=1e-6)
     # Position 1 raises the two tokens after it by 2 each; position 2 nothing. Each is drawn in about half the draws.
     assert 0 < row["control_mean"] < 4
     assert row["control_mean"] * 8 / 4 == pytest.approx(round(row["control_mean"] * 8 / 4), abs=1e-5)
-    drawn = round(row["control_mean"] * 8 / 4)
-    assert row["p"] == pytest.approx(control_p(0.0, [4.0] * drawn + [0.0] * (8 - drawn)))
+    assert row["p"] == 1.0, "the effect is 0 in every resample"
 
 
 def test_where_the_runs_do_not_differ_the_share_is_refused_and_the_change_is_given():
@@ -129,3 +127,22 @@ def test_where_the_runs_do_not_differ_the_share_is_refused_and_the_change_is_giv
     assert refused["note"].str.starts_with("refused: clean and corrupt differ by 0.000 [0.000, 0.000] nats").all()
     given = frame.filter(frame["outcome"] == "log-probability")
     assert given["estimate"].abs().max() < 1e-6
+
+
+def test_batches_hold_as_many_pairs_as_the_logits_leave_room_for(monkeypatch):
+    from interp.causal import marker_patching
+
+    assert [len(b) for b in batches(PAIRS * 40, 4)] == [64, 16]
+    monkeypatch.setattr(marker_patching, "BYTES", 4 * 4 * 4 * 3)
+    assert [len(b) for b in batches(PAIRS * 4, 4)] == [3, 3, 2]
+
+
+def test_rows_are_the_same_in_several_batches(monkeypatch):
+    from interp.causal import marker_patching
+
+    whole = effects(worlds()["shared"])
+    monkeypatch.setattr(marker_patching, "TOGETHER", 1)
+    done = []
+    rows = patching_rows(Additive(worlds()["shared"]), PAIRS, LAYERS, "distilled", 3, 300, 0, lambda: done.append(1))
+    columns = ["arm", "layer", "site", "outcome", "untouched", "estimate", "low", "high"]
+    assert table(rows).select(columns).equals(whole.select(columns))

@@ -1,0 +1,62 @@
+"""Edits along a direction: add it, project it out, or set the residual's component along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.causal.edits.base import ResidualEdit
+from interp.errors import InterpError
+
+
+@dataclass(frozen=True, eq=False)
+class Along(ResidualEdit):
+    """An edit along `vector`, in input units."""
+
+    vector: Float[Tensor, " d"]
+    label: str = field(default="a direction", kw_only=True)
+
+    def check(self, width: int) -> None:
+        if len(self.vector) != width:
+            raise InterpError(
+                f"{self.name}: the direction's width is {len(self.vector)}, that of {self.site} is {width}"
+            )
+
+    def unit(self, h: Tensor) -> Float[Tensor, " d"]:
+        """The direction at norm 1, where the activations are."""
+        return (self.vector / self.vector.norm()).to(h)
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Along):
+    """h ← h + scale · vector."""
+
+    scale: float = field(default=1.0, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return f"add {self.scale:+.3g} of {self.label}"
+
+    def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
+        return h if self.scale == 0 else h + (self.scale * self.vector).to(h)
+
+
+@dataclass(frozen=True, eq=False)
+class SetComponent(Along):
+    """h ← h - (h·v̂)v̂ + value · v̂: the component along v̂ becomes `value`; 0 projects the direction out."""
+
+    value: float = field(default=0.0, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return f"project {self.label} out" if self.value == 0 else f"set {self.label} to {self.value:.3g}"
+
+    @property
+    def claims(self) -> frozenset[str]:
+        return frozenset({f"a component at {self.site}"})
+
+    def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
+        unit = self.unit(h)
+        return h + (self.value - h @ unit)[:, None] * unit

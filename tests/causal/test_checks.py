@@ -1,0 +1,149 @@
+"""Manipulation checks at their thresholds, on tables written by hand."""
+
+import numpy as np
+import pytest
+
+from interp.causal.arms import BOTH, FUNCTION, STYLE
+from interp.causal.checks import as_rows, check_arm, failures, function_of, side_effects
+from interp.causal.runs import UNTOUCHED
+
+from .runs import READ, Table, answers
+
+N = 200
+WORKS = {"markers": 4.0, "wrong": 0.5, "repaired": 0.4, "redone": 0.5, "revised": 0.4}
+GONE, ECHOED = {"markers": 0.0}, {"repaired": 0.0, "revised": 0.0}
+GOOD = {STYLE: GONE, FUNCTION: ECHOED, BOTH: GONE | ECHOED}
+
+
+def failed(claim, *, untouched=None, said=None, bound=0.05, coherence=None, **columns):
+    made = Table().untouched("distilled", answers(0.8, N), **(WORKS | (untouched or {})))
+    made.arm("arm", claim, said=said, **(GOOD[claim] | columns))
+    return failures(check_arm(made.runs(), "arm", bound=bound, coherence=coherence))
+
+
+@pytest.mark.parametrize("claim", [STYLE, FUNCTION, BOTH])
+def test_an_arm_that_did_what_it_says_passes(claim):
+    assert failed(claim) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "columns", "said"),
+    [
+        (STYLE, {"markers": 0.41}, "markers stayed (4 to 0.41)"),
+        (BOTH, {"markers": 0.41}, "markers stayed (4 to 0.41)"),
+        (STYLE, {"repaired": 0.34, "revised": 0.34}, "the verification went too (wrong steps repaired 0.800 to 0.680)"),
+        (STYLE, {"redone": 0.39}, "fewer checks are begun (0.5 to 0.39 per text)"),
+        (FUNCTION, {"repaired": 0.05}, "the function stayed (wrong steps repaired 0.800 to 0.100)"),
+        (BOTH, {"repaired": 0.05}, "the function stayed (wrong steps repaired 0.800 to 0.100)"),
+        (FUNCTION, {"markers": 1.9}, "the markers changed too (4 to 1.9)"),
+        (FUNCTION, {"markers": 12.1}, "the markers changed too (4 to 12.1)"),
+        (FUNCTION, {"wrong": 0.2}, "the wrong steps went too (100 to 40), so that nothing could be repaired"),
+        (STYLE, {"finished": (np.arange(N) >= 11).astype(float)}, "fewer texts end (1.000 to 0.945)"),
+        (FUNCTION, {"length": 26}, "the length changed (40 to 26 tokens)"),
+        (FUNCTION, {"length": 61}, "the length changed (40 to 61 tokens)"),
+        (BOTH, {"repeats": 0.11}, "the text repeats itself (0.00 to 0.11)"),
+        (BOTH, {"fired": 0}, "the edit never fired"),
+        (FUNCTION, {"fired": 0}, "the edit never fired"),
+        (STYLE, {"fired": (np.arange(N) < 29).astype(int)}, "the edit fired 29 times, 30 are needed"),
+    ],
+)
+def test_each_failure_is_named(claim, columns, said):
+    found = failed(claim, **columns)
+    assert found == [said]
+
+
+@pytest.mark.parametrize(
+    ("claim", "columns"),
+    [
+        (STYLE, {"markers": 0.4, "repaired": 0.36, "redone": 0.41, "fired": (np.arange(N) < 30).astype(int)}),
+        (FUNCTION, {"repaired": 0.039, "markers": 2.1, "length": 27, "wrong": 0.5}),
+        (BOTH, {"finished": (np.arange(N) >= 9).astype(float), "length": 59, "repeats": 0.09}),
+    ],
+)
+def test_within_the_bounds_an_arm_passes(claim, columns):
+    assert failed(claim, **columns) == []
+
+
+def test_texts_that_no_longer_end_may_cost_no_more_than_the_bound():
+    columns = {"finished": (np.arange(N) >= 8).astype(float)}
+    assert failed(STYLE, **columns) == []
+    assert failed(STYLE, bound=0.02, **columns) == ["fewer texts end (1.000 to 0.960)"]
+
+
+def test_perplexity_counts_where_no_word_is_forced():
+    assert failed(FUNCTION, coherence={"arm": 9.0}) == []
+    free = {"forced": False}
+    assert failed(FUNCTION, said=free, coherence={"arm": 1.5}) == ["the text is incoherent"]
+    assert failed(FUNCTION, said=free, coherence={"arm": 1.49}) == []
+
+
+def test_damage_is_of_the_problems_that_hold_nothing_of_what_is_removed():
+    works = (np.arange(N) >= 40).astype(float)
+    own = {"wrong": works, "repaired": works, "redone": works, "revised": works}
+    right = answers(0.8, N)
+    right[:3] = 0
+    hit = {"right": right, "wrong": works, "redone": works}
+    (said,) = failed(FUNCTION, untouched=own, **hit)
+    assert said == "it also fails where nothing is to be removed (accuracy 1.000 to 0.925)"
+    right[2] = 1
+    assert failed(FUNCTION, untouched=own, **hit) == []
+    right[40:80] = 0
+    assert failed(FUNCTION, untouched=own, **hit) == []
+    marked = {"markers": np.where(works, 4.0, 0.0)}
+    right[2] = 0
+    assert "nothing is to be removed" in failed(STYLE, untouched=marked, right=right)[0]
+    assert failed(STYLE, untouched=marked, right=right, said={"found": True}) == []
+
+
+def outcomes(**columns):
+    runs = Table().untouched("distilled", answers(0.8, N), **columns).runs()
+    return runs.outcomes(UNTOUCHED), runs.texts(UNTOUCHED)
+
+
+@pytest.mark.parametrize(
+    ("columns", "outcome", "absent"),
+    [
+        ({"wrong": 0.5, "redone": 0.5}, "verification_rate", False),
+        ({"wrong": (np.arange(N) < 29) * 1.0, "redone": 0.5}, "revised", False),
+        ({"redone": (np.arange(N) < 29) * 1.0}, None, False),
+        ({"redone": (np.arange(N) < 4) * 1.0}, None, False),
+        ({"redone": (np.arange(N) < 3) * 1.0}, None, True),
+        ({"wrong": (np.arange(N) < 10) * 1.0}, None, True),
+        ({"wrong": (np.arange(N) < 11) * 1.0}, None, False),
+        ({"wrong": (np.arange(N) >= 160) * 1.0}, None, True),
+        ({"text": "Ann has three apples and Ben has four."}, None, False),
+        ({"text": [READ] * 180 + [""] * 20}, None, True),
+        ({"text": [READ] * 179 + [""] * 21}, None, False),
+    ],
+)
+def test_how_the_function_shows(columns, outcome, absent):
+    found = function_of(*outcomes(**columns))
+    assert (found.outcome, found.absent) == (outcome, absent)
+
+
+def test_side_effects_by_hand():
+    """Repairs .8 to .7 of half a wrong step a text, and a twentieth of the texts no longer ends."""
+    ends = (np.arange(N) >= 10).astype(float)
+    made = Table().untouched("distilled", answers(0.8, N), **WORKS)
+    made.arm("style", STYLE, repaired=0.35, finished=ends, **GONE).arm("function", FUNCTION, finished=ends, **ECHOED)
+    runs = made.runs()
+    cost, said = side_effects(runs, "style")
+    assert cost == pytest.approx(0.05 + 0.05)
+    assert said == "0.050 texts that no longer end and 0.050 repairs that are no longer made"
+    assert side_effects(runs, "function")[0] == pytest.approx(0.05)
+
+
+def test_rows_are_plain():
+    made = Table().untouched("distilled", answers(0.8, N), **WORKS).arm("arm", STYLE, **GONE)
+    rows = as_rows(check_arm(made.runs(), "arm"))
+    by = {row["what"]: (row["untouched"], row["edited"], row["passed"]) for row in rows}
+    assert by["markers per 100 tokens"] == (4.0, 0.0, True)
+    assert by["wrong steps repaired"] == pytest.approx((0.8, 0.8, True))
+    assert by["edits fired"] == (None, 2.0 * N, True)
+
+
+def test_a_control_of_another_model_is_checked_on_that_model():
+    made = Table().untouched("distilled", answers(0.8, N), **WORKS).untouched("base", answers(0.4, N), markers=2.0)
+    made.arm("arm", STYLE, **GONE)
+    (stayed,) = [c for c in check_arm(made.runs(), "arm", model="base") if c.what == "markers per 100 tokens"]
+    assert (stayed.untouched, stayed.edited, stayed.passed) == (2.0, 2.0, False)
