@@ -298,6 +298,10 @@ def test_edits_are_applied_in_their_order_and_see_each_other():
     first, second, third = (torch.stack([x for job, *_, x in seen if job == j]) for j in range(3))
     torch.testing.assert_close(first, third, atol=1e-3, rtol=1e-3)
     assert (first - second).abs().max() > 0.05
+    itself = patch_from("distilled", LAYER)
+    _, _, seen = generated(trio("llama"), [add | itself, add], PROMPTS, steps=1)
+    half = len(PROMPTS)
+    assert all(torch.equal(a[-1], b[-1]) for a, b in zip(seen[:half], seen[half:], strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

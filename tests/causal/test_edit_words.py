@@ -24,7 +24,7 @@ from interp.traces.tokens import encode
 SIZES = (257, 290, 330, 400)
 PHRASES, NEUTRALS = tuple(LEXICON.class_of), LEXICON.neutral
 DEFAULT = load_lexicon("default")
-LIMIT, ROWS = 24, 100
+LIMIT, ROWS = 24, 60
 
 
 def run(size, edit, temperature=1.0, seed=0, rows=ROWS, limit=LIMIT, writer=None, vocabulary=None, tokenizer=None):
@@ -79,7 +79,7 @@ def test_no_marker_is_left(name, size, temperature):
     untouched, _ = run(size, NoEdit(), temperature, seed=1)
     had = [bool(markers(r)) for r in untouched]
     if temperature:
-        assert sum(had) > 15 and any(r.text.endswith(m) for r in untouched for m in markers(r))
+        assert sum(had) > 8 and any(r.text.endswith(m) for r in untouched for m in markers(r))
         assert sum(counts) >= sum(had)
 
 
@@ -96,7 +96,7 @@ def test_where_no_marker_is_chosen_the_run_is_the_untouched_one(name, size):
 
 
 @given(size=st.sampled_from(SIZES), seed=st.integers(2, 10**6), greedy=st.booleans())
-@settings(max_examples=6)
+@settings(max_examples=5)
 @pytest.mark.parametrize("name", [*EDITS, "affirm"])
 def test_where_an_edit_may_not_act_the_run_is_the_untouched_one(name, size, seed, greedy):
     edit = EDITS[name]() if name in EDITS else affirm(LEXICON)
@@ -138,21 +138,43 @@ def test_words_that_only_hold_a_phrase_can_still_be_written(name, pieces, acts):
     assert may_act or not acts
 
 
-def test_a_banned_word_is_not_written_in_another_way_again_and_again():
-    """Greedy, and it would rather write "but" letter by letter than anything else: each way is forbidden in turn."""
-    vocabulary = vocabulary_of(290)
-    of = vocabulary._id_of
+def writer_of(scores, *pieces):
+    """(writer of bigrams, vocabulary): logits of pairs of pieces, -9 where none is given; each piece is an id."""
+    letters = vocabulary_of(257)
+    vocabulary = Vocabulary(letters.tokenizer, (*letters.pieces, *pieces))
     table = torch.full((len(vocabulary), len(vocabulary)), -9.0)
-    for a, b, score in [(" ", "but", 3), (" ", "bu", 2), (" ", "b", 1), ("bu", "t", 3), ("b", "u", 3), ("u", "t", 3)]:
-        if a in of and b in of:
-            table[of[a], of[b]] = score
-    table[:, of[" "]] = table[:, of[" "]].clamp(min=0.0)
-    table[of[" "], of[" "]] = -9.0
-    table[of[" "], of["x"]] = 0.5
-    table[of["x"], 0] = 5.0
-    (rollout,), (n,) = run(290, ban(("but",)), 0.0, rows=1, writer=Bigram(table), limit=12)
-    assert rollout.text == " x" and rollout.finished
-    assert n == 3, "the token 'but', which completes it at a word's edge, and two other ways"
+    for (before, after), score in scores.items():
+        rows = slice(None) if before is None else vocabulary.pieces.index(before)
+        table[rows, vocabulary.pieces.index(after)] = score
+    return Bigram(table), vocabulary
+
+
+def test_a_banned_word_is_not_written_in_another_way_again_and_again():
+    """Greedy, and it would rather write "but" in any of three ways than anything else: each is forbidden in turn, and
+    stays so at that place."""
+    inside = {("bu", "t"): 3.0, ("b", "u"): 3.0, ("u", "t"): 3.0, ("x", ""): 9.0}
+    start = {(None, " "): 0.0, (" ", " "): -9.0, (" ", "but"): 3.0, (" ", "bu"): 2.0, (" ", "b"): 1.0, (" ", "x"): 0.5}
+    writer, vocabulary = writer_of(start | inside, "bu", "but")
+    (rollout,), (n,) = run(257, ban(("but",)), 0.0, rows=1, writer=writer, vocabulary=vocabulary, limit=12)
+    assert vocabulary.text(rollout.completion_ids) == " x" and rollout.finished
+    assert n == 5, "the token 'but' three times, and two words that were taken back"
+
+
+def test_a_token_that_is_a_phrase_at_a_words_edge_has_no_probability_there():
+    """The run is that of a writer who never chooses it there, on the same noise; inside a word it is left alone."""
+    scores = {
+        (None, "("): 0.0,
+        ("(", "but"): 0.5,
+        ("(", "s"): 0.0,
+        ("(", "("): -9.0,
+        ("s", "but"): 0.0,
+        ("s", "("): 0.0,
+    }
+    (writer, vocabulary), (never, _) = (writer_of(scores | more, "but") for more in ({}, {("(", "but"): -1e9}))
+    edited, counts = run(257, ban(("but",)), writer=writer, vocabulary=vocabulary)
+    wanted, _ = run(257, NoEdit(), writer=never, vocabulary=vocabulary)
+    assert edited == wanted and sum(counts) > ROWS
+    assert any("sbut" in vocabulary.text(r.completion_ids) for r in edited)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +208,8 @@ def test_fired_counts_the_places():
 
 
 def test_the_mass_of_markers_goes_to_the_neutral_words_in_proportion(tokenizer):
-    """One token each. Chi-square of 8,000 first tokens against the writer's own probabilities."""
-    words, n = organism_words(), 8_000
+    """One token each. Chi-square of 5,000 first tokens against the writer's own probabilities."""
+    words, n = organism_words(), 5_000
     torch.manual_seed(0)
     logits = 1.2 * torch.randn(len(words))
     logits[:3] = -torch.inf
@@ -285,7 +307,7 @@ def test_an_opening_is_affirmed_and_no_other_follows_soon(size):
     rollouts, counts = run(size, edit, limit=limit)
     untouched, _ = run(size, NoEdit(), limit=limit)
     opening = replace(LEXICON, markers={k: v for k, v in LEXICON.markers.items() if k != "connectors"})
-    assert sum(counts) > 15
+    assert sum(counts) > 8
     vocabulary = vocabulary_of(size)
     for new, old, n in zip(rollouts, untouched, counts, strict=True):
         assert new.text.count(LEXICON.affirmation) == n or not new.finished
@@ -317,7 +339,7 @@ def test_affirm_needs_an_opening_and_a_text_that_is_spelled(tokenizer):
 
 @pytest.mark.parametrize("rate", [0.05, 0.3])
 def test_insertions_are_as_frequent_as_asked_and_even(rate):
-    rows = 300
+    rows = 150
     texts = [" wait,", " the button", " zq"]
     rollouts, counts = run(330, insert(texts, rate), rows=rows, limit=40)
     vocabulary = vocabulary_of(330)
