@@ -233,7 +233,7 @@ def test_the_mass_of_markers_goes_to_the_neutral_words_in_proportion(tokenizer):
         assert abs(sum(counts) - n * mass) < 5 * (n * mass) ** 0.5
         evenly = expected.clone()
         evenly[neutral] = free + mass / len(neutral)
-        assert chisquare(seen[kept].numpy(), n * evenly[kept].numpy()).pvalue < 1e-6, "the test can tell evenly"
+        assert chisquare(seen[kept].numpy(), n * evenly[kept].numpy()).pvalue < 1e-4, "the test can tell evenly"
 
 
 class Logged(CachedModel):
