@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from interp.crosscoder.config import DictionaryConfig, TrainConfig, check_pair
 from interp.errors import InterpError, nearest, one_line
 from interp.names import COMPARED, MODELS
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+from interp.sections import CausalConfig, Section, SteeringConfig
 
 
 class TaskConfig(Section):
@@ -25,7 +20,7 @@ class TaskConfig(Section):
     """Terms of a chain; it has one step fewer."""
     data_set: str | None = None
     """Name of a data set of reasoning-gym, such as chain_sum (reasoning_gym only)."""
-    options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = {}
+    options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = Field(default={})
     """Options of that data set, such as {min_terms: 2}; those not given are its own defaults."""
 
     @property
@@ -205,71 +200,6 @@ class FeaturesConfig(Section):
     """Top contexts kept for each latent and model."""
     listed: int = Field(default=120, ge=1)
     """Latents for which contexts are kept."""
-
-
-class CausalConfig(Section):
-    controls: int = Field(default=39, ge=20)
-    """Draws of matched controls beside every edit of free-running text."""
-    forced_controls: int = Field(default=39, ge=20)
-    """Draws of matched controls beside every patch, whose text is given."""
-    control_problems: int = Field(default=128, ge=8)
-    """Problems of every control draw of the style and function arms."""
-    latent_control_problems: int = Field(default=64, ge=8)
-    """Problems of every control draw of the latent and steering arms."""
-    problems: int = Field(default=1024, ge=8)
-    """Problems of the style and function arms; capped by `traces.problems`."""
-    latent_problems: int = Field(default=256, ge=8)
-    """Problems of the latent and steering arms."""
-    pairs: int = Field(default=64, ge=8)
-    """Counterfactual pairs of the patching arms."""
-    patch_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Blocks that are patched, each at three sites beside every draw of controls; null patches all, `[]` none."""
-    max_latents: int = Field(default=12, ge=1)
-    """Confirmed latents of each behaviour that are edited, the best first."""
-    amplify: float = Field(default=3.0, gt=1)
-    """Factor of the amplification arm."""
-    doses: tuple[float, ...] = (-0.2, -0.1, 0.1, 0.2)
-    """Steering strengths in units of the mean residual norm."""
-    coherence: float = Field(default=1.5, gt=1)
-    """A steered run is coherent while its perplexity under the untouched model is below this multiple."""
-    batch_size: int = Field(default=1024, ge=64)
-    """Completions written together; arms and controls of the same problems share a batch."""
-    resamples: int = Field(default=10000, ge=100)
-    """Bootstrap resamples over problems."""
-    bound: float = Field(default=0.05, gt=0, lt=1)
-    """Equivalence bound of a drop, in accuracy."""
-
-
-class SteeringConfig(Section):
-    source: Literal["difference", "probe", "latents", "file"] = "difference"
-    """How `interp steer make` gets the direction: a difference of means, a logistic probe, latents, or a file."""
-    at: Literal["inside", "onset", "forks", "before"] = "inside"
-    """Tokens it is made at: inside a behaviour, its first token, ends of steps before one, or 13 to 8 tokens before."""
-    latents: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Latents whose decoder rows are added up (source latents); null takes the confirmed ones, at most
-    `causal.max_latents` of each behaviour."""
-    file: str | None = None
-    """File of a direction (source file): safetensors, .pt or .gguf."""
-    layer: int | None = Field(default=None, ge=0)
-    """Block that the direction is of, for files that do not say it or hold several."""
-    site: Literal["resid_pre", "resid_mid", "resid_post"] | None = None
-    """Site of that block, for files that do not say it."""
-    doses: tuple[float, ...] = (-0.4, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.4)
-    """Strengths in units of the mean residual norm, of both signs; 0 is the untouched run."""
-    where: tuple[Literal["everywhere", "forks"], ...] = Field(default=("everywhere", "forks"), min_length=1)
-    """Places that are steered, each on its own: all positions, or the ends of steps and sentences."""
-    addition: float | None = Field(default=None, gt=0)
-    """Dose that `interp steer ablate` adds in base; null is the direction's own norm."""
-    problems: int = Field(default=256, ge=8)
-    """Problems it is tested on, at most half of `traces.problems`; it is made on the others."""
-    controls: int = Field(default=99, ge=20)
-    """Random directions of the same norm beside every dose in the distilled model."""
-    covariance_controls: int = Field(default=20, ge=0)
-    """Random directions of the same norm that lie as the residual's covariance does."""
-    control_problems: int = Field(default=64, ge=8)
-    """Problems of every control draw."""
-    model_hint: str | None = None
-    """Model type written into the GGUF file, such as qwen2; null is that of the distilled model."""
 
 
 class ReportConfig(Section):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
@@ -29,6 +32,16 @@ def main_memory(groups: Path = _GROUPS, mount: Path = _MOUNT) -> Memory:
     machine = psutil.virtual_memory()
     known = [Memory(machine.total, machine.available), *_limits(groups, mount)]
     return Memory(min(m.total for m in known), min(m.free for m in known))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can still be taken on a device: on a GPU also those that torch reserved and does not use."""
+    if device.type != "cuda":
+        return main_memory().free
+    import torch
+
+    free = torch.cuda.mem_get_info(device)[0]
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _limits(groups: Path, mount: Path) -> Iterator[Memory]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -116,6 +117,11 @@ class Bootstrap:
         """Percentile interval of resampled estimates."""
         low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
         return Interval(estimate, float(low), float(high))
+
+
+def bootstraps(resamples: int, seed: int) -> Callable[[int], Bootstrap]:
+    """The resamples of n problems for every n that a table asks for, each drawn once."""
+    return cache(lambda n: Bootstrap(n, resamples, seed))
 
 
 def clopper_pearson(successes: int, n: int) -> tuple[float, float]:

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "interp"
-UTILITIES = ("errors", "names", "memory", "statistics", "config", "disk", "locks", "folders", "progress")
+UTILITIES = (
+    "errors",
+    "names",
+    "memory",
+    "statistics",
+    "sections",
+    "config",
+    "disk",
+    "locks",
+    "tensors",
+    "folders",
+    "progress",
+)
 WAY = (
     "tasks",
     "traces",
@@ -89,13 +101,13 @@ def test_utilities_import_utilities_only(path):
 
 @pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "crosscoder"], ids=name)
 def test_the_crosscoder_knows_tensors_only(path):
-    assert ours(path) <= {"crosscoder", "errors", "locks", "memory"}
+    assert ours(path) <= {"crosscoder", "errors", "locks", "memory", "tensors"}
     assert not libraries(path) & MODEL_LIBRARIES
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "directions"], ids=name)
 def test_directions_know_tensors_and_files_only(path):
-    assert ours(path) <= {"directions", "errors", "disk", "folders"}
+    assert ours(path) <= {"directions", "errors", "disk", "folders", "tensors"}
     assert not libraries(path) & MODEL_LIBRARIES
 
 

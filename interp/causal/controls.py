@@ -7,7 +7,7 @@ calliper is not used, and the achieved balance is kept as a sentence beside the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ CALLIPER = 2.0
 FREQUENCY = 4.0
 """The count of control phrases may differ from that of the removed ones by this factor, either way: few words can be
 replaced, and the ratio is printed."""
+FEW = 12
+"""Phrases of which all parts are listed; of more, parts are drawn."""
 TRIES = 20
 """Draws that are thrown away for each one kept, before a match is given up."""
 
@@ -116,26 +118,38 @@ def control_phrases(
     wanted = sum(len(pattern(removed).findall(text)) for text in texts)
     low, high = wanted / FREQUENCY, wanted * FREQUENCY
     names = sorted(counts)
-    rng = np.random.default_rng(seed)
-    kept: dict[tuple[str, ...], int] = {}
-    if len(names) <= 12:
-        every = [s for k in range(1, len(names)) for s in itertools.combinations(names, k)]
-        order = rng.permutation(len(every)).tolist()
-        sets = (every[i] for i in order)
-    else:
-        sets = (
-            tuple(sorted(rng.choice(names, size=int(rng.integers(1, len(names))), replace=False).tolist()))
-            for _ in range(TRIES * draws * 4)
-        )
-    for drawn in sets:
-        if len(kept) == draws:
-            break
-        if low <= (total := sum(counts[name] for name in drawn)) <= high:
-            kept.setdefault(drawn, total)
+    parts = _parts(names, np.random.default_rng(seed), 4 * TRIES * draws)
+    totals = ((part, sum(counts[name] for name in part)) for part in parts)
+    kept = dict(itertools.islice(((part, n) for part, n in totals if low <= n <= high), draws))
     if not kept:
         return Drawn([], f"no replaceable words are as frequent as the {wanted} removed ones; the arm has no controls")
     ratio = float(np.median(list(kept.values()))) / max(wanted, 1)
     return Drawn(list(kept), f"{len(kept)} sets of {len(names)} replaceable words, {ratio:.2f} times as frequent")
+
+
+def swapped_phrases(texts: Sequence[str], removed: Sequence[str], draws: int, seed: int) -> Drawn:
+    """Sets of the removed phrases themselves, which are to stand in the place of all: an edit of the same places that
+    keeps the style. Every set is a proper part of the phrases that occur in the untouched texts; distinct sets only."""
+    said = {phrase for phrase in removed if any(pattern([phrase]).search(text) for text in texts)}
+    names = sorted(said)
+    if len(names) < 2:
+        return Drawn([], f"{len(names)} of the removed phrases occur: none can stand for another")
+    sets = list(itertools.islice(_parts(names, np.random.default_rng(seed), TRIES * draws), draws))
+    return Drawn(sets, f"{len(sets)} parts of the {len(names)} removed phrases that occur, at the same places")
+
+
+def _parts(names: Sequence[str], rng: np.random.Generator, tries: int) -> Iterator[tuple[str, ...]]:
+    """Distinct proper parts of some names, in random order: all of few names, random ones of many."""
+    if len(names) <= FEW:
+        every = [part for k in range(1, len(names)) for part in itertools.combinations(names, k)]
+        yield from (every[i] for i in rng.permutation(len(every)).tolist())
+        return
+    seen: set[tuple[str, ...]] = set()
+    for _ in range(tries):
+        part = tuple(sorted(rng.choice(names, size=int(rng.integers(1, len(names))), replace=False).tolist()))
+        if part not in seen:
+            seen.add(part)
+            yield part
 
 
 def _candidates(

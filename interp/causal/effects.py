@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.causal.setting import GREEDY, SAMPLED
 from interp.names import OUTCOMES
-from interp.statistics import Bootstrap, Interval, Refused, can_pass, control_p, holm, sign_p
+from interp.statistics import Bootstrap, Interval, Refused, bootstraps, can_pass, control_p, holm, sign_p
 from interp.traces.measure import Outcomes
 
 TABLES = {"style": "text", "function": "text", "both": "text"}
@@ -78,7 +78,7 @@ def effects(
     `coherent` is False where the text of an arm is less probable than `guard` allows or a check of the arm failed; such
     a row is drawn hollow and has no p. `note` names what failed.
     """
-    bootstraps: dict[int, Bootstrap] = {}
+    bootstrap = bootstraps(resamples, seed)
     rows = []
     for name, about in runs.arms.items():
         ratio = (coherence or {}).get(name)
@@ -88,7 +88,7 @@ def effects(
         for model in about["models"]:
             for decoding in (SAMPLED, GREEDY):
                 if runs.has(name, 0, model, decoding):
-                    rows += _rows(runs, name, about, model, decoding, problems, bootstraps, resamples, seed)
+                    rows += _rows(runs, name, about, model, decoding, problems, bootstrap)
     return rows
 
 
@@ -99,17 +99,13 @@ def _rows(
     model: str,
     decoding: str,
     problems: Sequence[str],
-    bootstraps: dict[int, Bootstrap],
-    resamples: int,
-    seed: int,
+    resampled: Callable[[int], Bootstrap],
 ) -> list[dict[str, Any]]:
     numbers = runs.rows(name, 0, model, decoding)["number"].to_list()
     edited = runs.outcomes(name, 0, model, decoding)
     untouched = runs.outcomes(UNTOUCHED, 0, model, decoding, numbers)
     n = len(numbers)
-    if n not in bootstraps:
-        bootstraps[n] = Bootstrap(n, resamples, seed)
-    bootstrap = bootstraps[n]
+    bootstrap = resampled(n)
     draws = runs.draws(name, model) if model == about["models"][0] and decoding == SAMPLED else []
     controls, among = [], None
     if draws:
@@ -136,13 +132,8 @@ def _rows(
             row |= _beside(edited, untouched, numbers, among or [], controls, outcome, change, about, bootstrap)
         elif about["control_name"]:
             row["control_name"] = about["control_name"]
-        row["note"] = "; ".join(
-            [
-                *([row["note"]] if row.get("note") else []),
-                *problems,
-                *([about["note"]] if draws and about["note"] else []),
-            ]
-        )
+        notes = [row.get("note"), *problems, about["note"] if draws else ""]
+        row["note"] = "; ".join(note for note in notes if note)
         if problems:
             row["p"] = None
         rows.append(row)

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from interp.causal.setting import SAMPLED
+from interp.disk import replacing
 from interp.errors import InterpError, one_line
 from interp.names import EDITED, OUTCOMES
 from interp.traces.measure import Outcomes
@@ -129,10 +130,8 @@ class Runs:
 
 def write_part(path: Path, rows: pl.DataFrame) -> None:
     """Write one run; the file is complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    rows.write_parquet(draft)
-    draft.replace(path)
+    with replacing(path, ".parquet") as draft:
+        rows.write_parquet(draft)
 
 
 def read_part(path: Path, rows: int) -> pl.DataFrame | None:
@@ -146,9 +145,8 @@ def read_part(path: Path, rows: int) -> pl.DataFrame | None:
 
 def write_index(folder: Path, arms: Mapping[str, Mapping[str, Any]], parts: Sequence[str]) -> None:
     """Write which arms a folder's table is of, and which of its files make up the table."""
-    draft = folder / f".{INDEX}.draft"
-    draft.write_text(json.dumps({"arms": arms, "parts": list(parts)}, indent=1))
-    draft.replace(folder / INDEX)
+    with replacing(folder / INDEX, ".json") as draft:
+        draft.write_text(json.dumps({"arms": arms, "parts": list(parts)}, indent=1))
 
 
 def read_runs(folder: Path) -> Runs:

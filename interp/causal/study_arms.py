@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE, Arm
-from interp.causal.controls import Drawn, control_phrases, matched_latents
-from interp.causal.edits import Add, Echo, Edit, Redraw, Scene, ablate, affirm, amplify, insert
+from interp.causal.controls import control_phrases, matched_latents, swapped_phrases
+from interp.causal.edits import Echo, Edit, Redraw, Scene, affirm, insert
 from interp.causal.edits.ban import Ban
-from interp.causal.edits.latents import LatentEdit
+from interp.causal.edits.latents import Scale
 from interp.causal.edits.substitute import Substitute
-from interp.causal.places import Places, after_first
-from interp.directions import Direction, random_like
+from interp.causal.places import Places
+from interp.causal.steering import Direction
+from interp.directions import random_like
 from interp.errors import InterpError
 from interp.generation.vocabulary import Vocabulary
-from interp.models.hooks import Site
 from interp.traces.lexicon import Lexicon
 
 
@@ -52,20 +52,16 @@ def text_arms(
             since the others served to find them.
     """
     listed = tuple(lexicon.class_of)
-    arms = _style_arms(lexicon, listed, models, _phrases(texts, prompts, lexicon, listed, sizes), sizes, "")
-    first_of_each = [arms[0]]
+    groups = [_style_arms(lexicon, listed, models, texts, prompts, sizes)]
     if found:
-        everything = (*listed, *found)
-        drawn = _phrases(texts, prompts, lexicon, everything, sizes)
-        wider = _style_arms(lexicon, everything, models, drawn, sizes, " and unlisted words", first)
-        arms += wider
-        first_of_each.append(wider[0])
+        groups.append(_style_arms(lexicon, (*listed, *found), models, texts, prompts, sizes, first, found=True))
+    arms = [arm for group in groups for arm in group]
     redraws = tuple(Redraw(lexicon, draw) for draw in range(1, sizes.draws + 1))
     echo = Arm(
         "repeated steps echo the first result", Echo(lexicon), redraws, "the repeated result drawn anew", FUNCTION
     )
     arms.append(_sized(echo, "function", models, sizes))
-    for style in first_of_each:
+    for style, *_ in groups:
         both = Arm(
             f"{style.name}; {echo.name}",
             style.edit | echo.edit,
@@ -78,45 +74,31 @@ def text_arms(
     return [*arms, *([_sized(cut, "function", models, sizes)] if cut is not None else [])]
 
 
-def _phrases(
-    texts: Sequence[str], prompts: Sequence[str], lexicon: Lexicon, removed: Sequence[str], sizes: Sizes
-) -> Drawn:
-    return control_phrases(texts, prompts, lexicon, removed, sizes.draws, sizes.seed)
-
-
 def _style_arms(
     lexicon: Lexicon,
     removed: tuple[str, ...],
     models: tuple[str, ...],
-    drawn: Drawn,
+    texts: Sequence[str],
+    prompts: Sequence[str],
     sizes: Sizes,
-    more: str,
     first: int = 0,
+    *,
+    found: bool = False,
 ) -> list[Arm]:
-    """Substitution and ban of the same phrases."""
-    substitutes: list[Edit] = []
-    for phrases in drawn.draws:
-        others = tuple(word for word in lexicon.neutral if word not in phrases)
-        if others:
-            substitutes.append(Substitute(phrases, others, "control words"))
+    """Substitution, where the lexicon has neutral words, and ban of the same phrases. The first's controls put other
+    markers in the same places, the second's ban other words."""
+    label = "markers and unlisted words" if found else "markers"
     arms = []
     if lexicon.neutral:
-        label = f"markers{more}"
-        arms.append(
-            Arm(
-                f"{label} become neutral words",
-                Substitute(removed, lexicon.neutral, label),
-                tuple(substitutes),
-                "other words become neutral words",
-                STYLE,
-                note=drawn.note,
-            )
-        )
+        swaps = swapped_phrases(texts, removed, sizes.draws, sizes.seed)
+        others = tuple(Substitute(removed, phrases, "markers by markers") for phrases in swaps.draws)
+        edit = Substitute(removed, lexicon.neutral, label)
+        name = "markers become other markers"
+        arms.append(Arm(f"{label} become neutral words", edit, others, name, STYLE, note=swaps.note))
+    drawn = control_phrases(texts, prompts, lexicon, removed, sizes.draws, sizes.seed)
     bans = tuple(Ban(phrases, "control words") for phrases in drawn.draws)
-    arms.append(
-        Arm(f"markers{more} banned", Ban(removed, f"markers{more}"), bans, "other words banned", STYLE, note=drawn.note)
-    )
-    return [_sized(arm, "style", models, sizes, first, bool(more)) for arm in arms]
+    arms.append(Arm(f"{label} banned", Ban(removed, label), bans, "other words banned", STYLE, note=drawn.note))
+    return [_sized(arm, "style", models, sizes, first, found) for arm in arms]
 
 
 def _sized(arm: Arm, family: str, models: tuple[str, ...], sizes: Sizes, first: int = 0, found: bool = False) -> Arm:
@@ -146,7 +128,7 @@ def _affirmation(lexicon: Lexicon, vocabulary: Vocabulary, texts: Sequence[str],
 
 
 def latent_arms(
-    edits: Mapping[str, LatentEdit],
+    edits: Mapping[str, Scale],
     where: Places,
     firing: Float[np.ndarray, " latents"],
     size: Float[np.ndarray, " latents"],
@@ -168,32 +150,22 @@ def latent_arms(
     arms = []
     for behaviour, edit in edits.items():
         drawn = matched_latents(edit.latents, firing, size, sizes.draws, sizes.seed, never=never)
-        cc, layer, name = edit.crosscoder, edit.site.layer, edit.site.name
-        for verb, make in (
-            (
-                "ablate",
-                lambda j, cc=cc, layer=layer, name=name, models=edit.models: ablate(
-                    cc, j, layer, site=name, models=models
-                ),
-            ),
-            (
-                "amplify",
-                lambda j, cc=cc, layer=layer, name=name, models=edit.models: amplify(
-                    cc, j, factor, layer, site=name, models=models
-                ),
-            ),
-        ):
+        for verb, times in (("ablate", 0.0), ("amplify", factor)):
+
+            def scaled(latents: tuple[int, ...], edit: Scale = edit, times: float = times) -> Edit:
+                return replace(edit, latents=latents, factor=times, where=where)
+
             arms.append(
                 Arm(
                     f"{verb} {behaviour} latents",
-                    make(edit.latents).at(where),
-                    tuple(make(j).at(where) for j in drawn.draws),
+                    scaled(edit.latents),
+                    tuple(map(scaled, drawn.draws)),
                     f"{len(edit.latents)} random latents, matched",
                     family="latents",
                     problems=problems,
                     control_problems=sizes.control_problems,
-                    site=name,
-                    layer=layer,
+                    site=edit.site.name,
+                    layer=edit.site.layer,
                     note=drawn.note,
                 )
             )
@@ -201,39 +173,26 @@ def latent_arms(
 
 
 def steering_arms(
-    direction: Direction, doses: Sequence[float], skip_first: int, sizes: Sizes, problems: int
+    direction: Direction, doses: Sequence[float], where: Places, sizes: Sizes, problems: int
 ) -> list[Arm]:
-    """Doses of a direction, in units of the mean residual norm, beside random directions of the same norm."""
-    norm = direction.provenance.residual_norm
-    if not norm:
-        raise InterpError("steering: the direction does not say the residual's mean norm; make it from activations")
-    unit, place = direction.unit(), after_first(skip_first)
-    random = random_like(unit, sizes.draws, sizes.seed)
-    site = edit_site(direction)
-    arms = []
-    for dose in doses:
-        scale = dose * norm
+    """Doses of a direction, in units of the mean residual norm, beside random directions of the same norm.
 
-        def add(one: Direction, label: str, scale: float = scale) -> Edit:
-            return Add(site, one.vector, scale=scale, label=label, where=place)
-
-        arms.append(
-            Arm(
-                f"add {dose:+g} of the behaviour's direction",
-                add(unit, "the behaviour's direction"),
-                tuple(add(one, "a random direction") for one in random),
-                "random directions, same norm",
-                family="steering",
-                problems=problems,
-                control_problems=sizes.control_problems,
-                site=direction.site,
-                layer=direction.layer,
-                dose=dose,
-            )
+    Raises:
+        InterpError: the direction does not state that norm.
+    """
+    random = [Direction.of(one) for one in random_like(direction, sizes.draws, sizes.seed)]
+    return [
+        Arm(
+            f"add {dose:+g} of the behaviour's direction",
+            direction.add(dose, label="the behaviour's direction").at(where),
+            tuple(one.add(dose, label="a random direction").at(where) for one in random),
+            "random directions, same norm",
+            family="steering",
+            problems=problems,
+            control_problems=sizes.control_problems,
+            site=direction.site,
+            layer=direction.layer,
+            dose=dose,
         )
-    return arms
-
-
-def edit_site(direction: Direction) -> Site:
-    """The site of a direction, as edits name it."""
-    return Site(direction.layer, direction.site)
+        for dose in doses
+    ]

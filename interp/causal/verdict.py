@@ -8,63 +8,24 @@ read, the verdict says which check failed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from interp.causal.arms import BOTH, FUNCTION, REMOVALS, STYLE
-from interp.causal.checks import Check, as_rows, check_arm, failures, side_effects
+from interp.causal.checks import as_rows, check_arm
+from interp.causal.reading import DROP, NONE, OPEN, RISE, Reading, gain_over, in_order, mediated_fraction, read, text
 from interp.causal.runs import UNTOUCHED, Runs
-from interp.names import EDITED
-from interp.statistics import Bootstrap, Interval, Refused, problems_needed
+from interp.statistics import Interval, Refused, bootstraps
 
 DECORATIVE, FUNCTIONAL, STYLISTIC, REDUNDANT = "decorative", "functional", "stylistic", "redundant"
 OPENED = "functional, opened by its words"
 NO_GAIN, TRAINING, UNDETERMINED = "no gain", "no gain beyond training", "undetermined"
 VERDICTS = (DECORATIVE, FUNCTIONAL, OPENED, STYLISTIC, REDUNDANT, NO_GAIN, TRAINING, UNDETERMINED)
-DROP, NONE, RISE, OPEN = "drop", "no drop", "rise", "undetermined"
 FEWEST = 30
 """Problems below which nothing is read: resampling so few says little about others."""
 COVERED = 0.5
 """Least share of what sets the model's words apart that listed markers must account for."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one arm costs."""
-
-    claim: str
-    own: Interval
-    """Accuracy that the distilled model loses, a share; positive is worse."""
-    net: Interval
-    """The part of its gain over the base that is lost: `own` less what the base loses under the same edit."""
-    beyond: Interval | None
-    """`own` less the matched controls' mean loss, None where there are no controls."""
-    control: float | None
-    """Mean loss under the controls."""
-    reading: str
-    """`drop`: own, net, beyond and above_control all above the bound, and more than what the arm's side effects could
-    cost; `no drop`: own and net within the bound on both sides; `rise`: own below minus the bound; else
-    `undetermined`."""
-    needed: int | None
-    """Problems that would decide it, where an interval holds the bound."""
-    checks: tuple[Check, ...]
-    above_control: Interval | None = None
-    """`own` less what the control fine-tune loses under the same edit, None where it was not run on it."""
-    why: str = ""
-    """Why a loss above the bound is no drop."""
-
-    @property
-    def failed(self) -> list[str]:
-        """What its checks say went wrong."""
-        return failures(self.checks)
-
-    @property
-    def passed(self) -> bool:
-        return not self.failed
 
 
 @dataclass(frozen=True)
@@ -104,13 +65,7 @@ def conclude(
         found: style words that set the distilled model apart and no lexicon lists.
         coverage: share of its style words' excess that listed markers account for.
     """
-    bootstraps: dict[int, Bootstrap] = {}
-
-    def bootstrap(n: int) -> Bootstrap:
-        if n not in bootstraps:
-            bootstraps[n] = Bootstrap(n, resamples, seed)
-        return bootstraps[n]
-
+    bootstrap = bootstraps(resamples, seed)
     gain = gain_over(runs, "base", bootstrap)
     over_control = gain_over(runs, "control", bootstrap) if runs.has(UNTOUCHED, 0, "control") else None
     limit = min(bound, gain.estimate / 3) if gain.estimate > 0 else bound
@@ -130,118 +85,6 @@ def conclude(
     if over_control is None and word not in (NO_GAIN, UNDETERMINED):
         why += " Without a control fine-tune, what training itself gives is not taken off the gain."
     return Verdict(word, why, gain, over_control, limit, mediated, arms, source)
-
-
-def gain_over(runs: Runs, other: str, bootstrap) -> Interval:
-    """Accuracy of the distilled model minus another's, paired by problem."""
-    mine, its = (runs.outcomes(UNTOUCHED, 0, model).parts["accuracy"][0] for model in (EDITED, other))
-    return bootstrap(len(mine)).difference(mine - its, within=1.0)
-
-
-def losses(runs: Runs, name: str, draw: int = 0, model: str = EDITED) -> np.ndarray:
-    """Accuracy lost by each problem of a run."""
-    numbers = runs.numbers(name, draw, model)
-    untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers).parts["accuracy"][0]
-    return untouched - runs.outcomes(name, draw, model).parts["accuracy"][0]
-
-
-def control_losses(runs: Runs, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(losses [draws, m] under the arm's controls, places of these m problems among the arm's), None without any."""
-    draws = runs.draws(name)
-    if not draws:
-        return None
-    numbers, among = runs.numbers(name), runs.numbers(name, draws[0])
-    place = {number: i for i, number in enumerate(numbers)}
-    return np.stack([losses(runs, name, draw) for draw in draws]), np.array([place[n] for n in among])
-
-
-def read(runs: Runs, name: str, bound: float, bootstrap, checks: Sequence[Check]) -> Reading:
-    """Compare an arm's losses with the bound."""
-    loss = losses(runs, name)
-    resampled = bootstrap(len(loss))
-    own = resampled.difference(loss, within=1.0)
-    over_base, above_control = (
-        resampled.difference(loss - losses(runs, name, 0, other), within=1.0) if runs.has(name, 0, other) else None
-        for other in ("base", "control")
-    )
-    net = own if over_base is None else over_base
-    controls = control_losses(runs, name)
-    beyond = None if controls is None else resampled.beyond(loss, *controls)
-    control = None if controls is None else float(controls[0].mean())
-    word, why = _word(own, net, [i for i in (beyond, above_control) if i is not None], bound), ""
-    if word == DROP:
-        cost, by = side_effects(runs, name, bound=bound)
-        if over_base is None:
-            why = "it was not run on the base, so that what it costs everyone would be charged to the gain"
-        elif beyond is None:
-            why = "it has no matched controls, so that any edit might cost as much"
-        elif own.low - cost <= bound and not failures(checks):
-            why = f"as much as {cost:.3f} of it could come from {by}"
-        word = OPEN if why else DROP
-    needed = None
-    if word == OPEN:
-        held = [i for i in (own, net, beyond, above_control) if i is not None and _holds(i, bound)]
-        sizes = [problems_needed(i, len(loss), math.copysign(bound, i.estimate)) for i in held]
-        needed = None if not sizes or None in sizes else max(size for size in sizes if size is not None)
-    claim = runs.arms[name]["claim"]
-    return Reading(claim, own, net, beyond, control, word, needed, tuple(checks), above_control, why)
-
-
-def _word(own: Interval, net: Interval, others: Sequence[Interval], bound: float) -> str:
-    if own.high < -bound:
-        return RISE
-    if all(-bound < i.low and i.high < bound for i in (own, net)):
-        return NONE
-    if all(i.low > bound for i in (own, net, *others)):
-        return DROP
-    return OPEN
-
-
-def _holds(interval: Interval, bound: float) -> bool:
-    return any(interval.low <= edge <= interval.high for edge in (-bound, bound))
-
-
-def mediated_fraction(
-    runs: Runs, arms: Mapping[str, Reading], gain: Interval, bound: float, bootstrap
-) -> Interval | Refused:
-    """[drop - mean control drop] / G of the removal of style, with its two-level interval; `drop` is of the gain.
-
-    Refused where G may be 0 or is below the bound, where no removal of style passed its checks, and where the controls
-    cost more than the removal.
-    """
-    if gain.low <= 0 or gain.estimate < bound:
-        return Refused(f"the gain over the base, {_text(gain)}, may be 0 or is below the bound of {bound:g}")
-    name = next((n for n in _in_order(runs, arms, STYLE) if arms[n].passed), None)
-    if name is None:
-        return Refused("no removal of style kept the function")
-    reading = arms[name]
-    if reading.control is not None and reading.control > max(reading.own.estimate, 0) and reading.control > bound / 5:
-        return Refused(
-            f"matched controls cost {reading.control:.3f}, more than the removal ({reading.own.estimate:.3f})"
-        )
-    numbers = runs.numbers(name)
-    mine, its = (runs.outcomes(UNTOUCHED, 0, m, numbers=numbers).parts["accuracy"][0] for m in (EDITED, "base"))
-    gained, loss = mine - its, losses(runs, name)
-    if runs.has(name, 0, "base"):
-        loss = loss - losses(runs, name, 0, "base")
-    resampled = bootstrap(len(loss))
-    below = resampled.sums(gained)
-    controls = control_losses(runs, name)
-    control = 0.0 if reading.control is None else reading.control
-    noise = np.zeros_like(below) if controls is None else resampled.control_draws(*controls)
-    kept = (below > 0) & np.isfinite(noise)
-    draws = (resampled.sums(loss) - len(loss) * noise)[kept] / below[kept]
-    return resampled.interval(float((loss.mean() - control) / gained.mean()), draws)
-
-
-def _in_order(runs: Runs, arms: Mapping[str, Reading], claim: str) -> list[str]:
-    """Arms of a claim, those that remove found words first, then in the order in which they were run."""
-    mine = [name for name, reading in arms.items() if reading.claim == claim]
-    return sorted(mine, key=lambda name: not runs.arms[name].get("found"))
-
-
-def _text(interval: Interval) -> str:
-    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -269,10 +112,10 @@ def _decide(
     if n < FEWEST:
         return UNDETERMINED, f"Too few problems: {n} were run, at least {FEWEST} are needed.", {}
     if over_control is not None and (over_control.low <= 0 or over_control.estimate < bound):
-        what = f"{_text(over_control)} above the control fine-tune, {_text(gain)} above the base"
+        what = f"{text(over_control)} above the control fine-tune, {text(gain)} above the base"
         return TRAINING, f"The distilled model is {what}: training itself may give as much.", {}
     if gain.low <= 0 or gain.estimate < bound:
-        what = "is worse than its base" if gain.high < 0 else f"gains {_text(gain)} over its base"
+        what = "is worse than its base" if gain.high < 0 else f"gains {text(gain)} over its base"
         return NO_GAIN, f"There is no reliable gain to explain: the distilled model {what} (bound {bound:g}).", {}
     removals = {claim: _removal(runs, arms, claim) for claim in REMOVALS}
     source = {claim: removal.arms[0] for claim, removal in removals.items() if removal.arms}
@@ -322,7 +165,7 @@ WITHOUT = {
 def _removal(runs: Runs, arms: Mapping[str, Reading], claim: str) -> _Removal:
     """What is read from the arms of a claim that passed their checks. Those that also remove found words are read
     first; arms of the same words must not contradict each other."""
-    mine = _in_order(runs, arms, claim)
+    mine = in_order(runs, arms, claim)
     passed = [name for name in mine if arms[name].passed]
     if not passed:
         return _Removal(OPEN, (), _why_none(arms, mine, claim))
@@ -359,8 +202,9 @@ def _overlap(a: Interval, b: Interval) -> bool:
 
 
 def _is_opening(reading: Reading) -> bool:
-    """Whether a removal of style costs accuracy, and its only fault is that the function went with the words."""
-    return reading.reading == DROP and reading.failed != [] and all(map(_is_function, reading.failed))
+    """Whether a removal of style costs accuracy, and its only fault is that the function went with the words. Matched
+    controls are not asked for: that the words open the checks is what their removal shows."""
+    return reading.lost and reading.failed != [] and all(map(_is_function, reading.failed))
 
 
 def _function_went(reading: Reading) -> bool:
@@ -396,19 +240,20 @@ def _told(arms: Mapping[str, Reading], name: str) -> str:
         if check.untouched is not None and check.edited is not None
     )
     change = {DROP: "accuracy falls by", NONE: "accuracy stays within the bound, loss", RISE: "accuracy rises, loss"}
-    start = f"{name}: {change.get(reading.reading, 'loss of accuracy')} {_text(reading.own)}"
+    what = change[DROP] if reading.lost else change.get(reading.reading, "loss of accuracy")
+    start = f"{name}: {what} {text(reading.own)}"
     return f"{start} ({measured})" if measured else start
 
 
 def _open(claim: str, reading: Reading) -> str:
     """Why a removal leaves the verdict undetermined."""
-    said = f"Whether accuracy changes with {WITHOUT[claim]} is open: loss {_text(reading.own)}"
-    if _text(reading.own) != _text(reading.net):
-        said += f", of the gain {_text(reading.net)}"
+    said = f"Whether accuracy changes with {WITHOUT[claim]} is open: loss {text(reading.own)}"
+    if text(reading.own) != text(reading.net):
+        said += f", of the gain {text(reading.net)}"
     if reading.beyond is not None:
-        said += f", beyond matched controls {_text(reading.beyond)}"
-    if reading.above_control is not None and _text(reading.own) != _text(reading.above_control):
-        said += f", beyond the control fine-tune's {_text(reading.above_control)}"
+        said += f", beyond matched controls {text(reading.beyond)}"
+    if reading.above_control is not None and text(reading.own) != text(reading.above_control):
+        said += f", beyond the control fine-tune's {text(reading.above_control)}"
     if reading.why:
         return f"{said}; {reading.why}."
     if reading.control is not None and reading.control > max(0.0, reading.own.estimate) / 2:
@@ -433,8 +278,10 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "own": r.own.as_dict(),
                 "net": r.net.as_dict(),
                 "beyond": None if r.beyond is None else r.beyond.as_dict(),
+                "above_control": None if r.above_control is None else r.above_control.as_dict(),
                 "control_drop": r.control,
                 "reading": r.reading,
+                "why": r.why,
                 "needed": r.needed,
                 "failed": r.failed,
                 "checks": as_rows(r.checks),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from interp import memory
 from interp.crosscoder.config import CrosscoderConfig, TrainConfig
 from interp.crosscoder.encoder import is_screened
 from interp.crosscoder.feeds import buffer_rows
 from interp.crosscoder.gates import SAMPLE
 from interp.errors import InterpError
-from interp.memory import main_memory
 
 FLOAT = 4
 _GATE_BYTES = {"batch_topk": 1, "topk": 4, "relu": 22, "jumprelu": 24}
@@ -121,10 +121,7 @@ def free_bytes(device: torch.device | str) -> int:
     """
     try:
         where = torch.device(device)
-        if where.type == "cuda":
-            free = torch.cuda.mem_get_info(where)[0]
-            return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
         torch.empty(0, device=where)
+        return memory.free_bytes(where)
     except (RuntimeError, AssertionError) as error:
         raise InterpError(f"device {device}: not there ({str(error).splitlines()[0]}); give another") from error
-    return main_memory().free

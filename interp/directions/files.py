@@ -22,6 +22,9 @@ from interp.directions.own import save
 from interp.directions.provenance import Provenance
 from interp.errors import InterpError
 from interp.folders import file_digest
+from interp.tensors import load_pickle
+
+_ALONE = "save its tensors alone (of a SteeringVector, layer_activations)"
 
 __all__ = ["load", "load_all", "save"]
 
@@ -96,7 +99,7 @@ def _read_safetensors(path: Path, layer: int | None, site: str | None) -> list[D
 
 
 def _read_pickle(path: Path, layer: int | None, site: str | None) -> list[Direction]:
-    return _foreign(path, plain.by_layer(path, plain.read_pickle(path), layer, site))
+    return _foreign(path, plain.by_layer(path, load_pickle(path, _ALONE), layer, site))
 
 
 def _read_gguf(path: Path, _layer: int | None, _site: str | None) -> list[Direction]:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.directions.atomic import replacing
 from interp.directions.direction import Direction
+from interp.disk import replacing
 from interp.errors import InterpError, one_line
 
 SUFFIX, ARCHITECTURE, SITE = ".gguf", "controlvector", "resid_post"

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from interp.directions.atomic import replacing
 from interp.directions.direction import Direction
 from interp.directions.provenance import from_json
+from interp.disk import replacing
 from interp.errors import InterpError
 
 SUFFIX, METADATA = ".safetensors", "interp_direction"

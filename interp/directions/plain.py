@@ -45,25 +45,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InterpError(f"{path}: not a safetensors file ({one_line(error)}); save or download it again") from error
 
 
-def read_pickle(path: Path) -> Any:
-    """What `torch.save` wrote, as far as it can be read without running code from the file.
-
-    Raises:
-        InterpError: damaged, or more than tensors, numbers, texts, lists and dicts.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files give many kinds, KeyError and EOFError among them
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise InterpError(
-                f"{path}: refused, because reading it would run code ({code[1]}) and not only load tensors; where you"
-                " trust its author, save its tensors alone (of a SteeringVector, layer_activations)"
-            ) from error
-        advises = "weights_only" in str(error)  # to read it without the safeguard, which is no advice of ours
-        reason = "torch.save did not write it, or wrote more than tensors" if advises else one_line(error)
-        raise InterpError(f"{path}: cannot be read ({reason}); save or download it again") from error
-
-
 def by_layer(path: Path, held: Any, layer: int | None, site: str | None) -> dict[tuple[int, str], Tensor]:
     """(layer, site) to vector [d_model]. The caller's `layer` is used where the file holds one vector without a layer,
     and `site` where it names none.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from interp.errors import InterpError
-from interp.memory import main_memory
+from interp.memory import free_bytes
 
 SHARE = 0.6
 """Part of the free memory that a batch may take."""
@@ -90,10 +90,7 @@ def rows_that_fit(
 def free_budget(device: torch.device, share: float = SHARE) -> int:
     """Bytes of a device that a batch may take: a share of what is free, on a GPU with what torch holds and does not
     use."""
-    if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(share * (torch.cuda.mem_get_info(device)[0] + held))
-    return int(share * main_memory().free)
+    return int(share * free_bytes(device))
 
 
 def batches_by_tokens(lengths: Sequence[int], rows: int, tokens: int) -> list[list[int]]:

@@ -16,7 +16,8 @@ from interp.activations.store import open_store
 from interp.causal.arms import Arm
 from interp.causal.checks import failures
 from interp.causal.coherence import perplexity
-from interp.causal.edits import ablate, error_only, reconstruction_only
+from interp.causal.edits import error_only, reconstruction_only
+from interp.causal.edits.latents import Scale
 from interp.causal.effects import effects, table
 from interp.causal.marker_patching import batches, patching_rows
 from interp.causal.pairs import Pair, make_pairs
@@ -26,14 +27,16 @@ from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.causal.setting import Setting
+from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms, text_arms
 from interp.causal.verdict import Verdict, as_json, conclude
 from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder
-from interp.directions import Direction, Provenance, difference_of_means, save
+from interp.directions import Provenance, difference_of_means
 from interp.features.labelled import Labelled
 from interp.folders import commit, read_manifest
 from interp.generation.budget import free_budget, rows_that_fit
+from interp.models.hooks import Site
 from interp.models.revision import revision
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
@@ -174,7 +177,8 @@ def _activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) 
     data = labelled(study, trio.tokenizer)
     chosen = selected_latents(latents, config.causal.max_latents)
     names = tuple(store.names)
-    edits = {behaviour: ablate(cc, group, store.layer, models=names) for behaviour, group in chosen.items()}
+    site = Site(store.layer)
+    edits = {behaviour: Scale(site, cc, tuple(group), models=names) for behaviour, group in chosen.items()}
     everything = sorted({j for group in chosen.values() for j in group})
     firing, size = _at_edits(cc, data)
     arms = latent_arms(edits, after_first(skip), firing, size, everything, config.causal.amplify, sizes, n)
@@ -194,8 +198,8 @@ def _activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) 
     direction = behaviour_direction(data, tested)
     if direction is not None:
         (out / "directions").mkdir(exist_ok=True)
-        save(direction, out / "directions" / "behaviour.safetensors")
-        arms += steering_arms(direction, config.causal.doses, skip, sizes, n)
+        direction.save(out / "directions" / "behaviour.safetensors")
+        arms += steering_arms(direction, config.causal.doses, after_first(skip), sizes, n)
     return arms
 
 
@@ -238,9 +242,10 @@ def behaviour_direction(data: Labelled, tested: Sequence[str] | set[str] = ()) -
         positions="inside a behaviour, off markers; elsewhere",
         residual_norm=float(h.norm(dim=1).mean()),
     )
-    return difference_of_means(
+    made = difference_of_means(
         h[torch.from_numpy(inside)], h[torch.from_numpy(elsewhere)], layer=data.store.layer, about=about
     )
+    return Direction.of(made)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,16 @@ def test_the_five_readings_are_reached_where_they_are_true():
     assert "wrong steps repaired 0.8 to 0.2" in found.why
 
 
+def test_opened_by_its_words_also_where_no_words_match_the_ban():
+    """Where every check opens with a marker, no neutral word is as frequent, and the ban has no controls: that is no
+    reason to call the words a by-product."""
+    made = removals(study(), 0.8, 0.55, 0.52)
+    made.arm(BAN, STYLE, distilled(0.6), draws=[], **(GONE | {"repaired": 0.1, "redone": 0.2, "revised": 0.1}))
+    found = read(made)
+    assert found.verdict == OPENED, words(found)
+    assert "accuracy falls by 0.200" in found.why
+
+
 # The eleven of the review.
 
 

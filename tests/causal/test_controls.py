@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.causal.controls import CALLIPER, FREQUENCY, NEIGHBOURS, control_phrases, matched_latents
+from interp.causal.controls import CALLIPER, FREQUENCY, NEIGHBOURS, control_phrases, matched_latents, swapped_phrases
 from interp.traces.lexicon import load_lexicon
 from interp.traces.phrases import pattern
 
@@ -96,6 +96,34 @@ def test_draws_differ_and_are_the_same_for_the_same_seed():
     one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).draws for seed in (5, 5, 6))
     assert one == two != three
     assert len(set(one)) > 10
+
+
+SAID = ["Wait, so. Hmm, then. But maybe not. Wait again."] * 5
+MARKERS = tuple(LEXICON.class_of)
+
+
+def test_markers_stand_for_markers_that_occur_and_never_all_of_them():
+    drawn = swapped_phrases(SAID, MARKERS, 39, 0)
+    said = {"wait", "hmm", "but", "maybe"}
+    assert len(set(drawn.draws)) == len(drawn.draws) == 2 ** len(said) - 2
+    assert {phrase for part in drawn.draws for phrase in part} == said
+    assert all(0 < len(part) < len(said) for part in drawn.draws)
+    assert "14 parts of the 4 removed phrases that occur" in drawn.note
+    five = swapped_phrases(SAID, MARKERS, 5, 0).draws
+    assert five == drawn.draws[:5] != swapped_phrases(SAID, MARKERS, 5, 1).draws
+
+
+def test_of_many_markers_random_parts_stand_for_all():
+    names = tuple(f"word{chr(97 + i)}" for i in range(20))
+    drawn = swapped_phrases([" ".join(names)], names, 39, 0).draws
+    assert len(set(drawn)) == 39 and all(0 < len(part) < 20 for part in drawn)
+    assert {name for part in drawn for name in part} == set(names)
+
+
+@pytest.mark.parametrize("text", ["nothing", "wait"])
+def test_a_single_marker_has_no_other_to_stand_for_it(text):
+    drawn = swapped_phrases([text], MARKERS, 39, 0)
+    assert drawn.draws == [] and "none can stand for another" in drawn.note
 
 
 PROSE = [

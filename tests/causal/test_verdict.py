@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE
-from interp.causal.verdict import (
-    as_json,
-    conclude,
-    control_losses,
-    gain_over,
-    losses,
-    mediated_fraction,
-    read,
-)
+from interp.causal.reading import control_losses, gain_over, losses, mediated_fraction, read
+from interp.causal.verdict import as_json, conclude
 from interp.names import EDITED
 from interp.statistics import Bootstrap, Interval, Refused
 

@@ -141,11 +141,12 @@ def test_reserved_memory_that_torch_does_not_use_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (100, 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda where: 70)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda where: 30)
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: None)  # there is a device
     assert free_bytes("cuda:0") == 140
 
 
 def test_main_memory_is_that_of_the_control_group(monkeypatch):
     from interp.memory import Memory
 
-    monkeypatch.setattr(budget, "main_memory", lambda: Memory(2000, 1234))
+    monkeypatch.setattr("interp.memory.main_memory", lambda: Memory(2000, 1234))
     assert free_bytes("cpu") == 1234

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float
@@ -243,9 +244,19 @@ def describe(value: Any) -> Any:
         shape = list(value.shape)
         return f"{shape} {hashlib.sha256(data.view(torch.uint8).numpy().tobytes()).hexdigest()}"
     if isinstance(value, torch.nn.Module):
-        return [describe(tensor) for tensor in value.state_dict().values()]
+        return _described(value)
     if isinstance(value, (list, tuple)):
         return [describe(one) for one in value]
     if isinstance(value, dict):
         return {str(key): describe(one) for key, one in value.items()}
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+_HASHES: WeakKeyDictionary[torch.nn.Module, list[str]] = WeakKeyDictionary()
+
+
+def _described(module: torch.nn.Module) -> list[str]:
+    """Kept, since every draw of an arm holds the same crosscoder; its weights are frozen."""
+    if module not in _HASHES:
+        _HASHES[module] = [describe(tensor) for tensor in module.state_dict().values()]
+    return _HASHES[module]

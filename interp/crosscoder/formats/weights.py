@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from interp.errors import InterpError, one_line
+from interp.tensors import load_pickle
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin")
@@ -64,7 +65,11 @@ def load(path: Path) -> Weights:
     Raises:
         InterpError: the file is damaged, holds other things than tensors, or would run code.
     """
-    held = _load_safetensors(path) if path.suffix == SAFETENSORS else _load_pickle(path)
+    held = (
+        _load_safetensors(path)
+        if path.suffix == SAFETENSORS
+        else load_pickle(path, "convert it to safetensors yourself")
+    )
     for wrapper in _WRAPPERS:
         if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
             held = held[wrapper]
@@ -130,20 +135,6 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InterpError(f"{path}: not a safetensors file ({one_line(error)}); save or download it again") from error
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files give many kinds, KeyError and EOFError among them
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise InterpError(
-                f"{path}: refused, because reading it would run code ({code[1]}) and not only load tensors;"
-                " where you trust its author, convert it to safetensors yourself"
-            ) from error
-        advises = "weights_only" in str(error)  # to read it without the safeguard, which is no advice of ours
-        reason = "torch.save did not write it, or wrote more than tensors" if advises else one_line(error)
-        raise InterpError(f"{path}: not a weights file ({reason}); save or download it again") from error
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Layout | None:
