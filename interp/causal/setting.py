@@ -86,7 +86,7 @@ class Setting:
             [
                 {name: self.names[name] for name in used},
                 [[self.encoded[name][i] for i in numbers] for name in used],
-                [self.problems[i].id for i in numbers],
+                [repr(self.task), [repr(self.problems[i]) for i in numbers]],  # a row holds its grade
                 [lexicon.markers, lexicon.neutral, lexicon.mathematical, lexicon.affirmation],
                 [self.max_new_tokens, self.temperature, self.seed, sorted(self.end_ids[model])],
             ]

@@ -8,7 +8,7 @@ several edits.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -201,9 +201,8 @@ class _Batch:
         self._append(parts, chosen)
 
     def _parts(self) -> list[Part]:
-        counts = [sum(1 for i, _ in self.active if i == job) for job in range(len(self._jobs))]
-        slices = [(job, here) for job, here in enumerate(ranges(counts)) if here.stop > here.start]
-        return [self._part(self.active[h], self._mask[h], self._forced[h], self._done[h]) for _, h in slices]
+        here = ranges([*Counter(i for i, _ in self.active).values()])  # jobs in the order of their rows
+        return [self._part(self.active[h], self._mask[h], self._forced[h], self._done[h]) for h in here]
 
     def _part(
         self,
@@ -232,11 +231,15 @@ class _Batch:
             left=[1 if out_of_choices else limit - len(tokens) for tokens in written],
         )
 
+    def _numbers(self) -> Int[Tensor, " batch"]:
+        """Number of each row's problem."""
+        return torch.tensor([self._jobs[i].numbers[row] for i, row in self.active], device=self._decoder.device)
+
     def _noise(self, vocab: int) -> Float[Tensor, "batch vocab"] | None:
         """Made once for each problem; the jobs share it."""
         if not self._how.temperature:
             return None
-        numbers = torch.tensor([self._jobs[i].numbers[row] for i, row in self.active], device=self._decoder.device)
+        numbers = self._numbers()
         unique, place = numbers.unique(return_inverse=True)
         noise = gumbel(self._how.seed, unique, self._step, vocab)
         return noise if len(unique) == len(numbers) and torch.equal(unique, numbers) else noise[place]
@@ -245,9 +248,8 @@ class _Batch:
         """The same choice as `pick`'s, without keeping the noise, which no edit asks for."""
         if not self._how.temperature:
             return logits.argmax(1)
-        numbers = torch.tensor([self._jobs[i].numbers[row] for i, row in self.active], device=self._decoder.device)
         scores = logits / self._how.temperature
-        add_gumbel(scores, self._how.seed, numbers, self._step)
+        add_gumbel(scores, self._how.seed, self._numbers(), self._step)
         return scores.argmax(1)
 
     def _append(self, parts: Sequence[Part], chosen: Int[Tensor, " batch"]) -> None:

@@ -55,6 +55,8 @@ class Arm:
     control: str
     reading: str
     css: str
+    why: str
+    """Why a loss above the bound is no drop."""
     needed: str
     read: bool
     """Whether the verdict is read from it."""
@@ -142,6 +144,7 @@ def _arm(name: str, raw: dict[str, Any], read: bool) -> Arm:
         control=number(None if control is None else 100 * control, 1, signed=True),
         reading=reading,
         css=READINGS.get(reading, "open"),
+        why=str(raw.get("why") or ""),
         needed=number(needed, 0) if needed else "",
         read=read,
         failed=[str(problem) for problem in raw.get("failed") or []],

@@ -20,6 +20,7 @@ from interp.causal.setting import GREEDY, SAMPLED
 from interp.errors import InterpError
 from interp.models.hooks import Site
 from interp.names import OUTCOMES
+from interp.tasks.chains import ChainTask
 
 from .runs import Table, answers, make_setting
 
@@ -161,10 +162,19 @@ def test_a_changed_dose_runs_that_arm_alone_and_a_renamed_arm_is_another(setting
     assert read_runs(tmp_path).arms.keys() == {"banned", "echo", "other"}, "only the last table's arms"
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"temperature": 0.7}, {"max_new_tokens": 10}, {"lexicon": None}])
-def test_what_a_run_depends_on_is_in_its_name(setting, change):
-    if "lexicon" in change:
-        change = {"lexicon": replace(setting.lexicon, neutral=("so",))}
+CHANGES = {
+    "seed": lambda s: {"seed": 1},
+    "temperature": lambda s: {"temperature": 0.7},
+    "limit": lambda s: {"max_new_tokens": 10},
+    "lexicon": lambda s: {"lexicon": replace(s.lexicon, neutral=("so",))},
+    "grader": lambda s: {"task": ChainTask(7)},
+    "right answer": lambda s: {"problems": [replace(p, answer="?") for p in s.problems]},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_a_run_depends_on_is_in_its_name(setting, what):
+    change = CHANGES[what](setting)
     other = replace(setting, **change)
     for cell in cells_of(arms(setting)[:2], setting):
         assert cell.key(setting) != cell.key(other)

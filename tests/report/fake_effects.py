@@ -170,12 +170,18 @@ def arm(claim: str, own: float, reading: str, **more: Any) -> dict[str, Any]:
         "own": estimate(own, 0.02),
         "net": estimate(own + 0.002, 0.022),
         "beyond": estimate(own - 0.005, 0.024),
+        "above_control": estimate(own + 0.001, 0.021),
         "control_drop": 0.005,
         "reading": reading,
+        "why": "",
         "needed": None,
         "failed": [],
         "checks": [check("edits fired", None, 1448.0, "the edit never fired")],
     } | more
+
+
+BARE = "it has no matched controls, so that any edit might cost as much"
+"""Why a loss above the bound is no drop."""
 
 
 def _verdict(models: Sequence[str], hostile: bool) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def _verdict(models: Sequence[str], hostile: bool) -> dict[str, Any]:
         WORDS: arm(CLAIMS[0], 0.010, "no drop", checks=[stayed]),
         BAN: arm(CLAIMS[0], 0.091, "drop", failed=[FEWER], checks=[stayed, begun]),
         ECHO: arm(CLAIMS[1], 0.212, "drop", control_drop=0.011),
-        BOTH: arm(CLAIMS[2], 0.036, "undetermined", needed=2900, beyond=None, control_drop=None),
+        BOTH: arm(CLAIMS[2], 0.036, "undetermined", needed=2900, beyond=None, control_drop=None, why=BARE),
     }
     if hostile:
         arms["".join(HOSTILE)] = arm(HOSTILE[0], 0.1, HOSTILE[1], failed=[HOSTILE[0]], checks=[begun])

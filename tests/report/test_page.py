@@ -143,6 +143,7 @@ def test_the_verdicts_shares_are_printed_in_points(study: Path):
         ("+1.1", "drop", "", True, 0),
         ("–", "undetermined", "2 900", True, 0),
     ]
+    assert [bool(arm.why) for arm in arms] == [False, False, False, True]
 
 
 def effect(**changes: object) -> dict:

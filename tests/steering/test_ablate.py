@@ -8,23 +8,12 @@ from interp.causal.steering import Direction
 from interp.directions import load
 from interp.errors import InterpError
 from interp.names import OUTCOMES
-from interp.steering import ablate, dose, export, make, run
-from interp.steering import inputs as reading
+from interp.steering import run
 from interp.steering.inputs import Inputs
 from interp.steering.tables import markdown
-from tests.steering.samples import changed, make_study
+from tests.steering.samples import changed
 
-
-@pytest.fixture(autouse=True)
-def stages_are_there(monkeypatch):
-    """The sample's stages have no manifests."""
-    for module in (make, dose, ablate, export, reading):
-        monkeypatch.setattr(module, "require", lambda study, *stages: None)
-
-
-@pytest.fixture(scope="module")
-def shared(models, tokenizer, tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("study"), models, tokenizer)
+pytestmark = pytest.mark.usefixtures("stages_are_there")
 
 
 def test_it_is_projected_out_of_two_models_and_added_in_base(shared, capsys):

@@ -14,27 +14,16 @@ from interp.directions import Provenance
 from interp.errors import InterpError
 from interp.models.hooks import Site
 from interp.names import OUTCOMES
-from interp.steering import ablate, arms, dose, export, make, run
-from interp.steering import inputs as reading
+from interp.steering import arms, dose, run
 from interp.steering.arms import Controls, ablation_arms, dose_arms
 from interp.steering.inputs import Inputs
 from tests.causal.runs import make_setting
 from tests.steering.samples import changed, make_study
 
+pytestmark = pytest.mark.usefixtures("stages_are_there")
+
 LAST = 2
 """The last block."""
-
-
-@pytest.fixture(autouse=True)
-def stages_are_there(monkeypatch):
-    """The sample's stages have no manifests."""
-    for module in (make, dose, ablate, export, reading):
-        monkeypatch.setattr(module, "require", lambda study, *stages: None)
-
-
-@pytest.fixture(scope="module")
-def shared(models, tokenizer, tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("study"), models, tokenizer)
 
 
 def controls_of(direction, n=4):

@@ -12,23 +12,12 @@ from interp.errors import InterpError
 from interp.folders import digest
 from interp.models.revision import revision
 from interp.stages.causal import behaviour_direction
-from interp.steering import inputs as reading
 from interp.steering import run
 from interp.steering.inputs import Inputs, require
 from interp.steering.make import make
 from tests.steering.samples import PLAIN, changed, make_study
 
-
-@pytest.fixture(scope="module")
-def shared(models, tokenizer, tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("study"), models, tokenizer)
-
-
-@pytest.fixture(autouse=True)
-def stages_are_there(monkeypatch):
-    """The sample's stages have no manifests."""
-    for module in (making, reading):
-        monkeypatch.setattr(module, "require", lambda study, *stages: None)
+pytestmark = pytest.mark.usefixtures("stages_are_there")
 
 
 def test_it_is_the_difference_inside_against_elsewhere_on_untested_problems(shared):

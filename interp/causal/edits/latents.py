@@ -256,14 +256,24 @@ def add_decoder_difference(
 
 
 def reconstruction_only(
-    crosscoder: Crosscoder, layer: int, *, site: str = "resid_post", model: str = EDITED, models=COMPARED
+    crosscoder: Crosscoder,
+    layer: int,
+    *,
+    site: str = "resid_post",
+    model: str = EDITED,
+    models: tuple[str, ...] = COMPARED,
 ) -> LatentEdit:
     """Replace the residual by its reconstruction: what the dictionary itself costs."""
     return Dictionary(Site(layer, site), crosscoder, (), model=model, models=models)
 
 
 def error_only(
-    crosscoder: Crosscoder, layer: int, *, site: str = "resid_post", model: str = EDITED, models=COMPARED
+    crosscoder: Crosscoder,
+    layer: int,
+    *,
+    site: str = "resid_post",
+    model: str = EDITED,
+    models: tuple[str, ...] = COMPARED,
 ) -> LatentEdit:
     """Replace the residual by the dictionary's error about its mean."""
     return Dictionary(Site(layer, site), crosscoder, (), error=True, model=model, models=models)
