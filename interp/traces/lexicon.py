@@ -16,8 +16,8 @@ from interp.traces.phrases import canonical, pattern
 BUNDLED = Path(__file__).parent / "lexicons"
 PIVOTS = ("realization", "verification", "exploration", "integration")
 """The four kinds of pivot of Lippmann & Yang (2025), which rules look up by name."""
-MATHEMATICAL = "mathematical"
-"""The neutral comparison class, which holds no markers."""
+MATHEMATICAL, NEUTRAL = "mathematical", "neutral"
+"""The comparison class, which holds no markers, and the words that can replace markers."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Lexicon:
     def _mathematical(self) -> regex.Pattern[str]:
         return pattern(map(canonical, self.mathematical))
 
+    @cached_property
+    def _neutral(self) -> regex.Pattern[str]:
+        return pattern(map(canonical, self.neutral))
+
     def marker_spans(self, text: str) -> list[Span]:
         """Every marker in `text`, in order, not overlapping, the longest phrase first; whole words and equal
         spellings as in `phrases`."""
@@ -76,6 +80,10 @@ class Lexicon:
     def mathematical_spans(self, text: str) -> list[Span]:
         """Every word of the mathematical class, found as markers are."""
         return [Span(m.start(), m.end(), MATHEMATICAL) for m in self._mathematical.finditer(text)]
+
+    def neutral_spans(self, text: str) -> list[Span]:
+        """Every word that can replace a marker, found as markers are."""
+        return [Span(m.start(), m.end(), NEUTRAL) for m in self._neutral.finditer(text)]
 
     def is_marker(self, piece: str) -> bool:
         """Whether a piece of text, stripped, is exactly a marker."""

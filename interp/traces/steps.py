@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import regex
 
-from interp.traces.lexicon import Lexicon, Span
+from interp.traces.lexicon import NEUTRAL, Lexicon, Span
 from interp.traces.openers import ANYWHERE, LEADING, OPENING
-from interp.traces.phrases import canonical, pattern
+from interp.traces.phrases import canonical
 from interp.traces.sentences import ENDS, sentences
 
-NEUTRAL = "neutral"
-"""Label of the words that can replace markers."""
 _WORD = regex.compile(r"\d+(?:[.,]\d+)*|\w+(?:['’\-‐‑]\w+)*|[-+/=<>^×÷−·]|(?<!\*)\*(?!\*)")
 _PARTING = regex.compile(r"[,:](?=\s|$)|[—–]|(?<=\s)-(?=\s+[^\W\d])")
 
@@ -75,17 +72,12 @@ def _read(text: str, lexicon: Lexicon) -> tuple[list[Step], Step, Step]:
     return found, tuple(current), _led(opener)
 
 
-@cache
-def _pattern(neutral: tuple[str, ...]) -> regex.Pattern[str]:
-    return pattern(map(canonical, neutral))
-
-
 class _Empty:
     """Which words of a text say nothing: markers and the neutral words that can replace them."""
 
     def __init__(self, text: str, lexicon: Lexicon):
-        neutral = (Span(m.start(), m.end(), NEUTRAL) for m in _pattern(lexicon.neutral).finditer(text))
-        self._spans = sorted([*lexicon.marker_spans(text), *neutral], key=lambda span: span.start)
+        spans = [*lexicon.marker_spans(text), *lexicon.neutral_spans(text)]
+        self._spans = sorted(spans, key=lambda span: span.start)
         self._ends = [span.end for span in self._spans]
 
     def at(self, start: int, end: int) -> Span | None:
