@@ -29,7 +29,14 @@ class CausalConfig(Section):
     pairs: int = Field(default=64, ge=8)
     """Counterfactual pairs of the patching arms."""
     patch_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Blocks that are patched, each at three sites beside every draw of controls; null patches all, `[]` none."""
+    """Blocks that are patched beside every draw of controls; null patches all, `[]` none."""
+    patch_sites: tuple[Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z"], ...] = (
+        "resid_pre",
+        "attn_out",
+        "mlp_out",
+        "z",
+    )
+    """Sites of a block that are patched; at `z` each head by itself."""
     max_latents: int = Field(default=12, ge=1)
     """Confirmed latents of each behaviour that are edited, the best first."""
     amplify: float = Field(default=3.0, gt=1)

@@ -23,6 +23,7 @@ SCHEMA = {
     "decoding": pl.String,
     "site": pl.String,
     "layer": pl.Int64,
+    "head": pl.Int64,
     "dose": pl.Float64,
     "outcome": pl.String,
     "untouched": pl.Float64,

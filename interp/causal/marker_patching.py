@@ -1,112 +1,202 @@
-"""Patching at markers: what each place of the model carries from a marker to what follows it, as rows of effects."""
+"""Patching at markers: what each component of the model carries from a marker to what follows it.
+
+A unit is one component under one arm, over all pairs and draws: a Parquet file in `patches/`, whose rows are single
+patches of single pairs. The rows of the effects' table are a pure function of them.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from interp.causal.effects import control_columns, number
 from interp.causal.pairs import Pair
-from interp.causal.patching import SITES, hook_name, patch, positions_mask, random_positions, read_beginning, run_side
+from interp.causal.patching import (
+    BYTES,
+    Component,
+    patch,
+    positions_mask,
+    random_positions,
+    read_beginning,
+    run_side,
+)
+from interp.causal.runs import read_part, read_parts, write_index, write_part
+from interp.folders import digest
+from interp.models.hooks import Site
 from interp.statistics import Bootstrap, sign_p
 
-TOGETHER = 64
-"""Pairs that are run together, fewer where their logits would take more than BYTES."""
-BYTES = 2 * 10**9
+NOISING, DENOISING = "noising", "denoising"
+TOGETHER = 16
+"""Pairs that are run together, fewer where their logits would take more than BYTES. They are sorted by where they begin
+to differ: the fewer they are, the more of them is read once for all patches."""
+SCHEMA: dict[str, Any] = {
+    "arm": pl.String,
+    "model": pl.String,
+    "layer": pl.Int64,
+    "site": pl.String,
+    "head": pl.Int64,
+    "draw": pl.Int32,
+    "problem": pl.String,
+    "positions": pl.List(pl.Int32),
+    "clean": pl.Float64,
+    "corrupt": pl.Float64,
+    "patched": pl.Float64,
+}
+"""Columns: `draw` 0 is patched at the marker and the others at random `positions` of the pair's sequence; the last
+three are log-probabilities (nats) of the pair's continuation."""
+PLACE = ("arm", "model", "layer", "site", "head")
 
 
-@dataclass
-class _Place:
-    """The change of the metric under one patch, over all pairs so far."""
+@dataclass(frozen=True)
+class Patching:
+    """All patches of a model."""
 
-    into: list[np.ndarray] = field(default_factory=list)
-    change: list[np.ndarray] = field(default_factory=list)
-    controls: list[np.ndarray] = field(default_factory=list)
-    """[draws, pairs] of each batch."""
+    model: str
+    revision: str
+    """What identifies its weights."""
+    pairs: tuple[Pair, ...]
+    components: tuple[Component, ...]
+    draws: int
+    """Of random positions, beside the marker's."""
+    seed: int
+
+    @property
+    def units(self) -> list[tuple[str, Component]]:
+        """(arm, component) of every file."""
+        return [(arm, component) for arm in (NOISING, DENOISING) for component in self.components]
+
+    @cached_property
+    def places(self) -> list[list[list[int]]]:
+        """Positions [draw][pair] that are patched, the marker's first; the same for every unit."""
+        rng = np.random.default_rng(self.seed)
+        return [[p.changed for p in self.pairs], *(random_positions(self.pairs, rng) for _ in range(self.draws))]
+
+    def key(self, arm: str, component: Component) -> str:
+        """Name of a unit's file."""
+        pairs = [asdict(pair) for pair in self.pairs]
+        about = [arm, str(component.site), component.head, self.model, self.revision, pairs, self.draws, self.seed]
+        return digest(about)[:32]
 
 
-def patching_rows(
-    bridge: Any,
-    pairs: Sequence[Pair],
-    layers: Sequence[int],
-    model: str,
-    draws: int,
-    resamples: int,
-    seed: int,
-    advance: Callable[[], None],
-) -> list[dict[str, Any]]:
-    """Noising and denoising at the marker by layer and site; controls patch as many random positions.
+def components_of(layers: Sequence[int], sites: Sequence[str], heads: int) -> tuple[Component, ...]:
+    """Every site of every layer; `z` head by head."""
+    return tuple(
+        Component(Site(layer, site), head)
+        for layer in layers
+        for site in sites
+        for head in (range(heads) if site == "z" else [None])
+    )
 
-    Two rows a place: the change of the continuation's log-probability (nats), and the share `restored`.
+
+def run_patching(
+    opened: Callable[[], Any],
+    what: Patching,
+    out: Path,
+    *,
+    earlier: Sequence[Path] = (),
+    on_done: Callable[[], None] = lambda: None,
+) -> pl.DataFrame:
+    """Patch what is missing in the folder `out`, and return the whole table.
+
+    Args:
+        opened: returns the bridge; called only if something is missing.
+        earlier: folders with units that may be taken instead of run again.
+        on_done: callback at every finished unit.
     """
-    rng = np.random.default_rng(seed)
-    places: dict[tuple[str, int, str], _Place] = defaultdict(_Place)
-    gaps: list[np.ndarray] = []
-    for batch in batches(pairs, bridge.cfg.d_vocab):
-        gaps.append(_patch_batch(bridge, batch, layers, draws, rng, places, advance))
-    bootstrap, gap = Bootstrap(len(pairs), resamples, seed), np.concatenate(gaps)
+    out.mkdir(parents=True, exist_ok=True)
+    rows, keys = len(what.pairs) * (1 + what.draws), [what.key(*unit) for unit in what.units]
+    found, bridge = [], None
+    for unit, key in zip(what.units, keys, strict=True):
+        path = out / f"{key}.parquet"
+        if (part := read_part(path, rows, SCHEMA)) is None:
+            others = (read_part(folder / path.name, rows, SCHEMA) for folder in earlier)
+            part = next((other for other in others if other is not None), None)
+            if part is None:
+                bridge = bridge or opened()
+                part = _unit(bridge, what, *unit)
+            write_part(path, part)
+        found.append(part)
+        on_done()
+    write_index(out, {}, keys)
+    return pl.concat(found)
+
+
+def read_patches(folder: Path) -> pl.DataFrame:
+    """The patches in a folder `causal/patches` of a study.
+
+    Raises:
+        InterpError: none are there, or a file is damaged.
+    """
+    return read_parts(folder)[0]
+
+
+def _unit(bridge: Any, what: Patching, arm: str, component: Component) -> pl.DataFrame:
+    """One component under one arm."""
+    labels = {"arm": arm, "model": what.model, "layer": component.site.layer, "site": component.site.name}
     rows = []
-    for (arm, layer, site), place in places.items():
-        change, controls = np.concatenate(place.change), np.concatenate(place.controls, axis=1)
-        raw = bootstrap.difference(change)
-        own = sign_p(bootstrap.sums(change))
-        base = {
-            "family": "patching",
-            "arm": arm,
-            "model": model,
-            "layer": layer,
-            "site": site,
-            "n_problems": len(pairs),
-            "coherent": True,
-            "note": "",
-        }
-        beside = control_columns(raw.estimate, controls.mean(axis=1).tolist(), "random positions", own)
-        untouched = float(np.concatenate(place.into).mean())
-        rows.append(base | {"outcome": "log-probability", "untouched": untouched} | raw.as_dict() | beside)
-        toward = -1.0 if arm == "noising" else 1.0
-        rows.append(base | {"outcome": "restored"} | restored(change, controls, toward * gap, bootstrap))
-    return rows
+    for batch in batches(what.pairs, bridge.cfg.d_vocab):
+        pairs = [what.pairs[i] for i in batch]
+        places = [[positions[i] for i in batch] for positions in what.places]
+        beginning = read_beginning(bridge, pairs)
+        clean, corrupt = (run_side(bridge, pairs, beginning, side, [component]) for side in (False, True))
+        into, source = (clean, corrupt) if arm == NOISING else (corrupt, clean)
+        masks = [positions_mask(positions, clean) for positions in places]
+        patched = patch(bridge, into, source, component, masks, pairs)
+        for draw, positions in enumerate(places):
+            rows += [
+                labels
+                | {"head": component.head, "draw": draw, "problem": pair.problem, "positions": positions[i]}
+                | {"clean": clean.metric[i], "corrupt": corrupt.metric[i], "patched": patched[draw, i]}
+                for i, pair in enumerate(pairs)
+            ]
+    order = {pair.problem: i for i, pair in enumerate(what.pairs)}
+    rows.sort(key=lambda row: (row["draw"], order[row["problem"]]))
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def batches(pairs: Sequence[Pair], vocab: int) -> list[list[Pair]]:
-    """Pairs that are run together: at most TOGETHER, and at most BYTES of logits in fp32."""
-    found: list[list[Pair]] = [[]]
-    for pair in pairs:
-        width = max(len(p.clean) for p in [*found[-1], pair])
-        if found[-1] and (len(found[-1]) == TOGETHER or 4 * vocab * width * (len(found[-1]) + 1) > BYTES):
+def batches(pairs: Sequence[Pair], vocab: int) -> list[list[int]]:
+    """Numbers of the pairs that are run together: neighbours in where they begin to differ."""
+    found: list[list[int]] = [[]]
+    for i in sorted(range(len(pairs)), key=lambda i: (pairs[i].changed[0], len(pairs[i].clean), i)):
+        batch = [*found[-1], i]
+        width = max(len(pairs[j].clean) for j in batch)
+        if found[-1] and (len(batch) > TOGETHER or 4 * vocab * width * len(batch) > BYTES):
             found.append([])
-        found[-1].append(pair)
+        found[-1].append(i)
     return found
 
 
-def _patch_batch(
-    bridge: Any,
-    pairs: Sequence[Pair],
-    layers: Sequence[int],
-    draws: int,
-    rng: np.random.Generator,
-    places: dict[tuple[str, int, str], _Place],
-    advance: Callable[[], None],
-) -> np.ndarray:
-    """Add one batch to every place; its gap between clean and corrupt."""
-    beginning = read_beginning(bridge, pairs)
-    clean, corrupt = (run_side(bridge, pairs, beginning, side, SITES, layers) for side in (False, True))
-    at_marker = positions_mask([p.changed for p in pairs], clean)
-    elsewhere = [positions_mask(random_positions(pairs, rng), clean) for _ in range(draws)]
-    for arm, into, source in (("noising", clean, corrupt), ("denoising", corrupt, clean)):
-        for layer in layers:
-            for site in SITES:
-                names, place = [hook_name(layer, site)], places[arm, layer, site]
-                place.into.append(into.metric)
-                moved = patch(bridge, into, source, names, [at_marker, *elsewhere], pairs) - into.metric
-                place.change.append(moved[0])
-                place.controls.append(moved[1:])
-                advance()
-    return clean.metric - corrupt.metric
+def patching_rows(table: pl.DataFrame, resamples: int, seed: int) -> list[dict[str, Any]]:
+    """Noising and denoising at the marker by component, beside as many random positions.
+
+    Two rows a component: the change of the continuation's log-probability (nats), and the share `restored`.
+    """
+    rows = []
+    for key, group in table.partition_by(*PLACE, as_dict=True, maintain_order=True).items():
+        place: dict[str, Any] = dict(zip(PLACE, key, strict=True))
+        rows += _rows(place, group, Bootstrap(int((group["draw"] == 0).sum()), resamples, seed))
+    return rows
+
+
+def _rows(place: Mapping[str, Any], group: pl.DataFrame, bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
+    noising = place["arm"] == NOISING
+    draws = [rows for _, rows in group.group_by("draw", maintain_order=True)]
+    before = [rows["clean" if noising else "corrupt"].to_numpy() for rows in draws]
+    moved = [rows["patched"].to_numpy() - b for rows, b in zip(draws, before, strict=True)]
+    change, controls = moved[0], np.stack(moved[1:])
+    raw = bootstrap.difference(change)
+    labels = {"family": "patching", **place, "n_problems": len(change), "coherent": True, "note": ""}
+    own = sign_p(bootstrap.sums(change))
+    beside = control_columns(raw.estimate, controls.mean(axis=1).tolist(), "random positions", own)
+    yield labels | {"outcome": "log-probability", "untouched": float(before[0].mean())} | raw.as_dict() | beside
+    gap = (draws[0]["clean"] - draws[0]["corrupt"]).to_numpy()
+    yield labels | {"outcome": "restored"} | restored(change, controls, -gap if noising else gap, bootstrap)
 
 
 def restored(change: np.ndarray, controls: np.ndarray, gap: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Activation patching between the runs of counterfactual pairs, by layer and site, on a TransformerBridge.
+"""Activation patching between the runs of counterfactual pairs, by component, on a TransformerBridge.
 
 Noising puts the corrupt run's activations into the clean run (necessity), denoising the clean run's into the corrupt
 one (sufficiency). They are not mirror images. A patch says what a site carries at these positions on these pairs; it
@@ -10,10 +10,9 @@ run continues from the attention's cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,25 @@ from torch import Tensor
 
 from interp.causal.pairs import Pair
 from interp.errors import InterpError
+from interp.models.hooks import Site
 
-SITES = ("resid_pre", "attn_out", "mlp_out")
 ROWS = 512
-"""Rows of a forward that patches several places at once."""
-Hook = tuple[str, Callable[..., Tensor]]
+"""Most rows of a forward that patches several places at once."""
+BYTES = 2 * 10**9
+"""Most bytes of a forward's logits in fp32."""
+
+
+@dataclass(frozen=True, order=True)
+class Component:
+    """One site of one block, or one head of the site `z`."""
+
+    site: Site
+    head: int | None = None
+
+    @property
+    def hook(self) -> str:
+        """TransformerLens' name of its activation."""
+        return str(self.site)
 
 
 @dataclass(frozen=True)
@@ -52,16 +65,12 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Side:
-    """One run of all pairs from the end of their beginning: token ids, every patched site's activation, the metric."""
+    """One run of all pairs from the end of their beginning: token ids, every kept activation by hook, the metric."""
 
     beginning: Beginning
     ids: Int[Tensor, "pairs time"]
-    cache: dict[str, Float[Tensor, "pairs time d_model"]]
+    cache: dict[str, Float[Tensor, "pairs time *width"]]
     metric: Float[np.ndarray, " pairs"]
-
-
-def hook_name(layer: int, site: str) -> str:
-    return f"blocks.{layer}.hook_{site}"
 
 
 def open_bridge(path: str, model: Any, tokenizer: Any) -> Any:
@@ -98,11 +107,11 @@ def read_beginning(bridge: Any, pairs: Sequence[Pair]) -> Beginning:
 
 
 def run_side(
-    bridge: Any, pairs: Sequence[Pair], beginning: Beginning, corrupt: bool, sites: Sequence[str], layers: Iterable[int]
+    bridge: Any, pairs: Sequence[Pair], beginning: Beginning, corrupt: bool, components: Sequence[Component]
 ) -> Side:
-    """Run all clean or all corrupt sequences from the end of their beginning, and keep the sites' activations."""
+    """Run all clean or all corrupt sequences from the end of their beginning, and keep the components' activations."""
     ids = stacked(pairs, corrupt)[:, beginning.length :].to(bridge.cfg.device)
-    names = {hook_name(layer, site) for layer in layers for site in sites}
+    names = {component.hook for component in components}
     with torch.inference_mode():
         logits, cache = bridge.run_with_cache(
             ids, return_type="logits", names_filter=lambda name: name in names, **beginning.followed()
@@ -138,19 +147,24 @@ def positions_mask(positions: Sequence[Sequence[int]], side: Side) -> Bool[Tenso
     return mask
 
 
+def rows_together(width: int, vocab: int) -> int:
+    """Rows of one forward over `width` positions whose logits stay below BYTES; at least one."""
+    return max(1, min(ROWS, BYTES // (4 * vocab * width)))
+
+
 def patch(
     bridge: Any,
     into: Side,
     source: Side,
-    names: Sequence[str],
+    component: Component,
     where: Sequence[Bool[Tensor, "pairs time"]],
     pairs: Sequence[Pair],
 ) -> Float[np.ndarray, "places pairs"]:
-    """The metric of the run `into` with the activations of `source` at `names`, once for each of the places `where`;
-    several are run in one forward."""
-    together = max(1, ROWS // len(pairs))
+    """The metric of the run `into` with the activation of `source` at one component, once for each of the places
+    `where`; several are run in one forward."""
+    together = max(1, rows_together(into.ids.shape[1], bridge.cfg.d_vocab) // len(pairs))
     found = [
-        _patch(bridge, into, source, names, torch.stack(list(where[i : i + together]), dim=1), pairs)
+        _patch(bridge, into, source, component, torch.stack(list(where[i : i + together]), dim=1), pairs)
         for i in range(0, len(where), together)
     ]
     return np.concatenate(found)
@@ -160,22 +174,26 @@ def _patch(
     bridge: Any,
     into: Side,
     source: Side,
-    names: Sequence[str],
+    component: Component,
     where: Bool[Tensor, "pairs places time"],
     pairs: Sequence[Pair],
 ) -> Float[np.ndarray, "places pairs"]:
     places = where.shape[1]
     mask = where.flatten(0, 1)[..., None]
 
-    def swap(value: Tensor, hook: Any, name: str) -> Tensor:
-        return torch.where(mask, source.cache[name].repeat_interleave(places, dim=0), value)
+    def swap(value: Tensor, hook: Any) -> Tensor:
+        other = source.cache[component.hook].repeat_interleave(places, dim=0)
+        if component.head is None:
+            return torch.where(mask.reshape(*mask.shape[:2], *[1] * (value.ndim - 2)), other, value)
+        changed = value.clone()
+        changed[:, :, component.head] = torch.where(mask, other[:, :, component.head], value[:, :, component.head])
+        return changed
 
-    hooks: list[Hook] = [(name, partial(swap, name=name)) for name in names]
     with torch.inference_mode():
         logits = bridge.run_with_hooks(
             into.ids.repeat_interleave(places, dim=0),
             return_type="logits",
-            fwd_hooks=hooks,
+            fwd_hooks=[(component.hook, swap)],
             **into.beginning.followed(places),
         )
     repeated = [pair for pair in pairs for _ in range(places)]

@@ -134,13 +134,13 @@ def write_part(path: Path, rows: pl.DataFrame) -> None:
         rows.write_parquet(draft)
 
 
-def read_part(path: Path, rows: int) -> pl.DataFrame | None:
+def read_part(path: Path, rows: int, schema: Mapping[str, Any] = SCHEMA) -> pl.DataFrame | None:
     """A run that an earlier process finished, None where there is none or it is damaged."""
     try:
         table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError):
         return None
-    return table if len(table) == rows and table.schema == pl.Schema(SCHEMA) else None
+    return table if len(table) == rows and table.schema == pl.Schema(schema) else None
 
 
 def write_index(folder: Path, arms: Mapping[str, Mapping[str, Any]], parts: Sequence[str]) -> None:
@@ -155,6 +155,15 @@ def read_runs(folder: Path) -> Runs:
     Raises:
         InterpError: none are there, or a file is damaged.
     """
+    return Runs(*read_parts(folder))
+
+
+def read_parts(folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The table of a folder of parts, and the arms in its index.
+
+    Raises:
+        InterpError: none are there, or a file is damaged.
+    """
     if not (folder / INDEX).is_file():
         raise InterpError(
             f"{folder}: no runs; give the folder `causal/runs` of a study, or one that `interp.run` wrote"
@@ -162,6 +171,6 @@ def read_runs(folder: Path) -> Runs:
     try:
         index = json.loads((folder / INDEX).read_text())
         table = pl.concat([pl.read_parquet(folder / f"{part}.parquet", glob=False) for part in index["parts"]])
-        return Runs(table, index["arms"])
+        return table, dict(index["arms"])
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise InterpError(f"{folder}: runs cannot be read ({one_line(error)}); run them again") from error

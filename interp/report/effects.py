@@ -28,13 +28,13 @@ FAMILIES = {
     "steering": ("Steering", "The behaviour's direction added, in multiples of the mean residual norm."),
     "patching": (
         "Activation patching",
-        "One site of one layer at the markers, between a clean and a corrupt run of the same trace.",
+        "One site of one layer, or one head, at the markers, between a clean and a corrupt run of the same trace.",
     ),
 }
 ROWS_SHOWN = 400
 """Of one family, in its table."""
 SAMPLED, GREEDY = "sampled", "greedy"
-PLACE = ("family", "arm", "site", "layer", "dose")
+PLACE = ("family", "arm", "site", "layer", "head", "dose")
 """What tells one arm from another."""
 
 
@@ -134,11 +134,12 @@ def unpatched(study: Study) -> str:
 
 
 def where(row: dict[str, Any]) -> str:
-    """Site, layer and dose, as far as an arm has them."""
+    """Site, layer, head and dose, as far as an arm has them."""
     layer, dose = row["layer"], real(row["dose"])
     parts = [
         row["site"] or "",
         f"L{layer}" if layer is not None else "",
+        f"head {row['head']}" if row["head"] is not None else "",
         f"× {dose:g}".replace("-", "−") if dose is not None else "",
     ]
     return " ".join(part for part in parts if part)

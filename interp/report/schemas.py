@@ -67,6 +67,7 @@ EFFECTS: Schema = {
     "decoding": TEXT,
     "site": TEXT,
     "layer": WHOLE,
+    "head": WHOLE,
     "dose": REAL,
     "outcome": TEXT,
     "untouched": REAL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from interp.causal.coherence import perplexity
 from interp.causal.edits import error_only, reconstruction_only
 from interp.causal.edits.latents import Scale
 from interp.causal.effects import effects, table
-from interp.causal.marker_patching import batches, patching_rows
-from interp.causal.pairs import Pair, make_pairs
-from interp.causal.patching import SITES, open_bridge
+from interp.causal.marker_patching import Patching, components_of, patching_rows, run_patching
+from interp.causal.pairs import make_pairs
+from interp.causal.patching import open_bridge
 from interp.causal.places import after_first
 from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
@@ -54,10 +53,12 @@ from interp.traces.unlisted import StyleWords, style_words
 
 JUDGED = (EDITED, "base", "control")
 """Models on which the removals of the verdict are run, as far as they are there."""
+PATCHED = 200
+"""Steps of the progress bar for one patched component; a completion is one step."""
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `runs/`, `effects.parquet`, `directions/`, and `verdict.json`; returns the number of effects."""
+    """Write `runs/`, `patches/`, `effects.parquet`, `directions/` and `verdict.json`; returns the number of effects."""
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
@@ -65,11 +66,11 @@ def run(study: Study, out: Path) -> int:
     traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
     words = _style_words(traces, setting, trio)
     arms = _text_arms(config, setting, traces, words) + _activation_arms(study, trio, device, out)
-    patching = _prepared(config, trio, setting, traces)
+    patching = _patching(config, trio, setting, traces)
     total = sum(len(cell.numbers) for cell in cells_of(arms, setting))
-    with bar("editing", total + patching.steps) as progress:
-        patched = _patched(config, trio, patching, device, progress)
-        runs = run_arms(setting, arms, out / "runs", earlier=_earlier(study), on_done=progress.advance)
+    with bar("editing", total + (0 if patching is None else PATCHED * len(patching.units))) as progress:
+        patched = _patched(config, trio, patching, device, out / "patches", _earlier(study, "patches"), progress)
+        runs = run_arms(setting, arms, out / "runs", earlier=_earlier(study, "runs"), on_done=progress.advance)
     coherence = _coherence(runs, setting)
     verdict = _conclude(config, runs, coherence, words)
     failed = {name: failures(reading.checks) for name, reading in verdict.arms.items()}
@@ -86,14 +87,14 @@ def run(study: Study, out: Path) -> int:
     return len(rows) + len(patched)
 
 
-def _earlier(study: Study) -> list[Path]:
-    """The runs of the finished stage that is about to be replaced, if this version of the code made them; a checkout
-    with local changes has no version."""
+def _earlier(study: Study, name: str) -> list[Path]:
+    """The runs or patches of the finished stage that is about to be replaced, if this version of the code made them; a
+    checkout with local changes has no version."""
     folder, version = study.folder("causal"), commit()
     manifest = read_manifest(folder) if folder.exists() else None
     if manifest is None or version is None or version.endswith("-dirty") or manifest["commit"] != version:
         return []
-    return [folder / "runs"]
+    return [folder / name]
 
 
 def _setting(config: StudyConfig, trio: Trio, device: torch.device) -> Setting:
@@ -248,41 +249,39 @@ def behaviour_direction(data: Labelled, tested: Sequence[str] | set[str] = ()) -
     return Direction.of(made)
 
 
-@dataclass(frozen=True)
-class _Patching:
-    """The counterfactual pairs of the distilled model's traces, and the blocks to patch."""
-
-    pairs: list[Pair]
-    layers: list[int]
-    steps: int
-    """Of the progress bar; 0 where there is too little to patch."""
-
-
-def _prepared(config: StudyConfig, trio: Trio, setting: Setting, traces: pl.DataFrame) -> _Patching:
-    pairs = make_pairs(traces.filter(pl.col("model") == EDITED), trio.tokenizer, setting.lexicon, config.causal.pairs)
-    layers = patched_layers(config.causal.patch_layers, trio.n_layers)
+def _patching(config: StudyConfig, trio: Trio, setting: Setting, traces: pl.DataFrame) -> Patching | None:
+    """The patches at the markers of the distilled model's traces, None where there is too little to patch."""
+    causal = config.causal
+    pairs = make_pairs(traces.filter(pl.col("model") == EDITED), trio.tokenizer, setting.lexicon, causal.pairs)
+    layers = patched_layers(causal.patch_layers, trio.n_layers)
     if len(pairs) < 8 or not layers:
-        return _Patching([], [], 0)
-    vocab = len(setting.vocabularies[EDITED])
-    return _Patching(pairs, layers, 2 * len(layers) * len(SITES) * len(batches(pairs, vocab)))
+        return None
+    heads = setting.models[EDITED].config.get_text_config().num_attention_heads
+    components = components_of(layers, causal.patch_sites, heads)
+    return Patching(EDITED, setting.names[EDITED], tuple(pairs), components, causal.forced_controls, config.seed)
 
 
-def _patched(config: StudyConfig, trio: Trio, what: _Patching, device: torch.device, progress: Bar) -> list[dict]:
-    if not what.steps:
+def _patched(
+    config: StudyConfig,
+    trio: Trio,
+    what: Patching | None,
+    device: torch.device,
+    out: Path,
+    earlier: list[Path],
+    progress: Bar,
+) -> list[dict]:
+    if what is None:
         return []
-    # The bridge changes the model it wraps, so it gets one of its own.
     path = trio.paths[EDITED]
-    bridge = open_bridge(path, load_model(EDITED, path, device), trio.tokenizer)
-    return patching_rows(
-        bridge,
-        what.pairs,
-        what.layers,
-        EDITED,
-        config.causal.forced_controls,
-        config.causal.resamples,
-        config.seed,
-        progress.advance,
+    table = run_patching(
+        # The bridge changes the model it wraps, so it gets one of its own.
+        lambda: open_bridge(path, load_model(EDITED, path, device), trio.tokenizer),
+        what,
+        out,
+        earlier=earlier,
+        on_done=lambda: progress.advance(PATCHED),
     )
+    return patching_rows(table, config.causal.resamples, config.seed)
 
 
 def _coherence(runs: Runs, setting: Setting) -> dict[str, float]:

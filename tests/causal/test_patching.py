@@ -3,32 +3,40 @@
 import numpy as np
 import pytest
 import torch
+from small import HEADS as N_HEADS
 from small import LAYERS, small_model
 
 from interp.causal.pairs import Pair, make_pairs
 from interp.causal.patching import (
-    SITES,
     Beginning,
-    hook_name,
+    Component,
     log_probability,
     open_bridge,
     positions_mask,
     random_positions,
     read_beginning,
+    rows_together,
     run_side,
     stacked,
 )
 from interp.causal.patching import patch as patch_places
+from interp.models.hooks import Site
 from interp.models.trio import load_model
 
 from .samples import LEXICON, trace_table
 
-EVERY_SITE = [(layer, site) for layer in range(LAYERS) for site in SITES]
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z")
+WHOLE = [Component(Site(layer, site)) for layer in range(LAYERS) for site in SITES]
+HEADS = [Component(Site(layer, "z"), head) for layer in range(LAYERS) for head in range(N_HEADS)]
 
 
-def patch(bridge, into, source, names, where, pairs):
+def at(layer, site):
+    return Component(Site(layer, site))
+
+
+def patch(bridge, into, source, component, where, pairs):
     """One place alone."""
-    (found,) = patch_places(bridge, into, source, names, [where], pairs)
+    (found,) = patch_places(bridge, into, source, component, [where], pairs)
     return found
 
 
@@ -53,7 +61,7 @@ def pairs(tokenizer):
 @pytest.fixture(scope="module")
 def sides(bridge, pairs):
     beginning = read_beginning(bridge, pairs)
-    return [run_side(bridge, pairs, beginning, corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
+    return [run_side(bridge, pairs, beginning, corrupt, WHOLE) for corrupt in (False, True)]
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +80,36 @@ def test_the_bridge_measures_what_the_model_says(folder, sides, pairs):
     assert not np.allclose(sides[0].metric, sides[1].metric)
 
 
-@pytest.mark.parametrize(("layer", "site"), EVERY_SITE)
-def test_a_run_patched_into_itself_is_itself_to_the_bit(bridge, pairs, sides, everywhere, layer, site):
+@pytest.mark.parametrize("component", [*WHOLE, *HEADS], ids=str)
+def test_a_run_patched_into_itself_is_itself_to_the_bit(bridge, pairs, sides, everywhere, component):
     for side in sides:
-        assert np.array_equal(patch(bridge, side, side, [hook_name(layer, site)], everywhere, pairs), side.metric)
+        assert np.array_equal(patch(bridge, side, side, component, everywhere, pairs), side.metric)
+
+
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_a_head_is_patched_alone(bridge, pairs, sides, everywhere, layer):
+    """Each head's patch differs from the others' and from that of all heads, and reads its own part of the source."""
+    clean, corrupt = sides
+    heads = [patch(bridge, corrupt, clean, c, everywhere, pairs) for c in HEADS if c.site.layer == layer]
+    whole = patch(bridge, corrupt, clean, at(layer, "z"), everywhere, pairs)
+    for i, one in enumerate(heads):
+        assert not np.array_equal(one, corrupt.metric)
+        assert all(not np.allclose(one, other) for other in [*heads[:i], whole])
+    mixed = dict(corrupt.cache)
+    name = str(Site(layer, "z"))
+    mixed[name] = torch.cat([clean.cache[name][:, :, :1], corrupt.cache[name][:, :, 1:]], dim=2)
+    half = type(clean)(clean.beginning, clean.ids, mixed, clean.metric)
+    first, last = (
+        patch(bridge, corrupt, half, Component(Site(layer, "z"), head), everywhere, pairs) for head in (0, N_HEADS - 1)
+    )
+    assert np.array_equal(first, heads[0]) and np.array_equal(last, corrupt.metric)
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
 def test_the_whole_residual_stream_carries_everything(bridge, pairs, sides, everywhere, layer):
     """Sufficiency and necessity of the cut through the network, to the bit, at every depth."""
     clean, corrupt = sides
-    name = [hook_name(layer, "resid_pre")]
+    name = at(layer, "resid_pre")
     assert np.array_equal(patch(bridge, corrupt, clean, name, everywhere, pairs), clean.metric)
     assert np.array_equal(patch(bridge, clean, corrupt, name, everywhere, pairs), corrupt.metric)
 
@@ -91,9 +118,9 @@ def test_at_the_first_layer_the_marker_alone_carries_everything(bridge, pairs, s
     """The sequences differ there only, and nothing has moved yet."""
     clean, corrupt = sides
     at_marker = positions_mask([p.changed for p in pairs], clean)
-    restored = patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], at_marker, pairs)
+    restored = patch(bridge, corrupt, clean, at(0, "resid_pre"), at_marker, pairs)
     assert np.array_equal(restored, clean.metric)
-    later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], at_marker, pairs)
+    later = patch(bridge, corrupt, clean, at(LAYERS - 1, "resid_pre"), at_marker, pairs)
     assert not np.allclose(later, clean.metric)
 
 
@@ -101,33 +128,32 @@ def test_random_positions_are_a_control_that_can_do_something(bridge, pairs, sid
     """After the first block what follows the marker has read it."""
     clean, corrupt = sides
     where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
-    later = patch(bridge, corrupt, clean, [hook_name(LAYERS - 1, "resid_pre")], where, pairs)
+    later = patch(bridge, corrupt, clean, at(LAYERS - 1, "resid_pre"), where, pairs)
     assert not np.allclose(later, corrupt.metric)
 
 
 def test_elsewhere_the_first_layer_carries_nothing(bridge, pairs, sides):
     clean, corrupt = sides
     where = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
-    assert np.array_equal(patch(bridge, corrupt, clean, [hook_name(0, "resid_pre")], where, pairs), corrupt.metric)
+    assert np.array_equal(patch(bridge, corrupt, clean, at(0, "resid_pre"), where, pairs), corrupt.metric)
 
 
 @pytest.mark.parametrize("site", SITES)
 def test_a_partial_patch_does_something(bridge, pairs, sides, everywhere, site):
     clean, corrupt = sides
-    patched = patch(bridge, corrupt, clean, [hook_name(1, site)], everywhere, pairs)
+    patched = patch(bridge, corrupt, clean, at(1, site), everywhere, pairs)
     assert not np.array_equal(patched, corrupt.metric)
 
 
 def test_going_on_from_the_beginning_is_reading_everything(bridge, pairs, sides):
     """The same patches of the same positions, once from the cache and once with nothing read beforehand."""
     assert sides[0].beginning.length >= 5
-    whole = [run_side(bridge, pairs, Beginning(0, None), corrupt, SITES, range(LAYERS)) for corrupt in (False, True)]
+    whole = [run_side(bridge, pairs, Beginning(0, None), corrupt, WHOLE) for corrupt in (False, True)]
     for short, full in zip(sides, whole, strict=True):
         np.testing.assert_allclose(short.metric, full.metric, atol=1e-4)
     positions = [[*p.changed, p.start] for p in pairs]
-    for layer, site in EVERY_SITE:
-        name = [hook_name(layer, site)]
-        got, expected = (patch(bridge, b, a, name, positions_mask(positions, a), pairs) for a, b in (sides, whole))
+    for component in [*WHOLE, *HEADS]:
+        got, expected = (patch(bridge, b, a, component, positions_mask(positions, a), pairs) for a, b in (sides, whole))
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
@@ -144,7 +170,7 @@ def test_a_marker_at_the_very_start_leaves_no_beginning(bridge, pairs):
     ]
     beginning = read_beginning(bridge, cut)
     assert beginning == Beginning(0, None)
-    assert np.isfinite(run_side(bridge, cut, beginning, False, SITES, [0]).metric).all()
+    assert np.isfinite(run_side(bridge, cut, beginning, False, WHOLE[:1]).metric).all()
 
 
 def test_padding_does_not_count(pairs):
@@ -173,8 +199,16 @@ def test_several_places_at_once_are_each_as_alone(bridge, pairs, sides, everywhe
     clean, corrupt = sides
     at_marker = positions_mask([p.changed for p in pairs], clean)
     elsewhere = positions_mask(random_positions(pairs, np.random.default_rng(0)), clean)
-    name, places = [hook_name(1, "resid_pre")], [at_marker, elsewhere, everywhere]
+    name, places = at(1, "resid_pre"), [at_marker, elsewhere, everywhere]
     alone = np.stack([patch(bridge, corrupt, clean, name, where, pairs) for where in places])
     for rows in (512, 2 * len(pairs), 1):
         monkeypatch.setattr("interp.causal.patching.ROWS", rows)
         np.testing.assert_allclose(patch_places(bridge, corrupt, clean, name, places, pairs), alone, atol=1e-4)
+
+
+def test_logits_of_a_forward_stay_below_the_limit():
+    """By arithmetic, for a vocabulary of 152k: 2 GB hold 32 positions of 102 rows, and one row of any length is run."""
+    assert rows_together(32, 151_936) == 102
+    assert 4 * 151_936 * 32 * 102 <= 2e9 < 4 * 151_936 * 32 * 103
+    assert rows_together(32, 64) == 512
+    assert rows_together(4096, 151_936) == 1

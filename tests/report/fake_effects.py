@@ -35,6 +35,7 @@ FEWER = "fewer checks are begun (0.5 to 0.31 per text)"
 """What the ban did instead of what it claims."""
 DOSES = (-0.2, -0.1, 0.1, 0.2)
 SITES = ("resid_pre", "attn_out", "mlp_out")
+HEADS = 4
 REFUSED = "refused: clean and corrupt differ by -0.000 [-0.001, 0.001] nats, which may be 0"
 
 
@@ -48,6 +49,7 @@ def _effect(rng: random.Random, family: str, arm: str, outcome: str, value: floa
         "decoding": "sampled",
         "site": None,
         "layer": None,
+        "head": None,
         "dose": None,
         "outcome": outcome,
         "untouched": UNTOUCHED.get(outcome),
@@ -139,6 +141,10 @@ def _patching(rng: random.Random) -> list[dict[str, Any]]:
                 sign = 1 if arm == "denoising" else -1
                 value = top * part * (layer + 1) / 3
                 rows.append(_effect(rng, "patching", arm, "log-probability", sign * value, **place, untouched=-1.2))
+                rows.append(_effect(rng, "patching", arm, "restored", value, **place))
+            for head in range(HEADS):
+                place = given | {"site": "z", "layer": layer, "head": head}
+                value = top * 0.1 * head * layer
                 rows.append(_effect(rng, "patching", arm, "restored", value, **place))
     return rows
 

@@ -14,6 +14,7 @@ from interp.report import render
 from interp.report.definitions import DEFINITIONS
 from interp.report.effects import FAMILIES, edited
 from interp.report.figures.forest import forest, forest_latents
+from interp.report.figures.heads import heads
 from interp.report.figures.patching import patching
 from interp.report.figures.reading import reading
 from interp.report.figures.steering import STEERED, steering
@@ -23,7 +24,7 @@ from interp.report.schemas import EFFECTS
 from interp.report.verdict import SENTENCES
 
 from .conftest import CONFIG
-from .fake_effects import ARMS, BAN, CLAIMS, DOSES, FEWER, REFUSED, SITES, refuse_patching
+from .fake_effects import ARMS, BAN, CLAIMS, DOSES, FEWER, HEADS, REFUSED, SITES, refuse_patching
 from .fake_files import write_table
 from .pages import Page, pages
 
@@ -74,13 +75,30 @@ def test_patching_draws_every_site_and_layer_of_both_arms(study: Path):
         assert len(points(axes)) == 3 * len(SITES)
 
 
+def test_heads_are_a_map_of_layer_by_head_and_framed_where_they_leave_the_controls(study: Path):
+    rows = pl.read_parquet(study / "causal" / "effects.parquet").filter(
+        pl.col("head").is_not_null(), pl.col("outcome") == "restored"
+    )
+    maps = [axes for axes in drawn(heads, study).figure.axes if axes.get_xlabel() == "Head"]
+    assert [axes.get_title(loc="left") for axes in maps] == ["noising, distilled", "denoising, distilled"]
+    for axes, arm in zip(maps, ("noising", "denoising"), strict=True):
+        mine = rows.filter(pl.col("arm") == arm)
+        shown = axes.images[0].get_array()
+        assert shown.shape == (3, HEADS)
+        for row in mine.iter_rows(named=True):
+            assert shown[row["layer"], row["head"]] == pytest.approx(row["estimate"])
+        apart = mine.filter((pl.col("low") > pl.col("control_high")) | (pl.col("high") < pl.col("control_low")))
+        framed = {(round(p.get_y() + 0.47), round(p.get_x() + 0.47)) for p in axes.patches}
+        assert framed == set(apart.select("layer", "head").rows()) and 0 < len(framed) < 3 * HEADS
+
+
 def test_patches_that_restore_nothing_are_a_sentence_and_not_denied(copy: Path):
     rows = pl.read_parquet(copy / "causal" / "effects.parquet").to_dicts()
     write_table(copy / "causal" / "effects.parquet", refuse_patching(rows))
     assert drawn(patching, copy) is None
     text = Page(render(copy, copy / "out", "Refused", CONFIG)).text
     assert "No place was patched" not in text
-    assert "18 patches of 128 pairs restore no share that can be given" in text
+    assert "42 patches of 128 pairs restore no share that can be given" in text
     assert REFUSED in text
 
 

@@ -56,7 +56,7 @@ def test_page_has_every_section_and_the_numbers(report: Path):
 def test_every_figure_is_drawn_twice_and_described(report: Path):
     page = Page(report / "index.html")
     images = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == 13
+    assert len(images) == 14
     assert all(len(image["alt"] or "") > 30 for image in images)
     drawn = {path.name for path in (report / "figures").iterdir()}
     assert drawn == {f"{Path(image['src'] or '').stem}.{kind}" for image in images for kind in ("svg", "png")}

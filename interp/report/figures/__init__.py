@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from interp.report.figures import crosscoder, forest, latents, models, patching, reading, steering
+from interp.report.figures import crosscoder, forest, heads, latents, models, patching, reading, steering
 from interp.report.inputs import Study
 from interp.report.palette import Drawing
 
@@ -21,5 +21,6 @@ FIGURES: tuple[Callable[[Study], Drawing | None], ...] = (
     forest.forest,
     forest.forest_latents,
     patching.patching,
+    heads.heads,
     steering.steering,
 )

@@ -21,6 +21,7 @@ def patching(study: Study) -> Drawing | None:
         pl.col("family") == "patching",
         pl.col("outcome") == "restored",
         pl.col("layer").is_not_null(),
+        pl.col("head").is_null(),
         pl.col("estimate").is_finite(),
     ).with_columns(pl.col("site").fill_null("all"), pl.col("arm", "model").fill_null("unnamed"))
     groups = rows.select("arm", "model").unique(maintain_order=True).rows()[:PANELS]
