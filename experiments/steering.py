@@ -2,9 +2,9 @@
 
     .venv/bin/python experiments/steering.py experiments/configs/organism.yaml
 
-Runs the stages of a study up to `features` where they are not done, then `interp steer make`, `dose`, `ablate` and
-`export`. For your own checkpoints name a config with `checkpoints` and `traces.file`; the section `steering` of it says
-where the direction comes from (a behaviour's tokens, latents, or a file) and
+Runs the stages of a study up to `activations` (`features` for a direction of latents) where they are not done, then
+`interp steer make`, `dose`, `ablate` and `export`. For your own checkpoints name a config with `checkpoints` and
+`traces.file`; its section `steering` says where the direction comes from (a behaviour's tokens, latents, or a file) and
 where it acts. A killed run resumes.
 """
 
@@ -18,12 +18,8 @@ from typing import Annotated
 
 import tyro
 
-from interp.cli import parse, prepare, run_script
-from interp.pipeline import check_inputs, run_stage
+from interp.cli import open_study, parse, run_script
 from interp.steering import ACTIONS, run
-
-STAGES = ("checkpoints", "traces", "activations", "crosscoder", "features")
-"""Before steering; the last two only where the direction comes from latents."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,9 @@ def words(options: Options) -> list[str]:
 
 def main(options: Options) -> None:
     """Prepare the study, then make, dose, ablate and export."""
-    study, _ = parse(words(options))
-    prepare(study.config)
-    check_inputs(study.config)
-    for stage in STAGES if study.config.steering.source == "latents" else STAGES[:3]:
-        run_stage(study, stage)
+    given = words(options)
+    source = parse(given)[0].config.steering.source
+    study = open_study(*given, until="features" if source == "latents" else "activations")
     for action in options.actions:
         run(study, action)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from interp.config import StudyConfig, check_config, read_yaml
 from interp.errors import InterpError, InterpWarning, nearest
-from interp.pipeline import BY_NAME, STAGES, run_stage, run_study
+from interp.pipeline import BY_NAME, STAGES, check_inputs, run_stage, run_study
 from interp.study import Study
 
 USAGE = """usage: interp COMMAND CONFIG [--out DIR] [--force] [--debug] [--KEY VALUE ...]
@@ -151,6 +151,27 @@ def parse(words: list[str]) -> tuple[Study, bool]:
     check_config(raw, path)
     config = check_config(_merged(raw, given), "command line") if given else check_config(raw, path)
     return Study(config, Path("results") / config.name if out is None else Path(out)), force
+
+
+def open_study(config: str | Path, *options: str, until: str = "report") -> Study:
+    """A study with its stages up to `until` done: those that are missing are run. From a script or a notebook.
+
+    Args:
+        config: YAML file of the study.
+        options: words of the command line, such as "--seed", "3" or "--out", "elsewhere".
+        until: the last stage that is wanted.
+
+    Raises:
+        InterpError: a config, option or stage that is wrong, or a stage that was done with another config.
+    """
+    if until not in BY_NAME:
+        raise InterpError(f"no stage {until!r}; {nearest(until, list(BY_NAME))}")
+    study, force = parse([str(config), *options])
+    prepare(study.config)
+    check_inputs(study.config)
+    for stage in STAGES[: list(BY_NAME).index(until) + 1]:
+        run_stage(study, stage.name, force=force)
+    return study
 
 
 def _values(words: list[str]) -> dict[str, Any]:

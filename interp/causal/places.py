@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Int
@@ -78,7 +79,11 @@ def where(name: str, ends_there: Callable[[str], bool]) -> Places:
 
 
 def _is_fork(text: str) -> bool:
-    tail = text[-200:]
+    return _ends_there(text[-200:])
+
+
+@lru_cache(maxsize=1 << 16)  # the draws of an arm write much of the same text
+def _ends_there(tail: str) -> bool:
     if _SENTENCE_END.search(tail):
         return True
     found = equations(tail)

@@ -1,15 +1,23 @@
-"""Running edits from a script or a notebook: `interp.run` and `interp.verdict`."""
+"""Edits from a script or a notebook: `interp.run`, `interp.effects` and `interp.verdict`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import polars as pl
 
 from interp.causal.arms import Arm
 from interp.causal.controls import control_phrases
-from interp.causal.edits import Add, Echo, Edit, Redraw
+from interp.causal.edits import Echo, Edit, Redraw, ResidualEdit
+from interp.causal.edits.along import Along
 from interp.causal.edits.ban import Ban
 from interp.causal.edits.substitute import Substitute
+from interp.causal.effects import effects as effect_rows
+from interp.causal.effects import table
+from interp.causal.places import EVERYWHERE
+from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.causal.setting import Setting
@@ -41,10 +49,10 @@ def run(
 ) -> Runs:
     """Run edits on one model of a trio and return the table of everything that was run.
 
-    An edit becomes an arm of its own name. It has controls where its kind has any: random directions of the same norm
-    for an addition, the repeated result drawn anew for `Echo`, other replaceable words for a ban or a substitution.
-    What matches a latent is decided by its activations, so an edit of latents has controls only if it comes as an
-    `Arm` that holds them (`causal.controls.matched_latents`).
+    An edit becomes an arm of its own name and places. It has controls where its kind has any: random directions of the
+    same norm for an edit along a direction, the repeated result drawn anew for `Echo`, other replaceable words for a
+    ban or a substitution. What matches a latent is decided by its activations, so an edit of latents has controls only
+    if it comes as an `Arm` that holds them (`causal.controls.matched_latents`).
 
     Args:
         out: folder of the runs; what is there is not run again.
@@ -57,8 +65,8 @@ def run(
     plain = run_arms(setting, [], Path(out), untouched=(on,))
     texts = plain.texts(UNTOUCHED, 0, on)
     ready = [a if isinstance(a, Arm) else _arm(a, on, setting, texts, controls, control_problems) for a in arms]
-    total = sum(len(setting.decodings) * len(arm.models) + len(arm.controls) + 1 for arm in ready)
-    with bar("running edits", total * problems) as progress:
+    total = sum(len(cell.numbers) for cell in cells_of(ready, setting, (on,)))
+    with bar("running edits", total) as progress:
         return run_arms(setting, ready, Path(out), untouched=(on,), on_done=progress.advance)
 
 
@@ -92,12 +100,12 @@ def _setting(
 
 def _arm(edit: Edit, on: str, setting: Setting, texts: Sequence[str], draws: int, control_problems: int | None) -> Arm:
     """An edit with the controls of its kind."""
-    arm = Arm(edit.name, edit, models=(on,), control_problems=control_problems)
-    if isinstance(edit, Add):
+    arm = Arm(_name(edit), edit, models=(on,), control_problems=control_problems)
+    if isinstance(edit, ResidualEdit):
+        arm = replace(arm, site=edit.site.name, layer=edit.site.layer, dose=getattr(edit, "dose", None))
+    if isinstance(edit, Along):
         like = random_like(Direction(edit.vector, edit.site.layer, edit.site.name), draws, setting.seed)
-        random = (
-            Add(edit.site, d.vector, scale=edit.scale, label="a random direction", where=edit.where) for d in like
-        )
+        random = (replace(edit, vector=d.vector, label="a random direction") for d in like)
         return arm.with_controls(*random, name="random directions, same norm")
     if isinstance(edit, Echo):
         redraws = (Redraw(edit.lexicon, draw) for draw in range(1, draws + 1))
@@ -110,12 +118,31 @@ def _arm(edit: Edit, on: str, setting: Setting, texts: Sequence[str], draws: int
     return arm
 
 
+def _name(edit: Edit) -> str:
+    """The edit's name, with the places it is restricted to."""
+    restricted = (
+        f" at {one.where.name}" if isinstance(one, ResidualEdit) and one.where != EVERYWHERE else ""
+        for one in edit.parts()
+    )
+    return " | ".join(one.name + places for one, places in zip(edit.parts(), restricted, strict=True))
+
+
 def _like(edit: Ban | Substitute, phrases: tuple[str, ...]) -> Edit | None:
     """The same edit of other phrases, None where no word would be left to put in their place."""
     if isinstance(edit, Ban):
         return Ban(phrases, "control words")
     by = tuple(word for word in edit.by if word not in phrases)
     return Substitute(phrases, by, "control words") if by else None
+
+
+def effects(runs: Runs, *, resamples: int = 10000, seed: int = 0) -> pl.DataFrame:
+    """Every outcome of every arm, model and decoding against the untouched run: the change with its 95 % interval over
+    problems, and the mean and 95 % band of the arm's control draws on their own problems.
+
+    `p` compares with the draws; `p_holm` is adjusted over all arms of a family. Neither is given where there are too
+    few draws for it to fall below .05.
+    """
+    return table(effect_rows(runs, resamples=resamples, seed=seed))
 
 
 def verdict(runs: Runs, *, bound: float = 0.05, resamples: int = 10000, seed: int = 0) -> Verdict:

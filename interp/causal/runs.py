@@ -116,6 +116,12 @@ class Runs:
         """How often the edit changed each row."""
         return self.rows(arm, draw, model)["fired"].to_numpy()
 
+    def ids(self, arm: str, draw: int = 0, model: str = EDITED, decoding: str = SAMPLED) -> dict[int, list[int]]:
+        """Token ids of each problem's prompt and completion, by its number."""
+        rows = self.rows(arm, draw, model, decoding)
+        texts = zip(rows["prompt_ids"].to_list(), rows["completion_ids"].to_list(), strict=True)
+        return {number: prompt + written for number, (prompt, written) in zip(rows["number"], texts, strict=True)}
+
     def texts(self, arm: str, draw: int = 0, model: str = EDITED) -> list[str]:
         """What the model wrote."""
         return self.rows(arm, draw, model)["text"].to_list()

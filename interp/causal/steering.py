@@ -36,7 +36,7 @@ class Direction(Plain):
                 f"{self.hook_name}: the direction does not state the residual's mean norm, the unit of a dose; make it "
                 "from activations, or use add_raw"
             )
-        return Add(self.place, self.vector, scale=dose * norm / self.norm, label=label)
+        return Add(self.place, self.vector, scale=dose * norm / self.norm, dose=dose, label=label)
 
     def add_raw(self, factor: float, *, label: str = "a direction") -> Add:
         """h ← h + factor · v, in the vector's own norm, as llama.cpp and repeng count strength."""

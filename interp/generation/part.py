@@ -26,6 +26,9 @@ class Job:
 class TextEdits(Protocol):
     """Edits of what a model writes."""
 
+    by_row: bool
+    """Whether they change the prompts of one job unlike each other, so that no beginning may be read once for all."""
+
     def before(self, part: Part) -> None:
         """Change `part.logits`, the next token's, in place."""
         ...

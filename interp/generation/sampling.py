@@ -167,7 +167,8 @@ class _Batch:
         if not prompts:
             return
         self._decoder.start()
-        shared = shared_beginning(prompts)
+        by_row = any(job.edits is not None and job.edits.by_row for job in self._jobs)
+        shared = 0 if by_row else shared_beginning(prompts)
         if shared:
             present = sorted({i for i, _ in self.active})
             head = torch.tensor([prompts[0][:shared]] * len(present), device=self._decoder.device)

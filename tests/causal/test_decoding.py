@@ -21,11 +21,13 @@ from interp.causal.edits import (
     fired,
     patch_from,
     reconstruction_only,
+    record,
     transplant,
     zero,
 )
 from interp.causal.edits.base import Running
 from interp.causal.places import COMPLETION, EVERYWHERE, PROMPT, after_first
+from interp.errors import InterpError
 from interp.generation.sampling import CachedModel, generate
 from interp.models.hooks import SITES, Site
 from interp.names import COMPARED
@@ -360,3 +362,68 @@ def test_generate_edited_is_the_untouched_run_without_an_edit_and_any_batch_size
     ended = generate_edited(model, TOKENIZER, PROMPTS, NoEdit(), end_ids=[seven], **settings)
     assert all(seven not in r.completion_ids for r in ended)
     assert VOCABULARY.pieces[seven] == " 7"
+
+
+OTHER = ["Q 3 + 3 + 3 A 6", "Q 9 A 9 9", "Q 2 * 2"]
+"""What the recorded run reads: other prompts, of other lengths than those of the edited run, which all begin alike."""
+
+
+@pytest.mark.parametrize(("name", "places"), [("resid_post", "everywhere"), ("mlp_out", "prompt"), ("z", "completion")])
+def test_another_run_is_put_in_position_by_position_of_the_same_problem(name, places):
+    """Under left padding, with a cache, and though all prompts have a common beginning; after the recording's end
+    nothing is changed."""
+    models, heads = trio("llama"), {"heads": (0, 2), "n_heads": 4} if name == "z" else {}
+    texts = {row: encode(TOKENIZER, text) for row, text in enumerate(OTHER)}
+    recording = record(models["base"], texts, LAYER, site=name)
+    patched = patch_from(recording, **heads).at(PLACES[places][0])
+    _, (running, _), seen = generated(models, [patched, NoEdit()], PROMPTS, steps=4)
+    plain = {(row, tuple(text)): logits for job, row, text, logits in seen if job == 1}
+    moved = 0
+    for job, row, completion, logits in last_ones(seen):
+        if job:
+            continue
+        prompt, kept = encode(TOKENIZER, PROMPTS[row]), activation(models["base"], LAYER, name, tuple(texts[row]))
+        where = PLACES[places][1](torch.arange(len(prompt + completion)), len(prompt))
+        where &= torch.arange(len(where)) < len(kept)
+
+        def put(h, where=where, kept=kept):
+            new = h.clone()
+            for at in where.nonzero().flatten().tolist():
+                new[at] = (
+                    kept[at] if name != "z" else torch.cat([kept[at][0:4], h[at][4:8], kept[at][8:12], h[at][12:]])
+                )
+            return new
+
+        wanted = last_logits(models["distilled"], prompt + completion, LAYER, name, put)
+        torch.testing.assert_close(logits, wanted, atol=3e-3, rtol=2e-3)
+        assert fired(running)[row] == int(where.sum())
+        free = plain.get((row, tuple(completion)))
+        moved += free is None or not torch.allclose(free, logits, atol=5e-3)
+    assert moved >= 2
+
+
+def test_a_run_put_into_itself_stays():
+    models = trio("qwen2")
+    (plain,), _, _ = generated(models, [NoEdit()], PROMPTS, steps=6)
+    texts = {
+        row: encode(TOKENIZER, p) + one.completion_ids for row, (p, one) in enumerate(zip(PROMPTS, plain, strict=True))
+    }
+    for name in SITES:
+        patched = patch_from(record(models["distilled"], texts, LAYER, site=name))
+        (again,), _, _ = generated(models, [patched], PROMPTS, steps=6)
+        assert [one.completion_ids for one in again] == [one.completion_ids for one in plain]
+
+
+def test_recordings_are_told_apart_and_checked():
+    models = trio("qwen2")
+    one, two = (record(models["base"], {0: ids}, LAYER) for ids in ([5, 6], [5, 7]))
+    assert patch_from(one).describe() == patch_from(one).describe() != patch_from(two).describe()
+    assert patch_from(one).describe() != patch_from(one).at(PROMPT).describe()
+    assert patch_from(one).by_row and (patch_from(one) | ban(["wait"])).by_row and not patch_from("base", 1).by_row
+    assert patch_from(one).name == "patch blocks.1.hook_resid_post from a run"
+    with pytest.raises(InterpError, match=r"recording's width is 16, that of .* is 17"):
+        patch_from(one).check(17)
+    with pytest.raises(InterpError, match="blocks 0 to 2"):
+        record(models["base"], {0: [5]}, 3)
+    with pytest.raises(InterpError, match="no layer"):
+        patch_from("base")

@@ -8,6 +8,7 @@ import interp
 from interp.causal.arms import Arm
 from interp.causal.edits import Add
 from interp.causal.places import FORKS
+from interp.causal.run import run
 from interp.causal.runs import UNTOUCHED
 from interp.directions import Provenance
 from interp.errors import InterpError
@@ -93,9 +94,11 @@ def test_every_kind_of_edit_gets_its_controls(trio, task, v, tmp_path):
     edits = [v.add(0.5), interp.edits.ban("default"), v.project_out()]
     runs = interp.run(trio, task, edits, out=tmp_path, **SMALL)
     assert list(runs.arms) == [edit.name for edit in edits]
-    assert runs.arms[edits[0].name]["control_name"] == "random directions, same norm"
-    assert runs.draws(edits[0].name) == [1, 2, 3]
-    assert runs.draws(edits[2].name) == []
+    for edit, dose in ((edits[0], 0.5), (edits[2], None)):
+        about = runs.arms[edit.name]
+        assert about["control_name"] == "random directions, same norm"
+        assert (about["site"], about["layer"], about["dose"]) == ("resid_post", 1, dose)
+        assert runs.draws(edit.name) == [1, 2, 3]
     assert len(runs.rows(edits[0].name)) == 8 and len(runs.rows(edits[0].name, 1)) == 4
     assert runs.rows(edits[0].name)["fired"].min() > 0
     assert runs.texts(edits[0].name) != runs.texts(UNTOUCHED)
@@ -103,6 +106,43 @@ def test_every_kind_of_edit_gets_its_controls(trio, task, v, tmp_path):
     read = interp.read_runs(tmp_path)
     assert read.table.equals(runs.table)
     assert list(read.arms) == list(runs.arms)
+
+
+def test_an_edit_is_named_by_its_dose_and_places(trio, task, v, tmp_path):
+    """So that one edit at two places makes two arms."""
+    edits = [v.add(0.5), v.add(0.5).at(FORKS), v.add_raw(2.0), v.project_out().at(FORKS) | interp.edits.ban("default")]
+    runs = interp.run(trio, task, edits, out=tmp_path, **SMALL)
+    assert list(runs.arms) == [
+        "add +0.5 of a direction",
+        "add +0.5 of a direction at forks",
+        "add +2 times a direction",
+        f"project a direction out at forks | {interp.edits.ban('default').name}",
+    ]
+    assert runs.arms["add +0.5 of a direction at forks"]["control_name"] == "random directions, same norm"
+
+
+def test_controls_of_a_direction_differ_in_the_direction_alone(trio, task, v, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "interp.causal.public.run_arms", lambda setting, arms, *a, **k: seen.extend(arms) or run(setting, arms, *a, **k)
+    )
+    interp.run(trio, task, [v.add(-0.5).at(FORKS), v.set_to(3.0)], out=tmp_path, **SMALL)
+    for arm, fields in zip(seen[-2:], (("scale", "dose", "where", "site"), ("value", "where", "site")), strict=True):
+        assert len(arm.controls) == 3
+        for control in arm.controls:
+            assert all(getattr(control, name) == getattr(arm.edit, name) for name in fields)
+            assert control.vector.norm() == pytest.approx(v.norm, rel=1e-5)
+            assert abs(float(control.vector @ v.vector)) < 0.95 * v.norm**2
+
+
+def test_effects_are_those_of_the_runs(trio, task, v, tmp_path):
+    runs = interp.run(trio, task, [v.add(0.5), v.project_out()], out=tmp_path, **SMALL)
+    found = interp.effects(runs, resamples=100)
+    assert found.height == 2 * 2 * len(OUTCOMES), "two arms, sampled and greedy"
+    name = "add +0.5 of a direction"
+    (row,) = found.filter(arm=name, outcome="length", decoding="sampled").iter_rows(named=True)
+    after, before = (runs.rows(arm)["n_tokens"].mean() for arm in (name, UNTOUCHED))
+    assert row["estimate"] == pytest.approx(after - before) and row["dose"] == 0.5 and row["n_controls"] == 3
 
 
 def test_what_is_there_is_not_run_again(trio, task, v, tmp_path, monkeypatch):

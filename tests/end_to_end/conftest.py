@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-CONFIG = Path(__file__).parent / "tiny.yaml"
+CONFIG = Path(__file__).parents[2] / "experiments" / "configs" / "tiny.yaml"
 
 
 def interp(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

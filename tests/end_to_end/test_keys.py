@@ -50,7 +50,7 @@ def test_reads_are_noted() -> None:
     seen: set[str] = set()
     config = noting(load_config(CONFIG), seen)
     assert seen == set()
-    assert config.traces.problems == 96 and config.checkpoints.given == {}
+    assert config.traces.problems == 288 and config.checkpoints.given == {}
     assert {"traces", "traces.problems", "checkpoints", "checkpoints.base"} <= seen
     assert "crosscoder" not in seen
     config.crosscoder.train.model_dump()

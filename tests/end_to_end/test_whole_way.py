@@ -16,8 +16,11 @@ import pytest
 from safetensors.torch import load_file
 
 from interp.causal.arms import REMOVALS
+from interp.causal.effects import effects as effect_rows
+from interp.causal.effects import table
+from interp.causal.marker_patching import patching_rows, read_patches
 from interp.causal.runs import UNTOUCHED, read_runs
-from interp.causal.verdict import VERDICTS
+from interp.causal.verdict import VERDICTS, as_json, conclude
 from interp.config import load_config
 from interp.errors import InterpError
 from interp.folders import file_digest
@@ -78,6 +81,32 @@ def test_the_runs_are_one_table_of_all_arms(study: Path) -> None:
         edited = runs.outcomes(row["arm"], 0, row["model"], row["decoding"])
         before = runs.outcomes(UNTOUCHED, 0, row["model"], row["decoding"], runs.numbers(row["arm"], 0, row["model"]))
         assert row["estimate"] == pytest.approx(edited.value("accuracy") - before.value("accuracy"))
+
+
+def test_every_number_follows_from_the_rows_of_runs_and_patches(study: Path) -> None:
+    """The table of effects and the verdict, again, from the two folders of rows and nothing else that was computed but
+    the perplexities and the words that no lexicon lists, which the verdict holds."""
+    folder, config = study / "causal", load_config(CONFIG)
+    written = json.loads((folder / "verdict.json").read_text())
+    runs, patches = read_runs(folder / "runs"), read_patches(folder / "patches")
+    assert {path.stem for path in (folder / "patches").glob("*.parquet")} == set(
+        json.loads((folder / "patches" / "index.json").read_text())["parts"]
+    )
+    words = [word["word"] for word in written["unlisted"]]
+    shared = {"resamples": config.causal.resamples, "seed": config.seed, "coherence": written["perplexity"]}
+    verdict = conclude(
+        runs,
+        bound=config.causal.bound,
+        guard=config.causal.coherence,
+        found=words,
+        coverage=written["coverage"],
+        **shared,
+    )
+    assert json.loads(json.dumps(as_json(verdict))) == {key: written[key] for key in as_json(verdict)}
+    failed = {name: arm["failed"] for name, arm in written["arms"].items()}
+    rows = effect_rows(runs, guard=config.causal.coherence, failed=failed, **shared)
+    again = table([*patching_rows(patches, config.causal.resamples, config.seed), *rows])
+    assert again.equals(pl.read_parquet(folder / "effects.parquet"))
 
 
 def test_every_effect_stands_beside_its_controls(study: Path) -> None:
@@ -233,7 +262,8 @@ def test_a_killed_study_resumes_to_the_same_bits(study: Path, tmp_path: Path) ->
 
 
 def test_a_killed_causal_stage_takes_up_the_runs_that_were_done(study: Path, tmp_path: Path) -> None:
-    """A real kill once some runs are written: they are kept, and the rest gives the same table and verdict."""
+    """A real kill once some runs are written: they and the patches are kept, and the rest gives the same table and
+    verdict."""
     out = tmp_path / "killed"
     shutil.copytree(study, out, ignore=shutil.ignore_patterns("causal", "report"))
     command = [sys.executable, "-m", "interp.cli", "causal", str(CONFIG), "--out", str(out)]
@@ -244,13 +274,15 @@ def test_a_killed_causal_stage_takes_up_the_runs_that_were_done(study: Path, tmp
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = {path.name: path.stat().st_mtime_ns for path in runs.glob("*.parquet")}
+    kept = [*runs.glob("*.parquet"), *(runs.parent / "patches").glob("*.parquet")]
+    done = {f"{path.parent.name}/{path.name}": path.stat().st_mtime_ns for path in kept}
     parts = json.loads((study / "causal" / "runs" / "index.json").read_text())["parts"]
-    assert 8 <= len(done) < len(parts)
+    written = sum(name.startswith("runs/") for name in done)
+    assert 8 <= written < len(parts) and len(done) > written
     assert not (out / "causal").exists()
     resumed = interp("causal", CONFIG, "--out", out)
     assert resumed.returncode == 0, resumed.stderr
-    assert {name: (out / "causal" / "runs" / name).stat().st_mtime_ns for name in done} == done
+    assert {name: (out / "causal" / name).stat().st_mtime_ns for name in done} == done
     for name in ("effects.parquet", "verdict.json", "runs/index.json"):
         assert (out / "causal" / name).read_bytes() == (study / "causal" / name).read_bytes()
 

@@ -18,6 +18,8 @@ MANY = [f"Q {i % 10} + {i // 10 % 10} A{' wait' * (i % 4)}" for i in range(120)]
 class Edits:
     """Edits of the text made of two functions of a part."""
 
+    by_row = False
+
     def __init__(self, before=lambda part: None, after=lambda part: None):
         self.before, self.after = before, after
 

@@ -17,6 +17,8 @@ WORDS = vocabulary()
 class Script:
     """Does to each row what a script says at each step, and keeps the logits of every text."""
 
+    by_row = False
+
     def __init__(self, acts):
         self.acts, self.seen, self.steps = acts, [], 0
 

@@ -145,6 +145,8 @@ def _patching(rng: random.Random) -> list[dict[str, Any]]:
             for head in range(HEADS):
                 place = given | {"site": "z", "layer": layer, "head": head}
                 value = top * 0.1 * head * layer
+                sign = 1 if arm == "denoising" else -1
+                rows.append(_effect(rng, "patching", arm, "log-probability", sign * value, **place, untouched=-1.2))
                 rows.append(_effect(rng, "patching", arm, "restored", value, **place))
     return rows
 

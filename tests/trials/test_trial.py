@@ -23,7 +23,7 @@ from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent
 from interp.trials.world import World
 
-TINY = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
+TINY = Path(__file__).parents[2] / "experiments" / "configs" / "tiny.yaml"
 MANY = ChainTask(4).problems(300, 77, "train")
 CLAIM = Claim("taught is better", "someone", "taught", "base", "more")
 

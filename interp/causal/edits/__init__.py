@@ -19,7 +19,7 @@ from interp.causal.edits.latents import (
     reconstruction_only,
     transplant,
 )
-from interp.causal.edits.patches import patch_from, zero
+from interp.causal.edits.patches import Recording, patch_from, record, zero
 from interp.causal.edits.substitute import substitute
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Echo",
     "Edit",
     "NoEdit",
+    "Recording",
     "Redraw",
     "ResidualEdit",
     "Scene",
@@ -43,6 +44,7 @@ __all__ = [
     "insert",
     "patch_from",
     "reconstruction_only",
+    "record",
     "started",
     "substitute",
     "transplant",

@@ -34,10 +34,13 @@ class Add(Along):
     """h ← h + scale · vector."""
 
     scale: float = field(default=1.0, kw_only=True)
+    dose: float | None = field(default=None, kw_only=True)
+    """The same in multiples of the residual's mean norm, where it was given so."""
 
     @property
     def name(self) -> str:
-        return f"add {self.scale:+.3g} of {self.label}"
+        size = f"{self.scale:+.3g} times" if self.dose is None else f"{self.dose:+g} of"
+        return f"add {size} {self.label}"
 
     def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
         return h if self.scale == 0 else h + (self.scale * self.vector).to(h)

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.causal.places import EVERYWHERE, Places, Reading
@@ -34,6 +34,8 @@ class Running:
     """An edit at work on the rows of one job. `fired[row]` counts what it changed in each row: positions of a residual,
     or places of the text."""
 
+    by_row = False
+
     def __init__(self, rows: int):
         self.fired = [0] * rows
 
@@ -57,6 +59,11 @@ class Edit:
     def needs(self) -> frozenset[str]:
         """Models that must read along, beside the edited one."""
         return frozenset()
+
+    @property
+    def by_row(self) -> bool:
+        """Whether what it does to a prompt depends on the row: then no beginning is read once for all rows."""
+        return False
 
     @property
     def claims(self) -> frozenset[str]:
@@ -115,6 +122,10 @@ class Both(Edit):
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(edit.needs for edit in self.edits))
 
+    @property
+    def by_row(self) -> bool:
+        return any(edit.by_row for edit in self.edits)
+
     def parts(self) -> tuple[Edit, ...]:
         return self.edits
 
@@ -133,6 +144,7 @@ class _All(Running):
     def __init__(self, running: Sequence[Running], rows: int):
         super().__init__(rows)
         self.running = running
+        self.by_row = any(one.by_row for one in running)
 
     def before(self, part: Part) -> None:
         for one in self.running:
@@ -187,6 +199,16 @@ class ResidualEdit(Edit):
         """The activation in its stead."""
         raise NotImplementedError
 
+    def change_at(
+        self,
+        h: Float[Tensor, "rows d"],
+        others: dict[str, Float[Tensor, "rows d"]],
+        numbers: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+    ) -> Float[Tensor, "rows d"]:
+        """The same, for an edit that asks of which problem and at which position of its text each activation is."""
+        return self.change(h, others)
+
     def check(self, width: int) -> None:
         """Refuse an activation of a width that the edit does not fit."""
 
@@ -199,7 +221,7 @@ class RunningResidual(Running):
 
     def __init__(self, edit: ResidualEdit, scene: Scene):
         super().__init__(scene.rows)
-        self.edit, self._scene = edit, scene
+        self.edit, self._scene, self.by_row = edit, scene, edit.by_row
 
     def apply(
         self,
@@ -213,12 +235,15 @@ class RunningResidual(Running):
         # A companion that has a prompt of its own is not there while the edited model reads its prompt.
         if not bool(where.any()) or not self.edit.needs <= others.keys():
             return h
+        numbers = reading.numbers[:, None].expand(where.shape)
         if bool(where.all()):
             flat = {name: x.flatten(0, 1) for name, x in others.items()}
-            new = self.edit.change(h.flatten(0, 1), flat).to(h.dtype).view_as(h)
+            new = self.edit.change_at(h.flatten(0, 1), flat, numbers.flatten(), reading.position.flatten())
+            new = new.to(h.dtype).view_as(h)
             self._count(where, (new != h).any(dim=2).flatten(), part)
             return new
-        new = self.edit.change(h[where], {name: x[where] for name, x in others.items()}).to(h.dtype)
+        seen = {name: x[where] for name, x in others.items()}
+        new = self.edit.change_at(h[where], seen, numbers[where], reading.position[where]).to(h.dtype)
         self._count(where, (new != h[where]).any(dim=1), part)
         changed = h.clone()
         changed[where] = new

@@ -1,15 +1,20 @@
-"""Activations put in from elsewhere: another model's at the same tokens, or none at all; whole or for some heads."""
+"""Activations put in from elsewhere: another model's at the same tokens, another run's at the same positions, or none;
+whole or for some heads."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from interp.causal.edits.base import ResidualEdit
+from interp.causal.edits.base import ResidualEdit, describe
 from interp.errors import InterpError
-from interp.models.hooks import Site
+from interp.models.hooks import Site, check_site, read_sites
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,10 @@ class Patch(ResidualEdit):
 
     def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
         new = h.new_zeros(h.shape) if self.source is None else others[self.source].to(h.dtype)
+        return self.put(h, new)
+
+    def put(self, h: Float[Tensor, "rows d"], new: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+        """`new`, or `h` with the chosen heads of `new`."""
         if self.heads is None:
             return new
         mixed = h.clone().view(len(h), self.n_heads, -1)
@@ -59,10 +68,104 @@ class Patch(ResidualEdit):
         return mixed.view_as(h)
 
 
+@dataclass(frozen=True)
+class Recording:
+    """The activations of a run at one site, of each problem's text from its first token on."""
+
+    name: str
+    site: Site
+    activations: Mapping[int, Float[Tensor, "time d"]]
+    """By the problem's number."""
+
+
+def record(
+    model: PreTrainedModel,
+    ids: Mapping[int, Sequence[int]],
+    layer: int,
+    *,
+    site: str = "resid_post",
+    name: str = "a run",
+) -> Recording:
+    """What a model holds at a site while it reads these token ids, prompt and completion, by the problem's number
+    (`Runs.ids` gives those of a run).
+
+    Raises:
+        InterpError: no such layer or site.
+    """
+    where = Site(layer, site)
+    check_site(model, where)
+    found = {}
+    with torch.inference_mode():
+        for number, tokens in ids.items():
+            read = read_sites(model, (where,), input_ids=torch.tensor([list(tokens)], device=model.device))
+            found[number] = read[where][0].clone()
+    return Recording(name, where, found)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchRun(Patch):
+    """h ← what another run of the same problem held at the same position. Problems and positions that the recording
+    lacks stay as they are; tokens that are taken back are not counted, as in `Reading.position`."""
+
+    source: None = field(default=None, init=False)
+    recording: Recording = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return super().name.replace("zero", "patch", 1) + f" from {self.recording.name}"
+
+    @property
+    def by_row(self) -> bool:
+        return True
+
+    def check(self, width: int) -> None:
+        wrong = [x for x in self.recording.activations.values() if x.shape[1] != width]
+        if wrong:
+            raise InterpError(
+                f"{self.name}: the recording's width is {wrong[0].shape[1]}, that of {self.site} is {width}; record it "
+                "from a model of this width"
+            )
+
+    def change_at(
+        self,
+        h: Float[Tensor, "rows d"],
+        others: dict[str, Float[Tensor, "rows d"]],
+        numbers: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+    ) -> Float[Tensor, "rows d"]:
+        new = h.clone()
+        for i, (number, position) in enumerate(zip(numbers.tolist(), positions.tolist(), strict=True)):
+            kept = self.recording.activations.get(number)
+            if kept is not None and position < len(kept):
+                new[i] = kept[position].to(h)
+        return self.put(h, new)
+
+    def describe(self) -> dict[str, Any]:
+        kept = self.recording
+        held = {str(number): describe(x) for number, x in kept.activations.items()}
+        return {"edit": "PatchRun", "name": kept.name, "held": held} | {
+            key: describe(getattr(self, key)) for key in ("site", "where", "heads", "n_heads")
+        }
+
+
 def patch_from(
-    source: str, layer: int, *, site: str = "resid_post", heads: tuple[int, ...] | None = None, n_heads: int = 1
+    source: str | Recording,
+    layer: int | None = None,
+    *,
+    site: str = "resid_post",
+    heads: tuple[int, ...] | None = None,
+    n_heads: int = 1,
 ) -> Patch:
-    """Put another model's activation at the same tokens in; `heads` and their number for parts of the site z."""
+    """Put another model's activation at the same tokens in (`source` is its name), or another run's at the same
+    positions (`source` is a `record`, whose layer and site hold); `heads` and their number for parts of the site z.
+
+    Raises:
+        InterpError: a model without a layer.
+    """
+    if isinstance(source, Recording):
+        return PatchRun(source.site, recording=source, heads=heads, n_heads=n_heads)
+    if layer is None:
+        raise InterpError(f"patch from {source}: no layer; give the block whose activation is put in")
     return Patch(Site(layer, site), source, heads=heads, n_heads=n_heads)
 
 
