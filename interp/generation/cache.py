@@ -68,6 +68,20 @@ class GrowingLayer(DynamicLayer):
             self.keys, self.values = (tensor.index_select(0, indices.to(tensor.device)) for tensor in held)
             self._buffers = []
 
+    def batch_append_indices(self, indices: Int[Tensor, " more"]) -> None:
+        """Add copies of these rows behind the last one. Buffers without room for them are doubled."""
+        held = self._held()
+        if not held or not len(indices):
+            return
+        rows, more = len(held[0]), len(indices)
+        if not self._has_room(0) or rows + more > len(self._buffers[0]):
+            positions, count = held[0].shape[-2] + self.room, max(2 * rows, rows + more)
+            self._buffers = [old.new_empty((count, old.shape[1], positions, old.shape[-1])) for old in held]
+            self._write(held, 0)
+        for buffer, old in zip(self._buffers, held, strict=True):
+            buffer[rows : rows + more, :, : old.shape[-2]] = old.index_select(0, indices.to(old.device))
+        self._show(rows + more, held[0].shape[-2])
+
     @property
     def nbytes(self) -> int:
         """Bytes held, the room included."""
@@ -101,7 +115,8 @@ class GrowingLayer(DynamicLayer):
         """Move what is held to new buffers with room after the new positions."""
         positions = before + states[0].shape[-2] + self.room
         held = self._held()
-        self._buffers = [new.new_empty((*new.shape[:2], positions, new.shape[-1])) for new in states]
+        rows = len(self._buffers[0]) if self._in_buffers() else 0  # room for rows stays too
+        self._buffers = [new.new_empty((max(rows, len(new)), new.shape[1], positions, new.shape[-1])) for new in states]
         if before:
             self._write(held, 0)
 
@@ -129,6 +144,15 @@ class GrowingCache(DynamicCache):
     def __init__(self, config: PreTrainedConfig, room: int = ROOM):
         super().__init__(config=config)
         self.layers = [GrowingLayer(room) if type(layer) is DynamicLayer else layer for layer in self.layers]
+
+    def batch_append_indices(self, indices: Int[Tensor, " more"], rows: int) -> None:
+        """Add copies of these rows behind the last one, of `rows`."""
+        everything = torch.cat([torch.arange(rows, device=indices.device), indices])
+        for layer in self.layers:
+            if isinstance(layer, GrowingLayer):
+                layer.batch_append_indices(indices)
+            elif len(indices):
+                layer.batch_select_indices(everything)  # type: ignore[attr-defined]
 
     @property
     def nbytes(self) -> int:

@@ -65,7 +65,7 @@ def run(study: Study, out: Path) -> int:
     setting = _setting(config, trio, device)
     traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
     words = _style_words(traces, setting, trio)
-    arms = _text_arms(config, setting, traces, words) + _activation_arms(study, trio, device, out)
+    arms = _text_arms(config, setting, traces, words) + activation_arms(study, trio, device, out)
     patching = _patching(config, trio, setting, traces)
     total = sum(len(cell.numbers) for cell in cells_of(arms, setting))
     with bar("editing", total + (0 if patching is None else PATCHED * len(patching.units))) as progress:
@@ -166,7 +166,7 @@ def _text_arms(config: StudyConfig, setting: Setting, traces: pl.DataFrame, word
     )
 
 
-def _activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
+def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
     """Edits of latents, of the dictionary itself, and along the behaviour's direction."""
     config = study.config
     n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))

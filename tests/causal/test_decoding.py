@@ -7,7 +7,8 @@ import torch
 from small import code64, small_crosscoder
 
 from causal.whole import HEADS, KINDS, TOKENIZER, VOCABULARY, WIDTH, activation, generated, last_logits, last_ones, trio
-from interp.causal.decoding import generate_edited
+from interp.causal import decoding
+from interp.causal.decoding import Companion, distinct, generate_edited
 from interp.causal.edits import (
     Add,
     Edit,
@@ -427,3 +428,44 @@ def test_recordings_are_told_apart_and_checked():
         record(models["base"], {0: [5]}, 3)
     with pytest.raises(InterpError, match="no layer"):
         patch_from("base")
+
+
+@pytest.mark.parametrize("weak", [True, False])
+def test_companions_read_rows_of_the_same_text_once(weak, monkeypatch):
+    """Draws of one problem share a row of the companion's cache until they part, and the logits stay those of a run
+    alone; with edits that change nothing no row ever parts."""
+    models, prompts, rows = trio("qwen2"), PROMPTS * 2, []
+    jobs = [
+        ablate(crosscoder(), (j,), LAYER) if not weak else amplify(crosscoder(), (j,), 1.0, LAYER) for j in range(6)
+    ]
+    read = Companion._arranged
+
+    def counted(self, ids, mask):
+        first = read(self, ids, mask)
+        rows.append((len(ids), len(first)))
+        assert self._held == len(first) and int(self._place.max()) == len(first) - 1
+        return first
+
+    monkeypatch.setattr(Companion, "_arranged", counted)
+    together, _, seen = generated(models, jobs, prompts, steps=8, temperature=1.0)
+    assert rows[0] == rows[1] == (36, 3), "two companions; three prompts, each of two problems of six jobs"
+    if weak:
+        assert max(held for _, held in rows) == 6, "the two problems of a prompt part, the jobs do not"
+    else:
+        assert max(held for _, held in rows) > 6
+    monkeypatch.undo()
+    logged = {(job, row): logits for job, row, _, logits in last_ones(seen)}
+    for job, edit in enumerate(jobs):
+        (alone,), _, again = generated(models, [edit], prompts, steps=8, temperature=1.0)
+        assert [r.completion_ids for r in together[job]] == [r.completion_ids for r in alone]
+        for _, row, _, logits in last_ones(again):
+            torch.testing.assert_close(logged[job, row], logits, atol=3e-3, rtol=2e-3)
+
+
+def test_rows_are_told_apart_even_where_their_hashes_are_not(monkeypatch):
+    rows = torch.tensor([[1, 2], [2, 1], [1, 2], [3, 3], [2, 1]])
+    for constant in (decoding._HASH, 0):  # with 0 every row has one hash
+        monkeypatch.setattr(decoding, "_HASH", constant)
+        group, first = distinct(rows)
+        assert sorted(first.tolist()) == [0, 1, 3]
+        assert torch.equal(rows[first][group], rows)

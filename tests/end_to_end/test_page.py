@@ -40,7 +40,7 @@ def test_every_figure_that_the_tables_allow_is_drawn(study: Path, page: Page, ef
     always = {"reading", "models", "training", "crosscoder", "specificity", "latent_scaling", "cosines", "reweighting"}
     expected = always | {"behaviours", "forest", "forest_latents", "steering"}
     restored = effects.filter((pl.col("outcome") == "restored") & pl.col("estimate").is_finite())
-    expected |= {"patching"} if len(restored) else set()
+    expected |= {"patching", "heads"} if len(restored) else set()
     assert {Path(attrs["src"] or "").stem for tag, attrs in page.tags if tag == "img"} == expected
     if not len(restored):
         tried = len(effects.filter(pl.col("family") == "patching")) > 0

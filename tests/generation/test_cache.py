@@ -208,3 +208,36 @@ def test_bytes(name):
     position = 2 * 4 * 3 * 2 * 8  # keys and values, fp32, rows, heads, head_dim
     sliding = sum(cache.is_sliding)
     assert cache.nbytes == position * ((3 - sliding) * 15 + sliding * 5) + 8 * sliding
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.inference_mode()
+def test_copies_of_rows_are_put_behind_the_last(name):
+    """As picking all rows and the copies anew; after it, and after more of it, decoding goes on to the same logits."""
+    model, draw = made(CONFIGS[name]), torch.Generator().manual_seed(1)
+    ours, theirs = GrowingCache(model.config), DynamicCache(config=model.config)
+    ids = torch.randint(3, 30, (3, 6), generator=draw)
+    for cache in (ours, theirs):
+        model(input_ids=ids, past_key_values=cache, use_cache=True)
+    rows = 3
+    for more in ([1], [0, 3, 3], [], [6, 0, 1, 2, 5, 4, 3]):
+        copies = torch.tensor(more, dtype=torch.long)
+        ours.batch_append_indices(copies, rows)
+        theirs.batch_select_indices(torch.cat([torch.arange(rows), copies]))
+        rows += len(more)
+        new = torch.randint(3, 30, (rows, 1), generator=draw)
+        got, wanted = (model(input_ids=new, past_key_values=c, use_cache=True).logits for c in (ours, theirs))
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_room_for_more_rows_is_taken_twice_as_large_and_stays():
+    layer = GrowingLayer(room=4)
+    layer.update(*states(4, 3))
+    layer.batch_append_indices(torch.tensor([2]))
+    first = layer._buffers[0].data_ptr()
+    assert len(layer._buffers[0]) == 8 and layer.keys.shape[0] == 5
+    layer.batch_append_indices(torch.tensor([0, 4]))
+    assert layer._buffers[0].data_ptr() == first and layer.keys.shape[0] == 7
+    for step in range(6):  # more positions than there is room for
+        layer.update(*states(7, 1, seed=step))
+    assert len(layer._buffers[0]) == 8 and layer.keys.shape == (7, 3, 9, 8)
