@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from interp.causal.arms import Arm
+from interp.causal.checks import check_arm, failures
 from interp.causal.controls import control_phrases
 from interp.causal.edits import Echo, Edit, Redraw, ResidualEdit
 from interp.causal.edits.along import Along
@@ -140,9 +141,16 @@ def effects(runs: Runs, *, resamples: int = 10000, seed: int = 0) -> pl.DataFram
     problems, and the mean and 95 % band of the arm's control draws on their own problems.
 
     `p` compares with the draws; `p_holm` is adjusted over all arms of a family. Neither is given where there are too
-    few draws for it to fall below .05.
+    few draws for it to fall below .05, nor where `coherent` is False: the arm never acted, fewer texts ended, or their
+    length or repetition changed too much (or, for an arm with a claim, that failed); `note` says which.
     """
-    return table(effect_rows(runs, resamples=resamples, seed=seed))
+    rows = []
+    for model in dict.fromkeys(m for about in runs.arms.values() for m in about["models"]):
+        mine = {name: {**about, "models": [model]} for name, about in runs.arms.items() if model in about["models"]}
+        part = Runs(runs.table.filter(pl.col("model") == model), mine)
+        failed = {name: failures(check_arm(part, name, model=model)) for name in mine}
+        rows += effect_rows(part, resamples=resamples, seed=seed, failed=failed)
+    return table(rows)
 
 
 def verdict(runs: Runs, *, bound: float = 0.05, resamples: int = 10000, seed: int = 0) -> Verdict:

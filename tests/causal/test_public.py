@@ -1,5 +1,6 @@
 """`interp.run`, `interp.Direction`, `interp.read_runs` and `interp.verdict` on small models."""
 
+import polars as pl
 import pytest
 import torch
 from small import D_MODEL
@@ -7,7 +8,7 @@ from small import D_MODEL
 import interp
 from interp.causal.arms import Arm
 from interp.causal.edits import Add
-from interp.causal.places import FORKS
+from interp.causal.places import FORKS, where
 from interp.causal.run import run
 from interp.causal.runs import UNTOUCHED
 from interp.directions import Provenance
@@ -143,6 +144,16 @@ def test_effects_are_those_of_the_runs(trio, task, v, tmp_path):
     (row,) = found.filter(arm=name, outcome="length", decoding="sampled").iter_rows(named=True)
     after, before = (runs.rows(arm)["n_tokens"].mean() for arm in (name, UNTOUCHED))
     assert row["estimate"] == pytest.approx(after - before) and row["dose"] == 0.5 and row["n_controls"] == 3
+
+
+def test_an_arm_that_never_acted_is_marked_and_has_no_p(trio, task, v, tmp_path):
+    never = v.add(0.5).at(where("never", lambda text: False))
+    runs = interp.run(trio, task, [never, v.add(0.5)], out=tmp_path, **SMALL)
+    found = interp.effects(runs, resamples=100)
+    quiet = found.filter(pl.col("arm") == "add +0.5 of a direction at never")
+    assert not quiet["coherent"].any() and quiet["p"].null_count() == len(quiet)
+    assert quiet["note"].str.contains("the edit never fired|nothing to divide by").all()
+    assert (quiet["estimate"].drop_nulls() == 0).all()
 
 
 def test_what_is_there_is_not_run_again(trio, task, v, tmp_path, monkeypatch):
