@@ -113,7 +113,7 @@ def random(rate: float, seed: int = 0) -> Places:
         coins = torch.stack([uniform(seed, r.numbers, column, STREAM) for column in r.position.unbind(1)], dim=1)
         return (coins < rate) & ~r.in_prompt
 
-    return Places(f"random {rate:.6g} seed {seed}", mask)
+    return Places(f"random {rate!r} seed {seed}", mask)
 
 
 def random_like(rate_of: float, tokens: float, seed: int = 0) -> Places:

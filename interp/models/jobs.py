@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], 
     others, running = set(multiprocessing.active_children()), dict[Future[None], Job]()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(ticks,))
     try:
-        _run(pool, list(jobs), running, ticks, show)
+        _run(pool, list(jobs), running, ticks, show, others)
         pool.shutdown()
     except BaseException as error:
         with _interrupts_ignored():
@@ -83,13 +83,23 @@ def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], 
         raise
 
 
-def _run(pool: ProcessPoolExecutor, later: list[Job], running: dict[Future[None], Job], ticks: Any, show: Any) -> None:
-    """Submit every job once it is ready, until all are done; `running` always holds the jobs under way."""
+def _run(
+    pool: ProcessPoolExecutor,
+    later: list[Job],
+    running: dict[Future[None], Job],
+    ticks: Any,
+    show: Any,
+    others: Collection[Any] = (),
+) -> None:
+    """Submit every job once it is ready, until all are done; `running` always holds the jobs under way. `others` are
+    this process's children that are none of the pool's."""
+    workers: set[Any] = set()
     while later or running:
         ready = [job for job in later if _ready(job)]
         later = [job for job in later if job not in ready]
         with _interrupts_withheld():
             running |= {pool.submit(_work, job): job for job in ready}
+        workers |= set(multiprocessing.active_children()) - set(others)
         if not running:
             raise _stuck(later)
         with contextlib.suppress(Empty):
@@ -97,6 +107,9 @@ def _run(pool: ProcessPoolExecutor, later: list[Job], running: dict[Future[None]
         for future in [f for f in running if f.done()]:
             future.result()
             del running[future]
+        # The pool's own watch misses a worker that ends right after it is started, until another one ends.
+        if running and any(worker.exitcode for worker in workers):
+            raise BrokenProcessPool
 
 
 def _ready(job: Job) -> bool:
