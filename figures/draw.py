@@ -1,7 +1,11 @@
-"""Draw the figures that the README shows from a finished study: `.venv/bin/python figures/draw.py results/organism`."""
+"""Draw the figures of the README and `docs/` from a finished study: `.venv/bin/python figures/draw.py results/organism`.
+
+That of the steering is the one that `interp steer dose` drew.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,13 +16,16 @@ from interp.report.palette import house_style, save
 
 
 def main(study: Path) -> None:
-    """Write `outcomes` and `reading`, as SVG and PNG, beside this script."""
-    data = read_study(study)
+    """Write `outcomes`, `reading` and, where the study was steered, `doses_distilled`, as SVG and PNG, beside this
+    script."""
+    data, here = read_study(study), Path(__file__).parent
     with house_style():
         for draw in (outcomes, reading):
             drawing = draw(data)
             if drawing is not None:
-                save(drawing, Path(__file__).parent)
+                save(drawing, here)
+    for drawn in (study / "steering" / "figures").glob("doses_distilled.*"):
+        shutil.copyfile(drawn, here / drawn.name)
 
 
 if __name__ == "__main__":
