@@ -1,4 +1,4 @@
-"""Draw the figures of the README and `docs/` from a finished study: `.venv/bin/python figures/draw.py results/organism`.
+"""Draw the figures of the README and `docs/` of a finished study: `.venv/bin/python figures/draw.py results/organism`.
 
 That of the steering is the one that `interp steer dose` drew.
 """

@@ -428,6 +428,18 @@ def test_recordings_are_told_apart_and_checked():
         record(models["base"], {0: [5]}, 3)
     with pytest.raises(InterpError, match="no layer"):
         patch_from("base")
+    with pytest.raises(InterpError, match="no texts"):
+        record(models["base"], {}, 1)
+
+
+def test_problems_that_were_not_recorded_stay():
+    models = trio("qwen2")
+    texts = {2: encode(TOKENIZER, OTHER[0])}
+    (rollouts, plain), (running, _), _ = generated(
+        models, [patch_from(record(models["base"], texts, 0)), NoEdit()], PROMPTS
+    )
+    assert fired(running)[:2] == [0, 0] and fired(running)[2] > 0
+    assert rollouts[:2] == plain[:2]
 
 
 @pytest.mark.parametrize("weak", [True, False])

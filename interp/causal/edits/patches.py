@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,6 +78,15 @@ class Recording:
     activations: Mapping[int, Float[Tensor, "time d"]]
     """By the problem's number."""
 
+    @cached_property
+    def flat(self) -> tuple[Float[Tensor, "all_times d"], dict[int, tuple[int, int]]]:
+        """All of them one after the other, and each problem's (first row, length)."""
+        begins, begin = {}, 0
+        for number, x in self.activations.items():
+            begins[number] = (begin, len(x))
+            begin += len(x)
+        return torch.cat(list(self.activations.values())), begins
+
 
 def record(
     model: PreTrainedModel,
@@ -90,10 +100,12 @@ def record(
     (`Runs.ids` gives those of a run).
 
     Raises:
-        InterpError: no such layer or site.
+        InterpError: no such layer or site, or no texts.
     """
     where = Site(layer, site)
     check_site(model, where)
+    if not ids:
+        raise InterpError(f"record {where}: no texts; give the ids of at least one problem")
     found = {}
     with torch.inference_mode():
         for number, tokens in ids.items():
@@ -133,11 +145,12 @@ class PatchRun(Patch):
         numbers: Int[Tensor, " rows"],
         positions: Int[Tensor, " rows"],
     ) -> Float[Tensor, "rows d"]:
+        flat, begins = self.recording.flat
+        nothing = (0, 0)
+        begin, length = torch.tensor([begins.get(n, nothing) for n in numbers.tolist()], device=h.device).unbind(1)
+        there = positions < length
         new = h.clone()
-        for i, (number, position) in enumerate(zip(numbers.tolist(), positions.tolist(), strict=True)):
-            kept = self.recording.activations.get(number)
-            if kept is not None and position < len(kept):
-                new[i] = kept[position].to(h)
+        new[there] = flat[(begin + positions)[there].to(flat.device)].to(h)
         return self.put(h, new)
 
     def describe(self) -> dict[str, Any]:
