@@ -190,6 +190,9 @@ class CrosscoderSection(Section):
 
 
 class FeaturesConfig(Section):
+    held_back: int = Field(default=256, ge=8)
+    """Problems, the first of the study and at most half, that no latent is selected on and no direction made on: in
+    `causal` both are tested on them."""
     auroc: float = Field(default=0.55, gt=0.5, le=1)
     """Least AUROC on both halves of a confirmed latent; one that fires on a tenth of a behaviour's tokens has .55."""
     q: float = Field(default=0.01, gt=0, lt=1)

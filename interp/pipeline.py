@@ -81,7 +81,7 @@ STAGES = (
         "causal",
         "patch, ban, ablate, amplify and steer, with controls; reach the verdict",
         reads=("checkpoints", "traces", "activations", "crosscoder", "features"),
-        sections=("task", "organism", "checkpoints", "traces", "activations", "causal"),
+        sections=("task", "organism", "checkpoints", "traces", "activations", "features", "causal"),
         outside=("models", "problems", "lexicon"),
     ),
     Stage(

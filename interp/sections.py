@@ -24,8 +24,6 @@ class CausalConfig(Section):
     """Problems of every control draw of the latent and steering arms."""
     problems: int = Field(default=1024, ge=8)
     """Problems of the style and function arms; capped by `traces.problems`."""
-    latent_problems: int = Field(default=256, ge=8)
-    """Problems of the latent and steering arms."""
     pairs: int = Field(default=64, ge=8)
     """Counterfactual pairs of the patching arms."""
     patch_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None

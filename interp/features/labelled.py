@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,8 @@ class Labelled:
     row_problem: np.ndarray
     """Problem id of that text."""
     label: dict[str, np.ndarray]
-    """Behaviour to each row's place (constants of `traces.labels`); NONE in prompts and in other models' texts."""
+    """Behaviour to each row's place (constants of `traces.labels`); NONE in prompts, in other models' texts, and
+    on problems that are left out."""
 
     def written_by(self, model: str) -> np.ndarray:
         """Which rows stand in a rollout of a model (bool): a row that several models wrote counts for each."""
@@ -54,15 +56,21 @@ class Labelled:
 
 
 def label_rows(
-    store: Store, texts: pl.DataFrame, traces: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, subject: str
+    store: Store,
+    texts: pl.DataFrame,
+    traces: pl.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    subject: str,
+    without: Collection[str] = (),
 ) -> Labelled:
-    """The store's rows with a label for every row of the subject's rollouts."""
+    """The store's rows with a label for every row of the subject's rollouts, those of the problems `without` apart."""
     by_problem = {row["problem"]: row for row in traces.filter(pl.col("model") == subject).iter_rows(named=True)}
     text_of, position = store.index["text"].to_numpy(), store.index["position"].to_numpy()
     label = {b: np.full(len(text_of), NONE, dtype="<U9") for b in BEHAVIOURS}
     starts = np.searchsorted(text_of, np.arange(len(texts) + 1))
     for i, row in enumerate(texts.iter_rows(named=True)):
-        trace = by_problem[row["problem"]] if row["model"] == subject else None
+        mine = row["model"] == subject and row["problem"] not in without
+        trace = by_problem[row["problem"]] if mine else None
         if trace is None or not trace["completion_ids"]:
             continue
         here = slice(starts[i], starts[i + 1])

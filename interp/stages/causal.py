@@ -42,7 +42,7 @@ from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import BEHAVIOURS, EDITED, OUTCOMES
 from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar, console
-from interp.stages.features import labelled
+from interp.stages.features import held_back, labelled
 from interp.stages.problems import task_of, test_problems
 from interp.stages.traces import checkpoint_paths, prompts_of
 from interp.study import Study
@@ -169,7 +169,7 @@ def _text_arms(config: StudyConfig, setting: Setting, traces: pl.DataFrame, word
 def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
     """Edits of latents, of the dictionary itself, and along the behaviour's direction."""
     config = study.config
-    n = min(config.causal.latent_problems, config.causal.problems, len(test_problems(config)))
+    n = min(len(held_back(study)), config.causal.problems)
     sizes = Sizes(config.causal.controls, config.causal.latent_control_problems, config.seed)
     store = open_store(study.folder("activations"))
     skip = config.activations.skip_first
@@ -195,8 +195,7 @@ def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -
                 layer=store.layer,
             )
         )
-    tested = {p.id for p in test_problems(config)[:n]}
-    direction = behaviour_direction(data, tested)
+    direction = behaviour_direction(data, held_back(study))
     if direction is not None:
         (out / "directions").mkdir(exist_ok=True)
         direction.save(out / "directions" / "behaviour.safetensors")

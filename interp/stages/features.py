@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from interp.names import BEHAVIOURS, EDITED
 from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
-from interp.traces.labels import INSIDE
+from interp.traces.labels import INSIDE, NONE
 
 
 def run(study: Study, out: Path) -> int:
@@ -36,7 +36,7 @@ def run(study: Study, out: Path) -> int:
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
     cc = Crosscoder.load(study.folder("crosscoder"), device)
     with bar("describing latents", 5) as progress:
-        data = labelled(study, trio.tokenizer)
+        data = labelled(study, trio.tokenizer, held_back(study))
         progress.advance()
         f = encode_sparse(cc, data.rows)
         progress.advance()
@@ -53,8 +53,17 @@ def run(study: Study, out: Path) -> int:
     return len(latents)
 
 
-def labelled(study: Study, tokenizer: PreTrainedTokenizerBase) -> Labelled:
-    """The study's store, its rows labelled by their place in the distilled model's behaviours."""
+def held_back(study: Study) -> list[str]:
+    """Ids of the problems that latents are tested on: of the study's, in its order, the first `features.held_back`, at
+    most half."""
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", columns=["problem"], glob=False)
+    problems = traces["problem"].unique(maintain_order=True).to_list()
+    return problems[: min(study.config.features.held_back, len(problems) // 2)]
+
+
+def labelled(study: Study, tokenizer: PreTrainedTokenizerBase, without: Collection[str] = ()) -> Labelled:
+    """The study's store, its rows labelled by their place in the distilled model's behaviours; those of the problems
+    `without` have no label."""
     activations = study.folder("activations")
     return label_rows(
         open_store(activations),
@@ -62,6 +71,7 @@ def labelled(study: Study, tokenizer: PreTrainedTokenizerBase) -> Labelled:
         pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False),
         tokenizer,
         EDITED,
+        without,
     )
 
 
@@ -92,10 +102,10 @@ def _kinds(
 
 
 def _without_behaviour(data: Labelled, n: int) -> list[Text]:
-    """The subject's rollouts without any behaviour or marker, among the first `n` such."""
+    """The subject's rollouts without any behaviour or marker, among the first `n` such that are labelled."""
     text_of = data.store.index["text"].to_numpy()
-    busy = data.in_any(INSIDE) | data.at_marker()
-    quiet = sorted(set(text_of[data.row_model == data.subject].tolist()) - set(text_of[busy].tolist()))
+    busy, known = data.in_any(INSIDE) | data.at_marker(), ~data.in_all(NONE)
+    quiet = sorted(set(text_of[known & (data.row_model == data.subject)].tolist()) - set(text_of[busy].tolist()))
     texts = [Text(**row) for row in data.texts[quiet[:n]].iter_rows(named=True)]
     return [t for t in texts if len(t.ids) > t.completion_start + 1]
 

@@ -25,7 +25,7 @@ def config(folder: Path) -> Path:
         "checkpoints": specials.save_trio(folder),
         "traces": {"file": str(folder / "problems.jsonl"), "chat_template": True, "problems": N, "max_new_tokens": 24},
         "crosscoder": {"shape": {"n_latents": 32, "k": 4}, "train": {"steps": 20, "batch_size": 64}},
-        "causal": {"problems": N, "latent_problems": 8, "pairs": 8, "doses": [0.1], "resamples": 100},
+        "causal": {"problems": N, "pairs": 8, "doses": [0.1], "resamples": 100},
     }
     (folder / "specials.yaml").write_text(yaml.safe_dump(raw))
     return folder / "specials.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +14,10 @@ from tests.scripts import load_script
 
 
 def test_style_patching_prints_the_removals_the_verdict_and_the_strongest_patches(
-    study: Path, capsys: pytest.CaptureFixture[str]
+    study: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    script = load_script("style_patching")
+    shutil.copytree(study, tmp_path / "tiny")
+    study, script = tmp_path / "tiny", load_script("style_patching")
     script.main(script.Options(CONFIG, study, patches=2))
     said = capsys.readouterr().out
     verdict = json.loads((study / "causal" / "verdict.json").read_text())

@@ -22,10 +22,16 @@ from interp.causal.marker_patching import patching_rows, read_patches
 from interp.causal.runs import UNTOUCHED, read_runs
 from interp.causal.verdict import VERDICTS, as_json, conclude
 from interp.config import load_config
+from interp.crosscoder import Crosscoder
 from interp.errors import InterpError
+from interp.features.catalogue import behaviours
+from interp.features.codes import encode_sparse
 from interp.folders import file_digest
+from interp.models.trio import open_trio
+from interp.names import COMPARED
 from interp.pipeline import STAGES, run_stage, run_study
 from interp.report.effects import edited
+from interp.stages.features import held_back, labelled
 from interp.study import Study
 from interp.summary import print_summary
 from tests.end_to_end.conftest import CONFIG, interp
@@ -107,6 +113,22 @@ def test_every_number_follows_from_the_rows_of_runs_and_patches(study: Path) -> 
     rows = effect_rows(runs, guard=config.causal.coherence, failed=failed, **shared)
     again = table([*patching_rows(patches, config.causal.resamples, config.seed), *rows])
     assert again.equals(pl.read_parquet(folder / "effects.parquet"))
+
+
+def test_latents_are_selected_on_other_problems_than_they_are_tested_on(study: Path) -> None:
+    """The table of latents, again, from the rows of the untested problems; with all rows it is another."""
+    it = Study(load_config(CONFIG), study)
+    asked = held_back(it)
+    assert len(asked) == it.config.features.held_back == 64
+    runs = read_runs(study / "causal" / "runs")
+    latents = pl.read_parquet(study / "features" / "latents.parquet")
+    arms = [name for name, about in runs.arms.items() if about["family"] in ("latents", "steering")]
+    assert arms and all(set(runs.rows(name)["problem"]) == set(asked) for name in arms)
+    trio, cc = open_trio({n: str(study / "checkpoints" / n) for n in COMPARED}), Crosscoder.load(study / "crosscoder")
+    for without, same in ((asked, True), ([], False)):
+        data = labelled(it, trio.tokenizer, without)
+        again = behaviours(encode_sparse(cc, data.rows), data, it.config.features.auroc, it.config.features.q)
+        assert again.equals(latents.select(again.columns)) == same
 
 
 def test_every_effect_stands_beside_its_controls(study: Path) -> None:
