@@ -33,6 +33,8 @@ EVENTS = 30
 """Events of the function from which its rate means something."""
 RARE = 0.02
 """Steps worked again per completion below which a model has no such habit."""
+CHANCE = 0.05
+"""Most steps worked again per completion that are put down to the problems, where the base works them again too."""
 READ = 0.9
 """Share of the texts with an equation from which steps count as read by their equations."""
 UNSEEN = 0.05
@@ -67,19 +69,35 @@ class Function:
     """Whether there is none to remove."""
 
 
-def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEEN) -> Function:
+def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEEN, chance: float = 0.0) -> Function:
     """Which outcome measures the function in a model's untouched texts.
 
     It is absent where steps are read by their equations, none is worked again, and at most `unseen` of the texts reach
     a right answer in spite of a wrong step: a repair that the labels do not see could not be worth more. Where
     equations are not read, nothing is known, and it is not absent.
+
+    Args:
+        chance: steps that only look as if they were worked again, since the problem asks for the same step twice
+            (5 + 0 = 5 ; 5 + 0 = 5); they do not count.
     """
-    wrong, again = untouched.parts["verification_rate"][1], untouched.parts["redone"][0].sum()
+    wrong, again = untouched.parts["verification_rate"][1], untouched.parts["redone"][0].sum() - chance
     if again >= max(EVENTS, RARE * len(untouched)):
         return Function("verification_rate" if wrong.sum() >= EVENTS else "revised", False)
     in_spite = float(((wrong > 0) & (untouched.parts["accuracy"][0] == 1)).mean())
     read = float(np.mean([len(equations(text)) > 0 for text in texts]))
     return Function(None, bool(again < RARE * len(untouched) and read >= READ and in_spite <= unseen))
+
+
+def by_chance(runs: Runs, numbers: Sequence[int], model: str) -> float:
+    """Steps of these problems that the base works again as well, at most CHANCE a problem; 0 for the base itself."""
+    if (
+        model == "base"
+        or not runs.has(UNTOUCHED, 0, "base")
+        or not set(numbers) <= set(runs.numbers(UNTOUCHED, 0, "base"))
+    ):
+        return 0.0
+    again = runs.outcomes(UNTOUCHED, 0, "base", numbers=numbers).parts["redone"][0].sum()
+    return min(float(again), CHANCE * len(numbers))
 
 
 def check_arm(
@@ -107,7 +125,8 @@ def check_arm(
     texts = runs.rows(UNTOUCHED, 0, model)
     before = dict(zip(texts["number"].to_list(), texts["text"].to_list(), strict=True))
     checks = []
-    function = function_of(untouched, [before[n] for n in numbers], min(UNSEEN, bound))
+    chance = by_chance(runs, numbers, model)
+    function = function_of(untouched, [before[n] for n in numbers], min(UNSEEN, bound), chance)
     claim = about["claim"]
     if claim in (STYLE, BOTH):
         checks.append(_gone("markers per 100 tokens", "marker_density", untouched, edited, "markers stayed"))
@@ -234,7 +253,8 @@ def side_effects(runs: Runs, name: str, *, model: str = EDITED, bound: float = U
     parts = {"texts that no longer end": cut}
     if runs.arms[name]["claim"] == STYLE:
         texts = dict(zip(runs.numbers(UNTOUCHED, 0, model), runs.texts(UNTOUCHED, 0, model), strict=True))
-        outcome = function_of(untouched, [texts[n] for n in numbers], min(UNSEEN, bound)).outcome
+        chance = by_chance(runs, numbers, model)
+        outcome = function_of(untouched, [texts[n] for n in numbers], min(UNSEEN, bound), chance).outcome
         if outcome is not None:
             fall = untouched.value(outcome) - edited.value(outcome)
             events = float(untouched.parts[outcome][1].mean())

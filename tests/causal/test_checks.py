@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE
-from interp.causal.checks import as_rows, check_arm, failures, function_of, side_effects
+from interp.causal.checks import as_rows, by_chance, check_arm, failures, function_of, side_effects
 from interp.causal.runs import UNTOUCHED
 
 from .runs import READ, Table, answers
@@ -119,6 +119,36 @@ def outcomes(**columns):
 def test_how_the_function_shows(columns, outcome, absent):
     found = function_of(*outcomes(**columns))
     assert (found.outcome, found.absent) == (outcome, absent)
+
+
+def test_steps_that_the_problem_asks_for_twice_are_no_function():
+    """The base works 9 of 200 steps again as well: of 12 in the distilled model 3 are left, of 33 too few to measure.
+    More than a twentieth of the texts is not put down to chance."""
+    for own, base, outcome, absent in (
+        (12, 9, None, True),
+        (13, 9, None, False),
+        (33, 9, None, False),
+        (40, 10, "revised", False),
+        (39, 200, None, False),
+        (40, 200, "revised", False),
+    ):
+        made = Table().untouched("distilled", answers(0.8, N), redone=(np.arange(N) < own) * 1.0)
+        runs = made.untouched("base", answers(0.4, N), redone=(np.arange(N) < base) * 1.0).runs()
+        chance = by_chance(runs, range(N), "distilled")
+        assert chance == min(base, 10) and by_chance(runs, range(N), "base") == 0
+        found = function_of(runs.outcomes(UNTOUCHED), runs.texts(UNTOUCHED), chance=chance)
+        assert (found.outcome, found.absent) == (outcome, absent)
+    assert by_chance(Table().untouched("distilled", answers(0.8, N)).runs(), range(N), "distilled") == 0
+
+
+def test_what_the_base_works_again_too_is_kept_by_any_removal_of_style():
+    """23 of 1,000 steps, as in every model: no function, and the arm is read."""
+    n, again = 1000, (np.arange(1000) % 43 == 0) * 1.0
+    made = Table().untouched("distilled", answers(0.9, n), markers=4.0, redone=again)
+    alone = made.arm("arm", STYLE, markers=0.0, fired=2).runs()
+    made.untouched("base", answers(0.5, n), redone=again)
+    assert [c.problem for c in check_arm(made.runs(), "arm") if not c.passed] == []
+    assert any("too few steps worked again" in c.problem for c in check_arm(alone, "arm") if not c.passed)
 
 
 def test_side_effects_by_hand():
