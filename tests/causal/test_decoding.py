@@ -7,8 +7,9 @@ import torch
 from small import code64, small_crosscoder
 
 from causal.whole import HEADS, KINDS, TOKENIZER, VOCABULARY, WIDTH, activation, generated, last_logits, last_ones, trio
-from interp.causal import decoding
-from interp.causal.decoding import Companion, distinct, generate_edited
+from interp.causal import companions
+from interp.causal.companions import Companion, distinct
+from interp.causal.decoding import generate_edited
 from interp.causal.edits import (
     Add,
     Edit,
@@ -476,8 +477,8 @@ def test_companions_read_rows_of_the_same_text_once(weak, monkeypatch):
 
 def test_rows_are_told_apart_even_where_their_hashes_are_not(monkeypatch):
     rows = torch.tensor([[1, 2], [2, 1], [1, 2], [3, 3], [2, 1]])
-    for constant in (decoding._HASH, 0):  # with 0 every row has one hash
-        monkeypatch.setattr(decoding, "_HASH", constant)
+    for constant in (companions._HASH, 0):  # with 0 every row has one hash
+        monkeypatch.setattr(companions, "_HASH", constant)
         group, first = distinct(rows)
         assert sorted(first.tolist()) == [0, 1, 3]
         assert torch.equal(rows[first][group], rows)
