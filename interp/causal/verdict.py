@@ -142,6 +142,10 @@ def _decide(
         opened = next((n for n, r in arms.items() if r.claim == STYLE and _is_opening(r)), None)
         if opened is not None:
             return OPENED, f"{told[STYLE]}; {told[FUNCTION]}; but {_told(arms, opened)}.", source
+        unsettled = next((n for n, r in arms.items() if r.claim == STYLE and _may_be_opening(r)), None)
+        if unsettled is not None:
+            why = f"{told[STYLE]}; {told[FUNCTION]}; whether the words open it is open: {_told(arms, unsettled)}"
+            return UNDETERMINED, f"{why}, and the verification went with the words.", source
         return FUNCTIONAL, f"{told[STYLE]}; {told[FUNCTION]}.", source
     if function == DROP:
         return UNDETERMINED, f"{told[FUNCTION]}, but {told[BOTH]}: the two contradict each other.", source
@@ -205,6 +209,11 @@ def _is_opening(reading: Reading) -> bool:
     """Whether a removal of style costs accuracy, and its only fault is that the function went with the words. Matched
     controls are not asked for: that the words open the checks is what their removal shows."""
     return reading.lost and reading.failed != [] and all(map(_is_function, reading.failed))
+
+
+def _may_be_opening(reading: Reading) -> bool:
+    """Whether the same could be, since the interval of what it costs holds the bound."""
+    return reading.reading == OPEN and reading.failed != [] and all(map(_is_function, reading.failed))
 
 
 def _function_went(reading: Reading) -> bool:

@@ -100,6 +100,15 @@ def test_opened_by_its_words_also_where_no_words_match_the_ban():
     assert "accuracy falls by 0.200" in found.why
 
 
+def test_where_it_is_open_whether_the_words_open_the_checks_that_is_the_verdict():
+    """The ban takes the verification along, and the interval of what it costs holds the bound."""
+    made = removals(study(), 0.8, 0.55, 0.52)
+    made.arm(BAN, STYLE, distilled(0.76), draws=[], **(GONE | {"repaired": 0.1, "redone": 0.2, "revised": 0.1}))
+    found = read(made)
+    assert found.verdict == UNDETERMINED, words(found)
+    assert "whether the words open it is open: " + BAN in found.why
+
+
 # The eleven of the review.
 
 
