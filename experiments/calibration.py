@@ -1,6 +1,6 @@
 """Does the instrument read organisms rightly whose truth is known? Every kind, every seed, verdict beside truth.
 
-    .venv/bin/python experiments/calibration.py --kinds functional decorative gated plain --seeds 0 1
+    .venv/bin/python experiments/calibration.py --kinds functional coupled --seeds 0 1
 
 Each study goes to `results/calibration/KIND-SEED` and is skipped if it is there; the table is printed and kept as
 `results/calibration/verdicts.parquet`.

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from test_config import fields
 
-from interp.cli import SPINS, main, parse, prepare
+from interp.cli import SPINS, main, open_study, parse, prepare
 from interp.config import StudyConfig, check_config
 from interp.errors import InterpError, InterpWarning
 from interp.pipeline import STAGES
@@ -228,6 +228,18 @@ def test_help_and_refusals_load_nothing_heavy(config, tmp_path, words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     loaded = json.loads(done.stdout.splitlines()[-1])
     assert not set(HEAVY) & set(loaded)
+
+
+def test_a_study_is_opened_up_to_a_stage(monkeypatch, config, tmp_path):
+    ran = []
+    monkeypatch.setattr("interp.cli.run_stage", lambda study, name, force: ran.append((study.root, name, force)))
+    study = open_study(config, "--out", str(tmp_path / "out"), "--seed", "5", until="activations")
+    assert study.root == tmp_path / "out" and study.config.seed == 5
+    assert ran == [(study.root, name, False) for name in ("checkpoints", "traces", "activations")]
+    ran.clear()
+    with pytest.raises(InterpError, match="no stage 'feature'; did you mean 'features'"):
+        open_study(config, until="feature")
+    assert ran == []
 
 
 def test_the_installed_command_is_this_one():

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE
 from interp.causal.runs import UNTOUCHED, Runs
@@ -67,6 +68,8 @@ class Function:
     events enough."""
     absent: bool
     """Whether there is none to remove."""
+    again: int
+    """Steps worked again, beside those that the problems ask for twice."""
 
 
 def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEEN, chance: float = 0.0) -> Function:
@@ -82,10 +85,11 @@ def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEE
     """
     wrong, again = untouched.parts["verification_rate"][1], untouched.parts["redone"][0].sum() - chance
     if again >= max(EVENTS, RARE * len(untouched)):
-        return Function("verification_rate" if wrong.sum() >= EVENTS else "revised", False)
+        return Function("verification_rate" if wrong.sum() >= EVENTS else "revised", False, int(again))
     in_spite = float(((wrong > 0) & (untouched.parts["accuracy"][0] == 1)).mean())
     read = float(np.mean([len(equations(text)) > 0 for text in texts]))
-    return Function(None, bool(again < RARE * len(untouched) and read >= READ and in_spite <= unseen))
+    absent = again < RARE * len(untouched) and read >= READ and in_spite <= unseen
+    return Function(None, bool(absent), max(0, int(again)))
 
 
 def by_chance(runs: Runs, numbers: Sequence[int], model: str) -> float:
@@ -98,6 +102,13 @@ def by_chance(runs: Runs, numbers: Sequence[int], model: str) -> float:
         return 0.0
     again = runs.outcomes(UNTOUCHED, 0, "base", numbers=numbers).parts["redone"][0].sum()
     return min(float(again), CHANCE * len(numbers))
+
+
+def _function_in(runs: Runs, numbers: Sequence[int], model: str, bound: float) -> Function:
+    """How the function shows in a model's untouched texts of these problems."""
+    rows = runs.rows(UNTOUCHED, 0, model).filter(pl.col("number").is_in(list(numbers)))
+    untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers)
+    return function_of(untouched, rows["text"].to_list(), min(UNSEEN, bound), by_chance(runs, numbers, model))
 
 
 def check_arm(
@@ -122,16 +133,14 @@ def check_arm(
     numbers = runs.numbers(name, 0, model)
     edited = runs.outcomes(name, 0, model)
     untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers)
-    texts = runs.rows(UNTOUCHED, 0, model)
-    before = dict(zip(texts["number"].to_list(), texts["text"].to_list(), strict=True))
     checks = []
-    chance = by_chance(runs, numbers, model)
-    function = function_of(untouched, [before[n] for n in numbers], min(UNSEEN, bound), chance)
+    function = _function_in(runs, numbers, model, bound)
     claim = about["claim"]
     if claim in (STYLE, BOTH):
         checks.append(_gone("markers per 100 tokens", "marker_density", untouched, edited, "markers stayed"))
         if found and about.get("found"):
-            checks.append(_words_gone([before[n] for n in numbers], runs.texts(name, 0, model), found))
+            before = runs.rows(UNTOUCHED, 0, model).filter(pl.col("number").is_in(numbers))["text"].to_list()
+            checks.append(_words_gone(before, runs.texts(name, 0, model), found))
     if claim == STYLE:
         checks += _function_kept(function, untouched, edited)
     if claim in (FUNCTION, BOTH):
@@ -186,9 +195,9 @@ def _function_gone(function: Function, untouched: Outcomes, edited: Outcomes) ->
     if function.absent:
         return []
     if function.outcome is None:
-        again = int(untouched.parts["redone"][0].sum())
-        why = f"the function could not be removed here: {again} steps worked again were seen, {EVENTS} are needed"
-        return [Check("steps worked again", float(again), None, False, why)]
+        seen = f"{function.again} steps worked again were seen, {EVENTS} are needed"
+        why = f"the function could not be removed here: {seen}"
+        return [Check("steps worked again", float(function.again), None, False, why)]
     was = untouched.value(function.outcome)
     now = edited.value(function.outcome)
     now = 0.0 if np.isnan(now) else now
@@ -252,9 +261,7 @@ def side_effects(runs: Runs, name: str, *, model: str = EDITED, bound: float = U
     cut = max(0.0, untouched.value("finished") - edited.value("finished"))
     parts = {"texts that no longer end": cut}
     if runs.arms[name]["claim"] == STYLE:
-        texts = dict(zip(runs.numbers(UNTOUCHED, 0, model), runs.texts(UNTOUCHED, 0, model), strict=True))
-        chance = by_chance(runs, numbers, model)
-        outcome = function_of(untouched, [texts[n] for n in numbers], min(UNSEEN, bound), chance).outcome
+        outcome = _function_in(runs, numbers, model, bound).outcome
         if outcome is not None:
             fall = untouched.value(outcome) - edited.value(outcome)
             events = float(untouched.parts[outcome][1].mean())

@@ -109,13 +109,19 @@ def read_beginning(bridge: Any, pairs: Sequence[Pair]) -> Beginning:
 def run_side(
     bridge: Any, pairs: Sequence[Pair], beginning: Beginning, corrupt: bool, components: Sequence[Component]
 ) -> Side:
-    """Run all clean or all corrupt sequences from the end of their beginning, and keep the components' activations."""
+    """Run all clean or all corrupt sequences from the end of their beginning, and keep the components' activations.
+
+    Raises:
+        InterpError: the model has no such site.
+    """
     ids = stacked(pairs, corrupt)[:, beginning.length :].to(bridge.cfg.device)
     names = {component.hook for component in components}
     with torch.inference_mode():
         logits, cache = bridge.run_with_cache(
             ids, return_type="logits", names_filter=lambda name: name in names, **beginning.followed()
         )
+    if missing := sorted(names - set(cache.keys())):
+        raise InterpError(f"causal.patch_sites: {missing[0]}: this architecture has no such site; leave it out")
     return Side(beginning, ids, {name: cache[name].clone() for name in names}, log_probability(logits, pairs))
 
 

@@ -208,12 +208,16 @@ def _overlap(a: Interval, b: Interval) -> bool:
 def _is_opening(reading: Reading) -> bool:
     """Whether a removal of style costs accuracy, and its only fault is that the function went with the words. Matched
     controls are not asked for: that the words open the checks is what their removal shows."""
-    return reading.lost and reading.failed != [] and all(map(_is_function, reading.failed))
+    return reading.lost and _function_alone_failed(reading)
 
 
 def _may_be_opening(reading: Reading) -> bool:
     """Whether the same could be, since the interval of what it costs holds the bound."""
-    return reading.reading == OPEN and reading.failed != [] and all(map(_is_function, reading.failed))
+    return reading.reading == OPEN and _function_alone_failed(reading)
+
+
+def _function_alone_failed(reading: Reading) -> bool:
+    return reading.failed != [] and all(map(_is_function, reading.failed))
 
 
 def _function_went(reading: Reading) -> bool:

@@ -115,8 +115,7 @@ class GrowingLayer(DynamicLayer):
         """Move what is held to new buffers with room after the new positions."""
         positions = before + states[0].shape[-2] + self.room
         held = self._held()
-        rows = len(self._buffers[0]) if self._in_buffers() else 0  # room for rows stays too
-        self._buffers = [new.new_empty((max(rows, len(new)), new.shape[1], positions, new.shape[-1])) for new in states]
+        self._buffers = [new.new_empty((*new.shape[:2], positions, new.shape[-1])) for new in states]
         if before:
             self._write(held, 0)
 

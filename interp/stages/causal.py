@@ -169,7 +169,8 @@ def _text_arms(config: StudyConfig, setting: Setting, traces: pl.DataFrame, word
 def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
     """Edits of latents, of the dictionary itself, and along the behaviour's direction."""
     config = study.config
-    n = min(len(held_back(study)), config.causal.problems)
+    tested = held_back(study)
+    n = min(len(tested), config.causal.problems)
     sizes = Sizes(config.causal.controls, config.causal.latent_control_problems, config.seed)
     store = open_store(study.folder("activations"))
     skip = config.activations.skip_first
@@ -195,7 +196,7 @@ def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -
                 layer=store.layer,
             )
         )
-    direction = behaviour_direction(data, held_back(study))
+    direction = behaviour_direction(data, tested)
     if direction is not None:
         (out / "directions").mkdir(exist_ok=True)
         direction.save(out / "directions" / "behaviour.safetensors")

@@ -141,6 +141,14 @@ def test_steps_that_the_problem_asks_for_twice_are_no_function():
     assert by_chance(Table().untouched("distilled", answers(0.8, N)).runs(), range(N), "distilled") == 0
 
 
+def test_what_is_said_to_be_too_few_does_not_count_what_the_problems_ask_for():
+    made = Table().untouched("distilled", answers(0.8, N), redone=(np.arange(N) < 33) * 1.0)
+    made.untouched("base", answers(0.4, N), redone=(np.arange(N) < 9) * 1.0).arm("arm", FUNCTION, fired=1)
+    (few,) = [c for c in check_arm(made.runs(), "arm") if c.what == "steps worked again"]
+    assert not few.passed and few.untouched == 24
+    assert few.problem.endswith("24 steps worked again were seen, 30 are needed")
+
+
 def test_what_the_base_works_again_too_is_kept_by_any_removal_of_style():
     """23 of 1,000 steps, as in every model: no function, and the arm is read."""
     n, again = 1000, (np.arange(1000) % 43 == 0) * 1.0

@@ -14,6 +14,7 @@ from interp.causal.edits import (
     Add,
     Edit,
     NoEdit,
+    Scene,
     SetComponent,
     ablate,
     add_decoder_difference,
@@ -421,7 +422,11 @@ def test_recordings_are_told_apart_and_checked():
     one, two = (record(models["base"], {0: ids}, LAYER) for ids in ([5, 6], [5, 7]))
     assert patch_from(one).describe() == patch_from(one).describe() != patch_from(two).describe()
     assert patch_from(one).describe() != patch_from(one).at(PROMPT).describe()
-    assert patch_from(one).by_row and (patch_from(one) | ban(["wait"])).by_row and not patch_from("base", 1).by_row
+    scene = Scene(VOCABULARY, 1, 0, 0.0)
+    by_row = [
+        edit.start(scene).by_row for edit in (patch_from(one), patch_from(one) | ban(["wait"]), patch_from("base", 1))
+    ]
+    assert by_row == [True, True, False]
     assert patch_from(one).name == "patch blocks.1.hook_resid_post from a run"
     with pytest.raises(InterpError, match=r"recording's width is 16, that of .* is 17"):
         patch_from(one).check(17)

@@ -20,6 +20,7 @@ from interp.causal.patching import (
     stacked,
 )
 from interp.causal.patching import patch as patch_places
+from interp.errors import InterpError
 from interp.models.hooks import Site
 from interp.models.trio import load_model
 
@@ -204,6 +205,12 @@ def test_several_places_at_once_are_each_as_alone(bridge, pairs, sides, everywhe
     for rows in (512, 2 * len(pairs), 1):
         monkeypatch.setattr("interp.causal.patching.ROWS", rows)
         np.testing.assert_allclose(patch_places(bridge, corrupt, clean, name, places, pairs), alone, atol=1e-4)
+
+
+def test_a_site_that_the_architecture_lacks_is_one_line(bridge, pairs):
+    lacking = Component(Site(1, "resid_last"))
+    with pytest.raises(InterpError, match=r"patch_sites: blocks.1.hook_resid_last: this architecture has no such site"):
+        run_side(bridge, pairs, read_beginning(bridge, pairs), False, [lacking])
 
 
 def test_logits_of_a_forward_stay_below_the_limit():

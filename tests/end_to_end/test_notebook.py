@@ -29,19 +29,20 @@ def texts(notebook: nbformat.NotebookNode) -> list[str]:
 def test_the_notebook_runs_on_the_tiny_organism(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "tiny"
     shutil.copytree(study, out)
-    options = {"CONFIG": CONFIG, "OUT": out, "PROBLEMS": 32, "DRAWS": 3}
+    small = tmp_path / "small.yaml"
+    small.write_text(CONFIG.read_text() + "steering: {problems: 32}\n")
+    options = {
+        "INTERP_CONFIG": small,
+        "INTERP_OUT": out,
+        "INTERP_PROBLEMS": 32,
+        "INTERP_DRAWS": 3,
+        "OMP_NUM_THREADS": 1,
+    }
     for name, value in options.items():
-        monkeypatch.setenv(f"INTERP_{name}", str(value))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setenv(name, str(value))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in code(notebook):
         cell.outputs = []
-    config = CONFIG.read_text()
-    assert "steering" not in config
-    small = tmp_path / "small.yaml"
-    small.write_text(config + "steering: {problems: 32}\n")
-    monkeypatch.setenv("INTERP_CONFIG", str(small))
-    # Not the kernel that the machine's user has installed under this name, but this environment's.
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     said = texts(notebook)
     assert "texts changed; the first:" in said[3]

@@ -230,7 +230,7 @@ def test_copies_of_rows_are_put_behind_the_last(name):
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_room_for_more_rows_is_taken_twice_as_large_and_stays():
+def test_room_for_more_rows_is_taken_twice_as_large_until_positions_run_out():
     layer = GrowingLayer(room=4)
     layer.update(*states(4, 3))
     layer.batch_append_indices(torch.tensor([2]))
@@ -240,4 +240,4 @@ def test_room_for_more_rows_is_taken_twice_as_large_and_stays():
     assert layer._buffers[0].data_ptr() == first and layer.keys.shape[0] == 7
     for step in range(6):  # more positions than there is room for
         layer.update(*states(7, 1, seed=step))
-    assert len(layer._buffers[0]) == 8 and layer.keys.shape == (7, 3, 9, 8)
+    assert len(layer._buffers[0]) == 7 and layer.keys.shape == (7, 3, 9, 8)

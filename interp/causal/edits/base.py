@@ -35,6 +35,7 @@ class Running:
     or places of the text."""
 
     by_row = False
+    """Whether what it does to a prompt depends on the row: then no beginning is read once for all rows."""
 
     def __init__(self, rows: int):
         self.fired = [0] * rows
@@ -59,11 +60,6 @@ class Edit:
     def needs(self) -> frozenset[str]:
         """Models that must read along, beside the edited one."""
         return frozenset()
-
-    @property
-    def by_row(self) -> bool:
-        """Whether what it does to a prompt depends on the row: then no beginning is read once for all rows."""
-        return False
 
     @property
     def claims(self) -> frozenset[str]:
@@ -121,10 +117,6 @@ class Both(Edit):
     @property
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(edit.needs for edit in self.edits))
-
-    @property
-    def by_row(self) -> bool:
-        return any(edit.by_row for edit in self.edits)
 
     def parts(self) -> tuple[Edit, ...]:
         return self.edits
@@ -190,6 +182,11 @@ class ResidualEdit(Edit):
 
     site: Site
     where: Places = field(default=EVERYWHERE, kw_only=True)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it changes equal prompts unlike each other."""
+        return False
 
     def at(self, places: Places) -> ResidualEdit:
         """The same edit at these places only."""

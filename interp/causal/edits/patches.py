@@ -42,9 +42,13 @@ class Patch(ResidualEdit):
             )
 
     @property
+    def target(self) -> str:
+        """What is replaced, in words."""
+        return f"{self.site}" + ("" if self.heads is None else f" heads {', '.join(map(str, self.heads))}")
+
+    @property
     def name(self) -> str:
-        what = f"{self.site}" + ("" if self.heads is None else f" heads {', '.join(map(str, self.heads))}")
-        return f"zero {what}" if self.source is None else f"patch {what} from {self.source}"
+        return f"zero {self.target}" if self.source is None else f"patch {self.target} from {self.source}"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -124,7 +128,7 @@ class PatchRun(Patch):
 
     @property
     def name(self) -> str:
-        return super().name.replace("zero", "patch", 1) + f" from {self.recording.name}"
+        return f"patch {self.target} from {self.recording.name}"
 
     @property
     def by_row(self) -> bool:

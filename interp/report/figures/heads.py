@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from interp.report.effects import apart, control_of, effect_of
 from interp.report.figures.marks import PANELS
+from interp.report.figures.patching import restored
 from interp.report.inputs import Study
 from interp.report.palette import INK, MODEL_COLOURS, MODEL_LABELS, Drawing, sheet
 from interp.report.text import figure_text
@@ -23,13 +24,7 @@ _DIVERGING = LinearSegmentedColormap.from_list(
 
 def heads(study: Study) -> Drawing | None:
     """The restored share by layer and head, a panel an arm (noising, denoising) and model."""
-    rows = study.effects.filter(
-        pl.col("family") == "patching",
-        pl.col("outcome") == "restored",
-        pl.col("layer").is_not_null(),
-        pl.col("head").is_not_null(),
-        pl.col("estimate").is_finite(),
-    ).with_columns(pl.col("arm", "model").fill_null("unnamed"))
+    rows = restored(study, pl.col("head").is_not_null())
     groups = rows.select("arm", "model").unique(maintain_order=True).rows()[:PANELS]
     if not groups:
         return None

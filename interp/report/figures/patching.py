@@ -17,13 +17,7 @@ from interp.report.text import figure_text
 
 def patching(study: Study) -> Drawing | None:
     """The restored share by layer and site, a panel an arm (noising, denoising) and model."""
-    rows = study.effects.filter(
-        pl.col("family") == "patching",
-        pl.col("outcome") == "restored",
-        pl.col("layer").is_not_null(),
-        pl.col("head").is_null(),
-        pl.col("estimate").is_finite(),
-    ).with_columns(pl.col("site").fill_null("all"), pl.col("arm", "model").fill_null("unnamed"))
+    rows = restored(study, pl.col("head").is_null())
     groups = rows.select("arm", "model").unique(maintain_order=True).rows()[:PANELS]
     if not groups:
         return None
@@ -55,6 +49,13 @@ def patching(study: Study) -> Drawing | None:
         "place is needed, denoising whether it suffices; they are not mirror images."
     )
     return Drawing("patching", figure, alt, caption)
+
+
+def restored(study: Study, which: pl.Expr) -> pl.DataFrame:
+    """The rows of patching whose share is known, of a layer, as far as `which` holds."""
+    share = (pl.col("family") == "patching") & (pl.col("outcome") == "restored") & pl.col("estimate").is_finite()
+    rows = study.effects.filter(share, pl.col("layer").is_not_null(), which)
+    return rows.with_columns(pl.col("site").fill_null("all"), pl.col("arm", "model").fill_null("unnamed"))
 
 
 def _colour(at: int) -> str:
