@@ -14,14 +14,16 @@ from transformers import PreTrainedTokenizerBase
 from interp.errors import InterpError
 from interp.generation.sampling import CachedModel, generate
 from interp.models.trio import Trio, load_model, open_trio, pick_device
-from interp.names import OUTCOMES
+from interp.names import EDITED, OUTCOMES
 from interp.progress import bar, console
 from interp.stages.problems import labels_by_construction, task_of, test_problems
 from interp.statistics import Bootstrap
 from interp.study import Study
 from interp.tasks.base import Problem, Task
 from interp.tasks.grading import Grade
-from interp.traces.lexicon import Lexicon, load_lexicon
+from interp.traces.events import common_kinds, events, onsets, usual_kinds
+from interp.traces.labels import token_offsets
+from interp.traces.lexicon import Lexicon, Span, load_lexicon
 from interp.traces.measure import Outcomes, grade_all, measure
 from interp.traces.rollouts import Rollout
 from interp.traces.segment import by_construction, by_sentences
@@ -30,6 +32,7 @@ from interp.traces.tokens import encode
 UNFINISHED = 0.05
 """Share of cut completions from which a model is named."""
 SPANS = pl.List(pl.Struct({"start": pl.Int64, "end": pl.Int64, "label": pl.String}))
+EVENTS = pl.List(pl.Struct({"token": pl.Int64, "kind": pl.String, "behaviour": pl.String}))
 
 
 def checkpoint_paths(study: Study) -> dict[str, str]:
@@ -78,7 +81,7 @@ def run(study: Study, out: Path) -> int:
             greedy_tables.append(_greedy(name, problems, best_grades))
             summary += _summary(name, outcomes, best, bootstrap)
     _refuse_ungraded(tables)
-    pl.concat(tables).write_parquet(out / "traces.parquet")
+    pl.concat(with_events(tables, trio)).write_parquet(out / "traces.parquet")
     pl.concat(greedy_tables).write_parquet(out / "greedy.parquet")
     pl.DataFrame(summary, infer_schema_length=None).write_parquet(out / "summary.parquet")
     return sum(len(table) for table in tables)
@@ -176,6 +179,28 @@ def _table(
     ]
     schema = {"answer": pl.String, "marker_spans": SPANS, "behaviour_spans": SPANS}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+
+
+def with_events(tables: Sequence[pl.DataFrame], trio: Trio) -> list[pl.DataFrame]:
+    """The models' tables with the column `events`. The kinds of place that count are those at which the distilled
+    model's behaviours begin; where it has none, those at which a step or sentence ends."""
+    rows = {table["model"][0]: _labelled(table, trio) for table in tables}
+    kinds = common_kinds(event for row in rows[EDITED] for event in onsets(*row))
+    kinds = kinds or usual_kinds(text for text, _, _ in rows[EDITED])
+    found = [[[asdict(event) for event in events(*row, kinds)] for row in labelled] for labelled in rows.values()]
+    return [
+        table.with_columns(pl.Series("events", column, dtype=EVENTS))
+        for table, column in zip(tables, found, strict=True)
+    ]
+
+
+def _labelled(table: pl.DataFrame, trio: Trio) -> list[tuple[str, list[tuple[int, int]], list[Span]]]:
+    """(text, characters of its tokens, behaviours) of every completion of one model."""
+    tokenizer = trio.tokenizers[table["model"][0]]
+    return [
+        (row["text"], token_offsets(tokenizer, row["completion_ids"]), [Span(**s) for s in row["behaviour_spans"]])
+        for row in table.iter_rows(named=True)
+    ]
 
 
 def _greedy(name: str, problems: list[Problem], grades: list[Grade]) -> pl.DataFrame:
