@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -143,9 +143,27 @@ class TracesConfig(Section):
     """Prompts sampled together."""
 
 
+class SitesConfig(Section):
+    held_back: int = Field(default=256, ge=8)
+    """Problems, the first of the study and at most half, on which no site and no latent is chosen and no direction
+    made: in `causal` they are tested on them."""
+    problems: int = Field(default=512, ge=8)
+    """Further problems into whose answers errors are injected and on which sites are scanned; at most all others."""
+    auroc: float = Field(default=0.9, gt=0.5, le=1)
+    """Least held-out AUROC of a probe at a site where the decision can be read."""
+    carried: float = Field(default=0.5, gt=0, le=1)
+    """Least share of the decision that a patch of such a site carries."""
+    batch_size: int = Field(default=256, ge=1)
+    """Prefixes read together."""
+
+
 class ActivationsConfig(Section):
-    layer: int | None = Field(default=None, ge=0)
-    """Block whose output (`hook_resid_post`) is read; null takes the middle one."""
+    layer: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Block at which residuals are read; auto takes the earliest site where the decision can be read (stage `sites`),
+    and the middle block where it can be read nowhere."""
+    site: Literal["auto", "resid_mid", "resid_post"] = "auto"
+    """The residual between a block's attention and its MLP, or after it; auto goes with the layer, and is resid_post
+    where the layer is given."""
     skip_first: int = Field(default=2, ge=0)
     """Positions left out at the start of every text, where norms are many times the median."""
     shard_rows: int = Field(default=131072, ge=1)
@@ -190,9 +208,6 @@ class CrosscoderSection(Section):
 
 
 class FeaturesConfig(Section):
-    held_back: int = Field(default=256, ge=8)
-    """Problems, the first of the study and at most half, that no latent is selected on and no direction made on: in
-    `causal` both are tested on them."""
     auroc: float = Field(default=0.55, gt=0.5, le=1)
     """Least AUROC on both halves of a confirmed latent; one that fires on a tenth of a behaviour's tokens has .55."""
     q: float = Field(default=0.01, gt=0, lt=1)
@@ -227,6 +242,8 @@ class StudyConfig(Section):
     """The user's own models."""
     traces: TracesConfig = TracesConfig()
     """Rollouts and their labels."""
+    sites: SitesConfig = SitesConfig()
+    """Whether the models notice errors, and where their decision to check can be read."""
     activations: ActivationsConfig = ActivationsConfig()
     """Residuals of all models on one token stream."""
     crosscoder: CrosscoderSection = CrosscoderSection()

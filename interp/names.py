@@ -20,5 +20,5 @@ OUTCOMES = (
     "repetition",
 )
 """What is measured of every rollout."""
-STAGE_NAMES = ("checkpoints", "traces", "activations", "crosscoder", "features", "causal", "report")
+STAGE_NAMES = ("checkpoints", "traces", "sites", "activations", "crosscoder", "features", "causal", "report")
 """The stages of a study, in the order of the data."""

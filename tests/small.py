@@ -19,6 +19,13 @@ def small_model(seed=0, d_model=D_MODEL, layers=LAYERS, heads=HEADS):
     return model.eval().requires_grad_(False)
 
 
+def residual(model, layer, **inputs):
+    """`blocks.{layer}.hook_resid_post`."""
+    from interp.models.hooks import Site, read_sites
+
+    return read_sites(model, (Site(layer),), **inputs)[Site(layer)]
+
+
 def small_crosscoder(n_models=3, d_model=D_MODEL, n_latents=24, seed=0, threshold=0.9):
     crosscoder = Crosscoder(CrosscoderConfig(n_models=n_models, d_model=d_model, n_latents=n_latents, k=4), seed)
     generator = torch.Generator().manual_seed(seed + 1)

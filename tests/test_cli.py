@@ -235,7 +235,7 @@ def test_a_study_is_opened_up_to_a_stage(monkeypatch, config, tmp_path):
     monkeypatch.setattr("interp.cli.run_stage", lambda study, name, force: ran.append((study.root, name, force)))
     study = open_study(config, "--out", str(tmp_path / "out"), "--seed", "5", until="activations")
     assert study.root == tmp_path / "out" and study.config.seed == 5
-    assert ran == [(study.root, name, False) for name in ("checkpoints", "traces", "activations")]
+    assert ran == [(study.root, name, False) for name in ("checkpoints", "traces", "sites", "activations")]
     ran.clear()
     with pytest.raises(InterpError, match="no stage 'feature'; did you mean 'features'"):
         open_study(config, until="feature")

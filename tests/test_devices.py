@@ -136,7 +136,7 @@ def test_sampling(device, tokenizer):
 
 def test_harvesting(device):
     def resid(models):
-        return torch.cat(list(Harvest(models, TEXTS, 1, 0, 2)))
+        return torch.cat(list(Harvest(models, TEXTS, Site(1), 0, 2)))
 
     agree(resid(trio(device)), resid(trio("cpu")), device)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp.activations.texts import Text, kept_positions
-from interp.models.sites import read_beginning, read_residual
+from interp.models.hooks import Site, read_beginning, read_sites
 from interp.traces.tokens import shared_beginning
 
 
@@ -60,7 +60,7 @@ def moved(resid: Float[Tensor, "rows models d_model"]) -> Float[Tensor, "rows mo
 
 @dataclass(frozen=True)
 class Harvest:
-    """Residuals after block `layer` of every model on every text, padded on the right.
+    """Residuals at one site of every model on every text, padded on the right.
 
     The first `skip_first` positions, padding, positions that an earlier text holds (`Text.fresh`), and positions of
     `masked_ids`, which mean different things in different models, are left out; texts of which nothing is left are not
@@ -72,7 +72,7 @@ class Harvest:
 
     models: Mapping[str, PreTrainedModel]
     texts: Sequence[Text]
-    layer: int
+    site: Site
     pad_id: int
     batch_size: int
     """Texts of a batch."""
@@ -112,8 +112,8 @@ class Harvest:
     def _read(self, model: PreTrainedModel, reading: Reading) -> Float[Tensor, "rows d_model"]:
         n = shared_columns(reading)
         reading = reading.to(model.device)
-        begun = read_beginning(model, reading.ids[0, :n], len(reading.ids), self.layer)
-        return read_residual(model, self.layer, input_ids=reading.ids[:, n:], **begun)[reading.kept[:, n:]]
+        begun = read_beginning(model, reading.ids[0, :n], len(reading.ids), self.site)
+        return read_sites(model, (self.site,), input_ids=reading.ids[:, n:], **begun)[self.site][reading.kept[:, n:]]
 
 
 def shared_columns(reading: Reading) -> int:

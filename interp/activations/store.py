@@ -19,6 +19,7 @@ from torch import Tensor
 from interp.errors import InterpError
 from interp.folders import digest, file_digest
 from interp.memory import main_memory
+from interp.models.hooks import Site
 
 BYTES = 2
 """Bytes of one stored number (bf16)."""
@@ -89,9 +90,9 @@ class Store:
         return pl.read_parquet(self.folder / "index.parquet", glob=False)
 
     @property
-    def layer(self) -> int:
-        """The block whose output is stored."""
-        return int(self.site.split(".")[1])
+    def place(self) -> Site:
+        """Where the residuals were read."""
+        return Site.parse(self.site)
 
     @property
     def row_shape(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from interp.activations.harvest import Harvest, Reading, shared_columns
 from interp.activations.store import Store
 from interp.activations.texts import Text, read_texts
 from interp.crosscoder import Crosscoder
-from interp.models.sites import editing, read_beginning
+from interp.models.hooks import Site, changing, read_beginning
 
 ARMS = ("spliced", "zero", "error only")
 """The residual replaced by the reconstruction, by nothing, and by mean + (residual - reconstruction)."""
@@ -60,12 +60,12 @@ def splice(crosscoder: Crosscoder, source: Harvest) -> dict[str, SplicedModel]:
             own, hat, mean = x[:, slot], x_hat[:, slot], crosscoder.mean[slot]
             replaced = {"spliced": hat, "zero": torch.zeros_like(own), "error only": mean + own - hat}
             shared, reading = shared_columns(readings.by_model[name]), readings.by_model[name].to(model.device)
-            clean = _log_probabilities(model, reading, shared, lambda h: h, source.layer)
+            clean = _log_probabilities(model, reading, shared, lambda h: h, source.site)
             target = _targets(reading)
             sums[name][0, 0] += float(-clean.gather(1, target).double().sum())
             for i, arm in enumerate(ARMS, 1):
                 edit = _replace(reading.kept, replaced[arm])
-                edited = _log_probabilities(model, reading, shared, edit, source.layer)
+                edited = _log_probabilities(model, reading, shared, edit, source.site)
                 sums[name][i, 0] += float(-edited.gather(1, target).double().sum())
                 sums[name][i, 1] += float((clean.exp() * (clean - edited)).double().sum())
         n += here
@@ -98,11 +98,11 @@ def _replace(kept: Bool[Tensor, "batch time"], rows: Float[Tensor, "rows d_model
 
 
 def _log_probabilities(
-    model: PreTrainedModel, reading: Reading, n: int, edit: Callable[[Tensor], Tensor], layer: int
+    model: PreTrainedModel, reading: Reading, n: int, edit: Callable[[Tensor], Tensor], site: Site
 ) -> Float[Tensor, "rows vocab"]:
     """Next-token log-probabilities after the kept positions; the first `n` columns are read once for all rows."""
     begun = read_beginning(model, reading.ids[0, :n], len(reading.ids))
-    with editing(model, layer, edit):
+    with changing(model, {site: edit}):
         logits = model(input_ids=reading.ids[:, n:], **begun).logits[:, :-1]
     return logits[_followed(reading.kept[:, n:])].float().log_softmax(-1)
 

@@ -17,6 +17,7 @@ from interp.models.sites import decoder_blocks
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Int
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -40,6 +41,12 @@ class Site:
 
     def __str__(self) -> str:
         return f"blocks.{self.layer}.{'attn.' if self.name == 'z' else ''}hook_{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """The site of a TransformerLens name such as `blocks.2.hook_resid_post`."""
+        _, layer, *_, name = text.split(".")
+        return cls(int(layer), name.removeprefix("hook_"))
 
 
 Change = Callable[["Tensor"], "Tensor"]
@@ -131,7 +138,7 @@ def _register(model: PreTrainedModel, site: Site, change: Change) -> Iterator[An
             def of_attention(added: Tensor) -> Tensor:
                 middle = before[-1] + added
                 new = change(middle)
-                return added if new is middle else (added + (new - middle)).where(new != middle, added)
+                return added if new is middle else added + (new - middle)
 
             yield _child(block, _ATTENTION, site).register_forward_hook(_output(of_attention))
 
@@ -155,6 +162,25 @@ def _input(change: Change) -> Callable[..., Any]:
         return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
 
     return hook
+
+
+def read_beginning(
+    model: PreTrainedModel, ids: Int[Tensor, " time"], rows: int, site: Site | None = None
+) -> dict[str, Any]:
+    """Inputs of a forward that continues `rows` texts after their shared beginning `ids`, which is read here once, by
+    the blocks up to `site`'s or by all. A forward adds to the cache, so they can be used once. Where `ids` is empty
+    they hold no cache."""
+    from transformers import DynamicCache
+
+    if len(ids) == 0:
+        return {"use_cache": False}
+    inputs = {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
+    if site is None:
+        model(input_ids=ids[None], logits_to_keep=1, **inputs)
+    else:
+        read_sites(model, (Site(site.layer),), input_ids=ids[None], **inputs)
+    inputs["past_key_values"].batch_repeat_interleave(rows)
+    return inputs
 
 
 class _EnoughError(Exception):

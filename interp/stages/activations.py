@@ -21,10 +21,10 @@ from interp.activations.texts import Text, distinct, first_position, kept_positi
 from interp.config import StudyConfig
 from interp.errors import InterpError
 from interp.folders import refuse_if_short
-from interp.models.sites import check_layer
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import COMPARED, EDITED
 from interp.progress import bar, console
+from interp.stages.decisions import site_of
 from interp.stages.problems import task_of
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
@@ -54,19 +54,19 @@ def run(study: Study, out: Path) -> int:
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
-    layer = check_layer(config.activations.layer, trio.n_layers)
+    site = site_of(study)
     stream = token_stream(study, trio)
     refuse_if_short(out, stream.rows * len(COMPARED) * trio.d_model * BYTES, "the store of residuals")
     source = Harvest(
         {name: load_model(name, trio.paths[name], device) for name in COMPARED},
         stream.texts,
-        layer,
+        site,
         pad_id(trio.tokenizer),
         config.activations.batch_size,
         config.activations.skip_first,
         trio.masked_ids,
     )
-    writer = StoreWriter(out, list(COMPARED), f"blocks.{layer}.hook_resid_post", config.activations.shard_rows)
+    writer = StoreWriter(out, list(COMPARED), str(site), config.activations.shard_rows)
     places, moves, hashes = [], [], []
     with bar("reading residuals", len(stream.texts)) as progress:
         for batch in source.batches():

@@ -120,7 +120,7 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
     source = Harvest(
         models,
         texts,
-        store.layer,
+        store.place,
         pad_id(trio.tokenizer),
         min(study.config.activations.batch_size, _rows_at_once(models[EDITED], texts)),
         study.config.activations.skip_first,

@@ -145,7 +145,7 @@ class Inputs:
         Raises:
             InterpError: the model has no such block, or no problem is left.
         """
-        if (layer, site) == (self.data.store.layer, "resid_post"):
+        if Site(layer, site) == self.data.store.place:
             return self.data.rows[self.rows_of_making(), self.data.store.names.index(EDITED)].float()
         tested, skip = [p.id for p in self.tested], self.study.config.activations.skip_first
         rest = self.traces.filter(~pl.col("problem").is_in(tested)).head(READ_TEXTS)

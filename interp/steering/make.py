@@ -19,7 +19,7 @@ from interp.folders import digest, file_digest
 from interp.models.hooks import check_site
 from interp.models.trio import load_model
 from interp.names import EDITED
-from interp.stages.causal import selected_latents
+from interp.stages.activation_arms import selected_latents
 from interp.steering.inputs import Inputs, require
 from interp.steering.positions import EARLIEST, LATEST, sides
 from interp.study import Study
@@ -72,7 +72,8 @@ def _from_rows(make: Callable[..., Plain]) -> Callable[[Inputs], Plain]:
         first, second, positions = _sides(inputs)
         h = inputs.data.rows[:, inputs.data.store.names.index(EDITED)].float()
         about = Provenance(positions=positions, texts_hash=_texts_hash(inputs))
-        return make(h[torch.from_numpy(first)], h[torch.from_numpy(second)], layer=inputs.data.store.layer, about=about)
+        at = inputs.data.store.place
+        return make(h[torch.from_numpy(first)], h[torch.from_numpy(second)], layer=at.layer, site=at.name, about=about)
 
     return made
 
@@ -103,7 +104,8 @@ def _from_latents(inputs: Inputs) -> Plain:
         rows_inside=int(first.sum()),
         rows_outside=int(second.sum()),
     )
-    return from_latents(rows, chosen, weights, layer=inputs.data.store.layer, about=about)
+    at = inputs.data.store.place
+    return from_latents(rows, chosen, weights, layer=at.layer, site=at.name, about=about)
 
 
 def _from_file(inputs: Inputs) -> Plain:

@@ -12,6 +12,7 @@ from interp.activations.texts import Text
 from interp.causal.decoding import generate_edited
 from interp.causal.edits import Edit, NoEdit
 from interp.models.descendants import FineTuned
+from interp.models.hooks import Site
 from interp.models.sites import check_layer
 from interp.models.trio import load_model, pick_device, read_end_ids, read_tokenizer
 from interp.progress import bar
@@ -98,7 +99,7 @@ def distance(base, model, rollouts: Sequence[Rollout], world: World) -> float:
     source = Harvest(
         {"base": base, "arm": model},
         texts[:DISTANCE_TEXTS],
-        layer,
+        Site(layer),
         0,
         DISTANCE_TEXTS,
         world.config.activations.skip_first,

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small import residual
 
 from interp.activations.harvest import Harvest, moved, padded, shared_columns
 from interp.activations.texts import Text
 from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
-from interp.models.sites import read_residual
+from interp.models.hooks import Site
 
 PAD = 0
 
@@ -21,7 +22,7 @@ def texts():
 
 def gathered(models, texts, **changes):
     settings = {"pad_id": PAD, "skip_first": 0, "masked_ids": (), "batch_size": 3} | changes
-    batches = list(Harvest(models, texts, 1, **settings).batches())
+    batches = list(Harvest(models, texts, Site(1), **settings).batches())
     return [torch.cat([getattr(b, key) for b in batches]) for key in ("resid", "text", "position", "token")]
 
 
@@ -34,7 +35,7 @@ def test_rows_are_the_residuals_of_each_text_read_alone(models, texts, skip_firs
     assert token.tolist() == [texts[i].ids[p] for i, p in kept]
     for i, t in enumerate(texts):
         for m, model in enumerate(models.values()):
-            alone = read_residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
+            alone = residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -50,13 +51,13 @@ def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts
     assert list(zip(text.tolist(), position.tolist(), strict=True)) == whole
     for i, t in enumerate(after):
         for m, model in enumerate(models.values()):
-            alone = read_residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
+            alone = residual(model, 1, input_ids=torch.tensor([t.ids]))[0, skip_first:]
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_texts_of_which_nothing_is_kept_are_not_read(models, texts):
-    assert list(Harvest(models, texts, 1, PAD, 3, skip_first=14).batches()) == []
-    (batch,) = Harvest(models, texts, 1, PAD, 3, skip_first=9).batches()
+    assert list(Harvest(models, texts, Site(1), PAD, 3, skip_first=14).batches()) == []
+    (batch,) = Harvest(models, texts, Site(1), PAD, 3, skip_first=9).batches()
     assert batch.text.tolist() == [2] * 5 + [5] * 5
 
 
@@ -88,7 +89,7 @@ def test_padding_may_share_its_id_with_a_token(models, texts):
 
 def test_a_crosscoder_trains_while_residuals_are_read(models, texts):
     """Without a store: the same rows, started anew as often as the steps need."""
-    stream = Harvest(models, texts * 40, 1, PAD, 16)
+    stream = Harvest(models, texts * 40, Site(1), PAD, 16)
     together = torch.cat(list(stream))
     assert torch.equal(together, torch.cat(list(stream)))
     shape = CrosscoderConfig(n_models=len(models), d_model=together.shape[2], n_latents=64, k=6)
@@ -126,7 +127,7 @@ def test_where_prompts_differ_each_model_reads_its_own_and_the_completion_is_kep
         t = apart[i]
         for m, model in enumerate(models.values()):
             read = [*t.prompts[m], *t.ids[t.completion_start :]] if t.prompts else t.ids
-            alone = read_residual(model, 1, input_ids=torch.tensor([read]))[0, p + len(read) - len(t.ids)]
+            alone = residual(model, 1, input_ids=torch.tensor([read]))[0, p + len(read) - len(t.ids)]
             torch.testing.assert_close(resid[row, m], alone, atol=1e-4, rtol=1e-4)
 
 

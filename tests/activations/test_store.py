@@ -14,6 +14,7 @@ from interp.crosscoder.feeds import open_feed
 from interp.crosscoder.rows import TensorRows
 from interp.errors import InterpError
 from interp.memory import Memory
+from interp.models.hooks import Site
 
 NAMES = ["base", "distilled"]
 
@@ -43,7 +44,7 @@ def test_what_is_written_is_read_in_bf16_exactly_however_it_is_cut(tmp_path_fact
     assert torch.equal(store.tensor(), torch.cat(parts).bfloat16())
     assert len(store) == sum(sizes) == len(store.index)
     assert len(store.shard_rows) == -(-sum(sizes) // shard_rows)
-    assert (store.names, store.layer) == (NAMES, 7)
+    assert (store.names, store.place) == (NAMES, Site(7))
 
 
 def test_what_is_added_may_be_changed_afterwards(tmp_path):

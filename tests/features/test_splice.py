@@ -3,13 +3,13 @@
 import polars as pl
 import pytest
 import torch
-from small import small_crosscoder
+from small import residual, small_crosscoder
 
 from interp.activations.harvest import Harvest
 from interp.activations.store import StoreWriter, open_store
 from interp.activations.texts import Text, write_texts
 from interp.features.splice import held_out_texts, splice
-from interp.models.sites import editing, read_residual
+from interp.models.hooks import Site, changing
 
 LAYER = 1
 
@@ -21,7 +21,7 @@ def texts():
 
 
 def source(models, texts):
-    return Harvest(models, texts, LAYER, pad_id=0, batch_size=4, skip_first=0 if texts[0].prompts else 2)
+    return Harvest(models, texts, Site(LAYER), pad_id=0, batch_size=4, skip_first=0 if texts[0].prompts else 2)
 
 
 def perfect(n_models):
@@ -44,7 +44,7 @@ def by_hand(models, texts, replacement):
             starts = [len(prompt) for prompt in text.prompts] or [2] * len(models)
             x = torch.stack(
                 [
-                    read_residual(m, LAYER, input_ids=ids)[0, start:]
+                    residual(m, LAYER, input_ids=ids)[0, start:]
                     for m, ids, start in zip(models.values(), read, starts, strict=True)
                 ],
                 dim=1,
@@ -57,7 +57,7 @@ def by_hand(models, texts, replacement):
                 return h
 
             clean = model(input_ids=ids).logits[0].double().log_softmax(-1)[start:-1]
-            with editing(model, LAYER, edit):
+            with changing(model, {Site(LAYER): edit}):
                 edited = model(input_ids=ids).logits[0].double().log_softmax(-1)[start:-1]
             target = ids[0, start + 1 :, None]
             kl = (clean.exp() * (clean - edited)).sum(-1)
@@ -101,7 +101,7 @@ def test_every_number_is_that_of_runs_edited_by_hand(models, texts, differ):
 @torch.inference_mode()
 def test_a_beginning_that_all_texts_share_is_read_once_and_changes_no_number(models, texts, monkeypatch):
     after = [Text([5, 9, 14, 7, 3] * 8 + t.ids, "base", t.problem, 1) for t in texts]
-    long = Harvest(models, after, LAYER, pad_id=0, batch_size=4, skip_first=40)
+    long = Harvest(models, after, Site(LAYER), pad_id=0, batch_size=4, skip_first=40)
     cc = small_crosscoder(n_models=len(models))
     once = splice(cc, long)
     monkeypatch.setattr("interp.traces.tokens.SHARED", 10**9)

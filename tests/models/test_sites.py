@@ -1,9 +1,10 @@
 import pytest
 import torch
-from small import LAYERS
+from small import LAYERS, residual
 
 from interp.errors import InterpError
-from interp.models.sites import check_layer, decoder_blocks, editing, patched_layers, read_residual
+from interp.models.hooks import Site, changing
+from interp.models.sites import check_layer, decoder_blocks, patched_layers
 
 IDS = torch.tensor([[3, 4, 5, 9, 14], [7, 8, 13, 22, 1]])
 
@@ -23,12 +24,12 @@ def hooks_are_gone(model):
 def test_a_residual_is_hugging_faces_to_the_bit(model, layer):
     """Below the last block: above it Hugging Face reports the residual after the final norm."""
     expected = model(input_ids=IDS, output_hidden_states=True).hidden_states[layer + 1]
-    assert torch.equal(read_residual(model, layer, input_ids=IDS), expected)
+    assert torch.equal(residual(model, layer, input_ids=IDS), expected)
 
 
 @torch.inference_mode()
 def test_the_last_blocks_residual_is_before_the_final_norm(model):
-    last = read_residual(model, LAYERS - 1, input_ids=IDS)
+    last = residual(model, LAYERS - 1, input_ids=IDS)
     expected = model(input_ids=IDS, output_hidden_states=True).hidden_states[-1]
     assert torch.equal(model.model.norm(last), expected)
     assert not torch.allclose(last, expected)
@@ -40,7 +41,7 @@ def test_blocks_above_do_not_run(model):
     handles = [
         block.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(decoder_blocks(model))
     ]
-    read_residual(model, 1, input_ids=IDS)
+    residual(model, 1, input_ids=IDS)
     for handle in handles:
         handle.remove()
     assert ran == [0, 1]
@@ -50,19 +51,19 @@ def test_blocks_above_do_not_run(model):
 @torch.inference_mode()
 def test_an_identity_edit_changes_nothing_to_the_bit(model, layer):
     expected = model(input_ids=IDS).logits
-    with editing(model, layer, lambda h: h.clone()):
+    with changing(model, {Site(layer): lambda h: h.clone()}):
         assert torch.equal(model(input_ids=IDS).logits, expected)
 
 
 @torch.inference_mode()
 def test_an_edit_acts_on_the_blocks_output_and_ends_with_the_context(model):
     expected = model(input_ids=IDS).logits
-    above = read_residual(model, 2, input_ids=IDS)
-    with editing(model, 1, torch.zeros_like):
-        assert not torch.allclose(read_residual(model, 2, input_ids=IDS), above)
+    above = residual(model, 2, input_ids=IDS)
+    with changing(model, {Site(1): torch.zeros_like}):
+        assert not torch.allclose(residual(model, 2, input_ids=IDS), above)
         assert not torch.allclose(model(input_ids=IDS).logits, expected)
     assert torch.equal(model(input_ids=IDS).logits, expected)
-    with editing(model, LAYERS - 1, torch.zeros_like):
+    with changing(model, {Site(LAYERS - 1): torch.zeros_like}):
         assert torch.count_nonzero(model(input_ids=IDS).logits) == 0
 
 
@@ -73,19 +74,21 @@ def test_the_hook_is_gone_after_an_error(model):
     def fail(h):
         raise ValueError("in the edit")
 
-    with pytest.raises(ValueError, match="in the edit"), editing(model, 1, fail):
+    with pytest.raises(ValueError, match="in the edit"), changing(model, {Site(1): fail}):
         model(input_ids=IDS)
-    with pytest.raises(KeyboardInterrupt), editing(model, 1, torch.zeros_like):
+    with pytest.raises(KeyboardInterrupt), changing(model, {Site(1): torch.zeros_like}):
         raise KeyboardInterrupt
     assert torch.equal(model(input_ids=IDS).logits, expected)
 
 
 def test_an_error_of_the_model_is_not_swallowed(model):
     with pytest.raises(IndexError):
-        read_residual(model, 1, input_ids=torch.tensor([[10_000]]))
+        residual(model, 1, input_ids=torch.tensor([[10_000]]))
 
 
-@pytest.mark.parametrize(("layer", "n", "chosen"), [(None, 3, 1), (None, 1, 0), (None, 28, 14), (0, 3, 0), (2, 3, 2)])
+@pytest.mark.parametrize(
+    ("layer", "n", "chosen"), [("auto", 3, 1), ("auto", 1, 0), ("auto", 28, 14), (0, 3, 0), (2, 3, 2)]
+)
 def test_the_layer_that_is_read(layer, n, chosen):
     assert check_layer(layer, n) == chosen
 

@@ -8,13 +8,12 @@ import polars as pl
 import pytest
 import specials
 import torch
-from small import small_model
+from small import residual, small_model
 
 from interp.activations.store import open_store
 from interp.activations.texts import read_texts
 from interp.config import check_config
 from interp.errors import InterpError
-from interp.models.sites import read_residual
 from interp.models.trio import open_trio
 from interp.names import COMPARED
 from interp.organisms.architecture import make_tokenizer
@@ -34,9 +33,10 @@ WRITTEN = {
 
 
 def a_study(root, paths, written, **config):
-    """A study whose stages `checkpoints` and `traces` are done."""
-    (root / "checkpoints").mkdir()
-    (root / "traces").mkdir()
+    """A study whose stages `checkpoints`, `traces` and `sites` are done."""
+    for stage in ("checkpoints", "traces", "sites"):
+        (root / stage).mkdir()
+    (root / "sites" / "site.json").write_text(json.dumps({"read": {"layer": 1, "name": "resid_post"}}))
     described = {name: {"path": path} for name, path in paths.items()}
     (root / "checkpoints" / "models.json").write_text(json.dumps(described))
     rows = [
@@ -101,9 +101,7 @@ def test_rows_are_the_models_residuals_and_the_distances_their_means(tmp_path, p
     expected, distances = [], []
     for prefix, _, _ in rows_of(store, texts):
         with torch.inference_mode():
-            x = torch.stack(
-                [read_residual(small_model(m), 1, input_ids=torch.tensor([prefix]))[0, -1] for m in range(3)]
-            )
+            x = torch.stack([residual(small_model(m), 1, input_ids=torch.tensor([prefix]))[0, -1] for m in range(3)])
         expected.append(x)
         distances.append([float((x[m] - x[0]).norm() / x[0].norm()) for m in range(3)])
     assert len(store.shard_rows) > 1

@@ -5,10 +5,11 @@ import json
 import polars as pl
 
 from interp.config import check_config
+from interp.models.trio import open_trio
 from interp.names import COMPARED
 from interp.stages import activations
 from interp.stages.problems import task_of, test_problems
-from interp.stages.traces import _table
+from interp.stages.traces import _table, checkpoint_paths, with_events
 from interp.study import Study
 from interp.tasks.grading import Grade
 from interp.traces.lexicon import load_lexicon
@@ -38,8 +39,9 @@ def make_study(folder, models, tokenizer, texts=(CHECKED, PLAIN), **section):
         "steering": SECTION | {"covariance_controls": 3} | section,
     }
     study = Study(check_config(raw, "here"), folder)
-    for name in ("traces", "activations"):
+    for name in ("traces", "sites", "activations"):
         (folder / name).mkdir()
+    (folder / "sites" / "site.json").write_text(json.dumps({"read": {"layer": 1, "name": "resid_post"}}))
     problems, task, lexicon = test_problems(study.config), task_of(study.config), load_lexicon("default")
     tables = []
     for name in COMPARED:
@@ -50,6 +52,7 @@ def make_study(folder, models, tokenizer, texts=(CHECKED, PLAIN), **section):
         ]
         grades = [Grade(False) for _ in problems]
         tables.append(_table(name, problems, rollouts, grades, task, lexicon, True))
+    tables = with_events(tables, open_trio(checkpoint_paths(study)))
     pl.concat(tables).write_parquet(folder / "traces" / "traces.parquet")
     activations.run(study, folder / "activations")
     return study

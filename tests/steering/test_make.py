@@ -11,7 +11,7 @@ from interp.causal.steering import Direction
 from interp.errors import InterpError
 from interp.folders import digest
 from interp.models.revision import revision
-from interp.stages.causal import behaviour_direction
+from interp.stages.activation_arms import behaviour_direction
 from interp.steering import run
 from interp.steering.inputs import Inputs, require
 from interp.steering.make import make

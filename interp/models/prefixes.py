@@ -1,0 +1,113 @@
+"""The next token after many prefixes, read again and again under changes of the last position's activations.
+
+All but the last token of every prefix is read once and kept. What a model does at one position under an edit there
+(a patched site, an ablated latent) then costs a forward over one token, with gradients if they are wanted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from interp.generation.sampling import left_padded
+from interp.models.hooks import Site, changing, read_sites
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ROWS = 256
+"""Prefixes that are read together."""
+_REPLACE = (DynamicLayer, DynamicSlidingWindowLayer)
+"""Layers of a cache that replace their tensors."""
+
+ChangeRows = Callable[[Float[Tensor, "rows width"], slice], Float[Tensor, "rows width"]]
+"""A site's activations of some prefixes, and which of all these are, to the activations in their stead."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    here: slice
+    last: Int[Tensor, "rows 1"]
+    mask: Int[Tensor, "rows time"]
+    cache: Any
+
+
+class Prefixes:
+    """Prefixes of texts as one model reads them, ready for their last token."""
+
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int, batch_size: int = ROWS):
+        """
+        Args:
+            rows: token ids, at least two of each prefix.
+            batch_size: prefixes of one forward; the keys and values of all prefixes are kept.
+
+        Raises:
+            ValueError: no prefix, or one of fewer than two tokens.
+        """
+        if not rows or min(map(len, rows)) < 2:
+            raise ValueError("prefixes: give at least one, and at least two tokens of each")
+        self.model, self.n = model.eval(), len(rows)
+        self._parts = [
+            self._begin(rows[start : start + batch_size], slice(start, min(start + batch_size, len(rows))), pad_id)
+            for start in range(0, len(rows), batch_size)
+        ]
+
+    @torch.no_grad()
+    def _begin(self, rows: Sequence[Sequence[int]], here: slice, pad_id: int) -> _Part:
+        ids, mask = left_padded([list(row) for row in rows], pad_id, self.model.device)
+        cache = DynamicCache(config=self.model.config)
+        self._forward(ids[:, :-1], mask[:, :-1], cache)
+        return _Part(here, ids[:, -1:], mask, cache)
+
+    def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
+        return self.model(**_inputs(ids, mask, cache), logits_to_keep=1).logits[:, -1].float()
+
+    @torch.no_grad()
+    def read(self, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "prefixes width"]]:
+        """The activations of some sites at the last position."""
+        found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+        for part in self._parts:
+            inputs = _inputs(part.last, part.mask, _shallow(part.cache))
+            for site, h in read_sites(self.model, tuple(sites), **inputs).items():
+                found[site].append(h[:, -1])
+        return {site: torch.cat(parts) for site, parts in found.items()}
+
+    def logits(self, changes: Mapping[Site, ChangeRows] | None = None) -> Float[Tensor, "prefixes vocab"]:
+        """Logits of the next token with the last position's activations changed; nothing else is changed. Gradients
+        flow through the changes where they are enabled."""
+        parts = []
+        for part in self._parts:
+            wrapped = {site: _at_last(change, part.here) for site, change in (changes or {}).items()}
+            with changing(self.model, wrapped):
+                parts.append(self._forward(part.last, part.mask, _shallow(part.cache)))
+        return torch.cat(parts)
+
+
+def _inputs(ids: Tensor, mask: Tensor, cache: Any) -> dict[str, Any]:
+    return {
+        "input_ids": ids,
+        "attention_mask": None if bool(mask.all()) else mask,
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+
+
+def _shallow(cache: Any) -> Any:
+    """A cache that a forward may extend: a layer of attention replaces its tensors and leaves the old ones as they are;
+    a recurrent state is written in place, so it is copied."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(x) if type(x) in _REPLACE else copy.deepcopy(x) for x in cache.layers]
+    return own
+
+
+def _at_last(change: ChangeRows, here: slice) -> Callable[[Tensor], Tensor]:
+    return lambda h: torch.cat([h[:, :-1], change(h[:, -1], here)[:, None].to(h.dtype)], dim=1)
