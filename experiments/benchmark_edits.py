@@ -29,7 +29,8 @@ from interp.generation.part import Job
 from interp.generation.sampling import write
 from interp.models.trio import open_trio, pick_device
 from interp.names import EDITED
-from interp.stages.causal import activation_arms, setting_of
+from interp.stages.activation_arms import activation_arms
+from interp.stages.causal import setting_of
 from interp.stages.problems import test_problems
 from interp.stages.traces import checkpoint_paths
 

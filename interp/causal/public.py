@@ -53,7 +53,7 @@ def run(
     An edit becomes an arm of its own name and places. It has controls where its kind has any: random directions of the
     same norm for an edit along a direction, the repeated result drawn anew for `Echo`, other replaceable words for a
     ban or a substitution. What matches a latent is decided by its activations, so an edit of latents has controls only
-    if it comes as an `Arm` that holds them (`causal.controls.matched_latents`).
+    if it comes as an `Arm` that holds them (`features.matched.matched_latents`).
 
     Args:
         out: folder of the runs; what is there is not run again.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE, Arm
-from interp.causal.controls import control_phrases, matched_latents, swapped_phrases
+from interp.causal.controls import control_phrases, swapped_phrases
 from interp.causal.edits import Echo, Edit, Redraw, Scene, affirm, insert
 from interp.causal.edits.ban import Ban
 from interp.causal.edits.latents import Scale
@@ -19,6 +19,7 @@ from interp.causal.places import Places
 from interp.causal.steering import Direction
 from interp.directions import random_like
 from interp.errors import InterpError
+from interp.features.matched import matched_latents
 from interp.generation.vocabulary import Vocabulary
 from interp.traces.lexicon import Lexicon
 

@@ -3,51 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 
-from interp.activations.store import open_store
 from interp.causal.arms import Arm
 from interp.causal.checks import failures
 from interp.causal.coherence import perplexity
-from interp.causal.edits import error_only, reconstruction_only
-from interp.causal.edits.latents import Scale
 from interp.causal.effects import effects, table
 from interp.causal.marker_patching import Patching, components_of, patching_rows, run_patching
 from interp.causal.pairs import make_pairs
 from interp.causal.patching import open_bridge
-from interp.causal.places import after_first
 from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.causal.setting import Setting
-from interp.causal.steering import Direction
-from interp.causal.study_arms import Sizes, latent_arms, steering_arms, text_arms
+from interp.causal.study_arms import Sizes, text_arms
 from interp.causal.verdict import Verdict, as_json, conclude
 from interp.config import StudyConfig
-from interp.crosscoder import Crosscoder
-from interp.directions import Provenance, difference_of_means
-from interp.features.labelled import Labelled
 from interp.folders import commit, read_manifest
 from interp.generation.budget import free_budget, rows_that_fit
-from interp.models.hooks import Site
 from interp.models.revision import revision
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
-from interp.names import BEHAVIOURS, EDITED, OUTCOMES
+from interp.names import EDITED, OUTCOMES
 from interp.organisms.documents import TRUTHS
 from interp.progress import Bar, bar, console
-from interp.stages.features import held_back, labelled
+from interp.stages.activation_arms import activation_arms
 from interp.stages.problems import task_of, test_problems
 from interp.stages.traces import checkpoint_paths, prompts_of
 from interp.study import Study
 from interp.tasks.base import Problem
-from interp.traces.labels import ELSEWHERE, INSIDE
 from interp.traces.lexicon import load_lexicon
 from interp.traces.unlisted import StyleWords, style_words
 
@@ -164,89 +153,6 @@ def _text_arms(config: StudyConfig, setting: Setting, traces: pl.DataFrame, word
         _first(setting),
         Sizes(config.causal.controls, config.causal.control_problems, config.seed),
     )
-
-
-def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
-    """Edits of latents, of the dictionary itself, and along the behaviour's direction."""
-    config = study.config
-    tested = held_back(study)
-    n = min(len(tested), config.causal.problems)
-    sizes = Sizes(config.causal.controls, config.causal.latent_control_problems, config.seed)
-    store = open_store(study.folder("activations"))
-    skip = config.activations.skip_first
-    latents = pl.read_parquet(study.folder("features") / "latents.parquet", glob=False)
-    cc = Crosscoder.load(study.folder("crosscoder"), device)
-    data = labelled(study, trio.tokenizer)
-    chosen = selected_latents(latents, config.causal.max_latents)
-    names = tuple(store.names)
-    site = Site(store.layer)
-    edits = {behaviour: Scale(site, cc, tuple(group), models=names) for behaviour, group in chosen.items()}
-    everything = sorted({j for group in chosen.values() for j in group})
-    firing, size = _at_edits(cc, data)
-    arms = latent_arms(edits, after_first(skip), firing, size, everything, config.causal.amplify, sizes, n)
-    for edit in (reconstruction_only(cc, store.layer), error_only(cc, store.layer)):
-        arms.append(
-            Arm(
-                edit.name,
-                edit.at(after_first(skip)),
-                family="latents",
-                control_name="none: it is a control itself",
-                problems=n,
-                site="resid_post",
-                layer=store.layer,
-            )
-        )
-    direction = behaviour_direction(data, tested)
-    if direction is not None:
-        (out / "directions").mkdir(exist_ok=True)
-        direction.save(out / "directions" / "behaviour.safetensors")
-        arms += steering_arms(direction, config.causal.doses, after_first(skip), sizes, n)
-    return arms
-
-
-def selected_latents(latents: pl.DataFrame, most: int) -> dict[str, list[int]]:
-    """Behaviour to its confirmed latents, at most `most`, highest AUROC on the confirmation half first. Behaviours
-    without one are absent."""
-    chosen = {}
-    for b in BEHAVIOURS:
-        rows = latents.filter(pl.col(f"confirmed_{b}")).sort(f"auroc_confirm_{b}", descending=True).head(most)
-        if len(rows):
-            chosen[b] = rows["latent"].to_list()
-    return chosen
-
-
-def _at_edits(cc: Crosscoder, data: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """(firing rate, mean f·‖d‖ in input units) of every latent on the edited model's texts, where edits act."""
-    slot = data.store.names.index(EDITED)
-    mine = torch.from_numpy(data.written_by(EDITED)).nonzero().squeeze(1)
-    norms = (cc.W_dec[:, slot] / cc.scale[slot]).norm(dim=1)
-    fired, moved = torch.zeros(cc.config.n_latents), torch.zeros(cc.config.n_latents)
-    for rows in mine.split(8192):
-        f = cc.encode(data.rows[rows].to(cc.W_dec.device)).cpu()
-        fired += (f > 0).sum(0)
-        moved += f.sum(0)
-    n = max(1, len(mine))
-    return (fired / n).numpy(), (moved / n * norms.cpu()).numpy()
-
-
-def behaviour_direction(data: Labelled, tested: Sequence[str] | set[str] = ()) -> Direction | None:
-    """Mean of the edited model's residuals inside any behaviour, off markers, minus that outside all of them; on
-    problems other than those it is tested on. None where either kind of row is missing."""
-    h = data.rows[:, data.store.names.index(data.subject)].float()
-    other = ~np.isin(data.row_problem, list(tested))
-    inside, elsewhere = data.in_any(INSIDE) & other, data.in_all(ELSEWHERE) & other
-    if not inside.any() or not elsewhere.any():
-        return None
-    about = Provenance(
-        method="difference of means",
-        model=data.subject,
-        positions="inside a behaviour, off markers; elsewhere",
-        residual_norm=float(h.norm(dim=1).mean()),
-    )
-    made = difference_of_means(
-        h[torch.from_numpy(inside)], h[torch.from_numpy(elsewhere)], layer=data.store.layer, about=about
-    )
-    return Direction.of(made)
 
 
 def _patching(config: StudyConfig, trio: Trio, setting: Setting, traces: pl.DataFrame) -> Patching | None:

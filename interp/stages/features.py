@@ -1,10 +1,12 @@
-"""Stage `features`: a catalogue of all latents, the behaviours' latents, and the contexts in which they fire."""
+"""Stage `features`: a catalogue of all latents, those of the behaviours and of the decision, and their contexts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,26 +18,34 @@ from interp.activations.harvest import Harvest
 from interp.activations.store import open_store
 from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder
+from interp.features.attribution import Decision, decide
 from interp.features.catalogue import behaviours, describe, per_model
+from interp.features.circuit import CLASSES, Found, find
 from interp.features.codes import column, encode_sparse
 from interp.features.contexts import contexts, listed
+from interp.features.contrasts import Contrast
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows
-from interp.models.trio import load_model, open_trio, pick_device
+from interp.features.sites import refusal
+from interp.models.hooks import Site
+from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import BEHAVIOURS, EDITED
-from interp.progress import bar
+from interp.progress import bar, console
+from interp.stages.decisions import Decisions, held_back
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.labels import INSIDE, NONE
+from interp.traces.tokens import pad_id
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `latents.parquet` and `examples.parquet`; returns the number of latents."""
+    """Write `latents.parquet`, `deciding.parquet`, `circuit.json` and `examples.parquet`; returns the number of
+    latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
     cc = Crosscoder.load(study.folder("crosscoder"), device)
-    with bar("describing latents", 5) as progress:
+    with bar("describing latents", 6) as progress:
         data = labelled(study, trio.tokenizer, held_back(study))
         progress.advance()
         f = encode_sparse(cc, data.rows)
@@ -47,18 +57,15 @@ def run(study: Study, out: Path) -> int:
         latents = latents.with_columns(_kinds(models, cc, f, data, latents, config.injected_texts, study.config.seed))
         latents.write_parquet(out / "latents.parquet")
         progress.advance()
-        examples = contexts(f, data, listed(latents, config.listed), trio.tokenizer, config.contexts)
+        circuit = _circuit(study, trio, models, cc, data.store.place)
+        pl.concat([found.table() for found in circuit]).write_parquet(out / "deciding.parquet")
+        (out / "circuit.json").write_text(json.dumps(_as_json(data.store.place, circuit), indent=1))
+        progress.advance()
+        shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
+        examples = contexts(f, data, list(shown), trio.tokenizer, config.contexts)
         examples.write_parquet(out / "examples.parquet")
         progress.advance()
     return len(latents)
-
-
-def held_back(study: Study) -> list[str]:
-    """Ids of the problems that latents are tested on: of the study's, in its order, the first `features.held_back`, at
-    most half."""
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", columns=["problem"], glob=False)
-    problems = traces["problem"].unique(maintain_order=True).to_list()
-    return problems[: min(study.config.features.held_back, len(problems) // 2)]
 
 
 def labelled(study: Study, tokenizer: PreTrainedTokenizerBase, without: Collection[str] = ()) -> Labelled:
@@ -73,6 +80,35 @@ def labelled(study: Study, tokenizer: PreTrainedTokenizerBase, without: Collecti
         EDITED,
         without,
     )
+
+
+def _circuit(
+    study: Study, trio: Trio, models: Mapping[str, PreTrainedModel], cc: Crosscoder, site: Site
+) -> list[Found]:
+    """The latents of each class of the decision, or why there are none."""
+    rules, decisions = study.config.sites, Decisions(study, trio)
+    scanned = pl.read_parquet(study.folder("sites") / "sites.parquet", glob=False)
+    contrasts = {contrast.name: contrast for contrast in decisions.contrasts}
+
+    def read(contrast: Contrast) -> Decision:
+        return decide(models, EDITED, cc, site, contrast, pad_id(trio.tokenizer), rules.batch_size)
+
+    found = []
+    for name, contrast in CLASSES.items():
+        refused = refusal(scanned, EDITED, contrast, site, least_auroc=rules.auroc, least_carried=rules.carried)
+        found.append(find(name, contrasts[contrast], refused, read, study.config.seed))
+        console.print(f"  {name} latents: {_said(found[-1])}", soft_wrap=True, markup=False)
+    return found
+
+
+def _said(found: Found) -> str:
+    if found.confirmed is None:
+        return f"not sought ({found.refused})"
+    return found.confirmed.why if found.latents else f"not located: {found.confirmed.why}"
+
+
+def _as_json(site: Site, circuit: Sequence[Found]) -> dict[str, Any]:
+    return {"site": asdict(site)} | {found.name: found.as_json() for found in circuit}
 
 
 def _kinds(
@@ -96,7 +132,7 @@ def _kinds(
         here = np.logical_or.reduce([data.at(b, INSIDE) for b in BEHAVIOURS if latents[f"confirmed_{b}"][j]])
         top = top_tokens(tokens[rows[here[rows]]], values[here[rows]])
         inside[j] = values[here[rows]].sum() / here.sum()
-        injected[j] = _mean_at(cc, models, *inject(quiet, top, rng), data.store.layer, j)
+        injected[j] = _mean_at(cc, models, *inject(quiet, top, rng), data.store.place, j)
         kind[j] = kind_of(float(inside[j]), float(injected[j]))
     return [pl.Series("kind", kind), pl.Series("inside", inside), pl.Series("injected", injected)]
 
@@ -115,12 +151,12 @@ def _mean_at(
     models: Mapping[str, PreTrainedModel],
     texts: list[Text],
     places: list[int],
-    layer: int,
+    site: Site,
     latent: int,
 ) -> float:
     """Mean activation of one latent at one position of each text. Later tokens cannot change it and are cut."""
     cut = [replace(text, ids=text.ids[: place + 1]) for text, place in zip(texts, places, strict=True)]
-    (batch,) = Harvest(models, cut, layer, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
+    (batch,) = Harvest(models, cut, site, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
     at = batch.position == torch.tensor(places)[batch.text]
     where = cc.mean.device
     return float(cc.encode(batch.resid[at].to(where), torch.tensor([latent], device=where)).mean())

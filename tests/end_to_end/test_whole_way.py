@@ -31,7 +31,8 @@ from interp.models.trio import open_trio
 from interp.names import COMPARED
 from interp.pipeline import STAGES, run_stage, run_study
 from interp.report.effects import edited
-from interp.stages.features import held_back, labelled
+from interp.stages.decisions import held_back
+from interp.stages.features import labelled
 from interp.study import Study
 from interp.summary import print_summary
 from tests.end_to_end.conftest import CONFIG, interp
@@ -119,7 +120,7 @@ def test_latents_are_selected_on_other_problems_than_they_are_tested_on(study: P
     """The table of latents, again, from the rows of the untested problems; with all rows it is another."""
     it = Study(load_config(CONFIG), study)
     asked = held_back(it)
-    assert len(asked) == it.config.features.held_back == 64
+    assert len(asked) == it.config.sites.held_back == 64
     runs = read_runs(study / "causal" / "runs")
     latents = pl.read_parquet(study / "features" / "latents.parquet")
     arms = [name for name, about in runs.arms.items() if about["family"] in ("latents", "steering")]

@@ -12,7 +12,8 @@ from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.causal import _at_edits, _coherence, _written, behaviour_direction, selected_latents
+from interp.stages.activation_arms import at_edits, behaviour_direction, selected_latents
+from interp.stages.causal import _coherence, _written
 from interp.study import Study
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
 from interp.traces.unlisted import StyleWords
@@ -77,7 +78,7 @@ def test_latents_are_matched_where_the_edited_model_is_edited(tmp_path):
     torch.manual_seed(0)
     whole = labelled(tmp_path / "store", 3 * torch.randn(12, 3, 16), [6, 6])
     cc = small_crosscoder()
-    firing, size = _at_edits(cc, whole)
+    firing, size = at_edits(cc, whole, whole.written_by("distilled"))
     mine = whole.written_by("distilled")
     f = cc.encode(whole.rows[torch.from_numpy(mine)].float())
     assert 0 < mine.sum() < len(mine)
@@ -148,3 +149,17 @@ def test_the_truth_is_the_organisms_and_unknown_of_given_models(tmp_path, kind, 
     for changes, wanted in (({"organism": {"kind": kind}}, truth), (given, None)):
         study = Study(check_config(changes, "here"), tmp_path)
         assert _written(study, verdict(), WORDS, {})["truth"] == wanted
+
+
+def test_events_are_rows_of_the_edited_models_own_texts(tmp_path):
+    """Texts 1 and 4 are the distilled model's; events are counted from the first token of the completion."""
+    whole = labelled(tmp_path / "store", torch.zeros(30, 3, 16), [5, 5, 5, 5, 5, 5])
+    events = {("distilled", "p1"): [0, 3], ("distilled", "p4"): [2], ("base", "p0"): [1], ("distilled", "p0"): [1]}
+    traces = pl.DataFrame(
+        [
+            {"model": model, "problem": problem, "events": [{"token": token} for token in tokens]}
+            for (model, problem), tokens in events.items()
+        ]
+    )
+    rows = whole.store.index.filter(pl.Series(at_events(whole, traces)))
+    assert rows.select("text", "position").rows() == [(1, 1), (1, 4), (4, 3)]

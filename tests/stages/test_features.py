@@ -9,12 +9,13 @@ from small import D_MODEL, small_crosscoder, small_model
 
 from interp.activations.texts import Text
 from interp.features.falsify import AS_HARD
+from interp.models.hooks import Site
 from interp.names import REFLECTION, VERIFICATION
 from interp.stages.features import _kinds, _mean_at, _without_behaviour
 from interp.traces.labels import ELSEWHERE, INSIDE, MARKER, NONE
 from tests.features.samples import labelled
 
-LAYER, TOKEN, OTHER = 1, 30, 31
+SITE, TOKEN, OTHER = Site(1), 30, 31
 """The planted latents fire on TOKEN and on OTHER; no text holds either."""
 
 
@@ -66,12 +67,12 @@ def test_injection_is_read_at_the_injected_token_and_nowhere_else(models, cc):
     activation."""
     places = [5, 9, 7]
     texts = [put(text(n), TOKEN, place) for n, place in zip((10, 20, 15), places, strict=True)]
-    assert _mean_at(cc, models, texts, places, LAYER, 0) == pytest.approx(2.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, [p - 1 for p in places], LAYER, 0) == pytest.approx(0.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, [p + 1 for p in places], LAYER, 0) == pytest.approx(0.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, places, LAYER, 1) == pytest.approx(0.0, abs=1e-3)
+    assert _mean_at(cc, models, texts, places, SITE, 0) == pytest.approx(2.0, abs=1e-3)
+    assert _mean_at(cc, models, texts, [p - 1 for p in places], SITE, 0) == pytest.approx(0.0, abs=1e-3)
+    assert _mean_at(cc, models, texts, [p + 1 for p in places], SITE, 0) == pytest.approx(0.0, abs=1e-3)
+    assert _mean_at(cc, models, texts, places, SITE, 1) == pytest.approx(0.0, abs=1e-3)
     mixed = [*texts[:2], put(text(15), OTHER, 7)]
-    assert _mean_at(cc, models, mixed, places, LAYER, 0) == pytest.approx(4 / 3, abs=1e-3)
+    assert _mean_at(cc, models, mixed, places, SITE, 0) == pytest.approx(4 / 3, abs=1e-3)
 
 
 LENGTHS = [12, 12, 12, 12, 12, 12, 12, 12, 12, 5]

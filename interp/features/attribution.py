@@ -1,0 +1,129 @@
+"""Which latents move a decision: integrated gradients to rank all of them, exact ablation to confirm the best.
+
+Everything here is teacher-forced: prefixes are read up to the place of decision, and one position is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.crosscoder import Crosscoder
+from interp.features.contrasts import Contrast
+from interp.features.margin import Margin
+from interp.models.hooks import Site
+from interp.models.prefixes import ROWS, ChangeRows, Prefixes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEPS = 10
+"""Points of the path along which gradients are averaged."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a contrast at the place of decision: the subject's prefixes, and the crosscoder's code there."""
+
+    prefixes: Prefixes
+    h: Float[Tensor, "rows d_model"]
+    """The subject's activations at the site."""
+    f: Float[Tensor, "rows latents"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A contrast as a crosscoder sees it. Edits are of the subject alone, and keep the crosscoder's error."""
+
+    crosscoder: Crosscoder
+    site: Site
+    slot: int
+    """The subject's number among the crosscoder's models."""
+    margin: Margin
+    positive: Side
+    negative: Side
+
+    @property
+    def decoder(self) -> Float[Tensor, "latents d_model"]:
+        """The subject's decoders in input units."""
+        return self.crosscoder.W_dec[:, self.slot] / self.crosscoder.scale[self.slot]
+
+    def change(self, side: Side, df: Float[Tensor, "rows chosen"], latents: Sequence[int]) -> ChangeRows:
+        """h + Σ df · d over the chosen latents."""
+        added = (df @ self.decoder[list(latents)]).detach()
+        return lambda h, here: h + added[here].to(h.dtype)
+
+    @torch.no_grad()
+    def logits(
+        self, side: Side, latents: Sequence[int] = (), to: Float[Tensor, " chosen"] | None = None
+    ) -> Float[Tensor, "rows vocab"]:
+        """Logits of the next token with these latents set to zero, or to the given values."""
+        if not len(latents):
+            return side.prefixes.logits()
+        df = -side.f[:, list(latents)] if to is None else to - side.f[:, list(latents)]
+        return side.prefixes.logits({self.site: self.change(side, df, latents)})
+
+
+@torch.no_grad()
+def decide(
+    models: Mapping[str, PreTrainedModel],
+    subject: str,
+    crosscoder: Crosscoder,
+    site: Site,
+    contrast: Contrast,
+    pad_id: int,
+    batch_size: int = ROWS,
+) -> Decision:
+    """Read both sides of a contrast in all the crosscoder's models, `models` in its order.
+
+    Raises:
+        ValueError: the contrast has no margin.
+    """
+    if contrast.margin is None:
+        raise ValueError(f"{contrast.name}: no token tells its sides apart")
+    sides = []
+    for name in ("positive", "negative"):
+        rows = [getattr(pair, name) for pair in contrast.pairs]
+        read = {model: Prefixes(models[model], rows, pad_id, batch_size) for model in models}
+        x = torch.stack([prefixes.read([site])[site] for prefixes in read.values()], dim=1)
+        f = crosscoder.encode(x.float().to(crosscoder.mean.device))
+        sides.append(Side(read[subject], x[:, list(models).index(subject)], f))
+    return Decision(crosscoder, site, list(models).index(subject), contrast.margin, *sides)
+
+
+def integrated_gradients(
+    decision: Decision, steps: int = STEPS, *, from_zero: bool = False
+) -> Float[Tensor, " latents"]:
+    """Share of each latent in the margin of the positive side, in nats, averaged over the pairs; positive ones push
+    towards the behaviour.
+
+    a_j = (f_j - f'_j) ⟨d_j, ∫ ∇_h M dα⟩ along the straight path from a code f' to the positive side's code f at the
+    positive side's prefix, the error being kept (Sundararajan et al. 2017, midpoint rule). f' is the negative side's
+    code, or no latent at all if `from_zero`: the first divides the contrast of the two sides among the latents, the
+    second foretells ablation. The sum over latents is M(f) - M(f') but for the rule's error; what the crosscoder's
+    error carries is in neither.
+    """
+    side = decision.positive
+    difference = side.f if from_zero else side.f - decision.negative.f
+    step_back = (difference @ decision.decoder).detach()
+    total = torch.zeros_like(side.h, dtype=torch.float32)
+    for i in range(steps):
+        at = (i + 0.5) / steps
+        h = (side.h.float() - (1 - at) * step_back).requires_grad_()
+        with torch.enable_grad():
+            logits = side.prefixes.logits({decision.site: lambda _, here, h=h: h[here]})
+            (gradient,) = torch.autograd.grad(decision.margin.of(logits).sum(), h)
+        total += gradient / steps
+    return (difference * (total @ decision.decoder.T)).mean(0).detach()
+
+
+def exact_effects(decision: Decision, latents: Sequence[int]) -> Float[Tensor, " chosen"]:
+    """How far the mean margin of the positive side falls, in nats, when each latent alone is set to zero."""
+    ablated = [(), *([j] for j in latents)]
+    means = torch.stack([decision.margin.of(decision.logits(decision.positive, one)).mean() for one in ablated])
+    return means[0] - means[1:]

@@ -1,0 +1,86 @@
+"""The latents of a decision: ranked on one half of the problems, confirmed on the other, or the reason why none is
+claimed.
+
+Two classes are sought at the place of decision. *Deciding* latents carry whether a check begins. *Wording* latents
+carry which word opens it, and are sought only where that choice can be read after the same two tokens: elsewhere
+attribution finds latents of the slot (a word comes here), and taking those for style would fake a stylistic verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from interp.features.attribution import Decision
+from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast
+from interp.features.selection import Confirmed, Ranked, confirm, rank, smallest_set
+
+CLASSES = {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
+"""Class of latents to the contrast that they carry."""
+SCHEMA = {
+    "class": pl.String,
+    "latent": pl.Int64,
+    "attribution": pl.Float64,
+    "contrast": pl.Float64,
+    "effect": pl.Float64,
+    "rate_positive": pl.Float64,
+    "rate_negative": pl.Float64,
+    "chosen": pl.Boolean,
+}
+"""Columns of `deciding.parquet`: those of `Ranked.table`, the class, and whether the latent is of the chosen set."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of one class of latents."""
+
+    name: str
+    refused: str | None
+    """Why none was sought; None where some were."""
+    ranked: Ranked | None = None
+    confirmed: Confirmed | None = None
+
+    @property
+    def latents(self) -> list[int]:
+        """The claimed latents; none where the claim does not stand."""
+        return list(self.confirmed.latents) if self.confirmed is not None and self.confirmed.located else []
+
+    def table(self) -> pl.DataFrame:
+        """The ranked latents, with SCHEMA."""
+        if self.ranked is None or self.confirmed is None:
+            return pl.DataFrame(schema=SCHEMA)
+        chosen = pl.col("latent").is_in(self.confirmed.latents).alias("chosen")
+        return self.ranked.table.select(pl.lit(self.name).alias("class"), pl.all(), chosen).cast(SCHEMA)  # type: ignore[arg-type]
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        if self.ranked is None or self.confirmed is None:
+            return {"located": False, "why": self.refused, "latents": []}
+        return self.confirmed.as_json() | {
+            "latents": self.latents,
+            "tried": list(self.confirmed.latents),
+            "gap": self.ranked.gap,
+            "explained": self.ranked.explained,
+            "correlation": self.ranked.correlation,
+        }
+
+
+def find(name: str, contrast: Contrast, refused: str | None, read: Callable[[Contrast], Decision], seed: int) -> Found:
+    """The latents of one class.
+
+    Args:
+        refused: why they must not be sought, if they must not.
+        read: how a crosscoder reads a contrast (`attribution.decide`).
+    """
+    if refused is not None:
+        return Found(name, refused)
+    choosing = read(contrast.half(choosing=True))
+    ranked = rank(choosing)
+    order = ranked.table.filter(pl.col("effect") > 0)["latent"].to_list()
+    if not order:
+        return Found(name, f"{contrast.name}: no latent pushes towards the positive side")
+    chosen = smallest_set(choosing, order)
+    return Found(name, None, ranked, confirm(read(contrast.half(choosing=False)), chosen, seed))

@@ -1,0 +1,74 @@
+"""A class of latents is sought where it may be, on one half, and claimed only where the other half confirms it."""
+
+import polars as pl
+import pytest
+import torch
+
+from interp.features.circuit import CLASSES, SCHEMA, find
+from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast, Pair
+from tests.features.decisions import linear_decision
+from tests.features.test_selection import codes, weights
+
+CONTRAST = Contrast(WRONG_RIGHT, [Pair(f"problem {i}", [1, i], [2, i]) for i in range(40)], None)
+
+
+def reader(choosing, confirming):
+    """The two halves' decisions, by the half that is asked for."""
+    first = {pair.problem for pair in CONTRAST.half(choosing=True).pairs}
+
+    def read(contrast):
+        half = {pair.problem for pair in contrast.pairs}
+        assert half in (first, {pair.problem for pair in CONTRAST.pairs} - first)
+        return choosing if half == first else confirming
+
+    return read
+
+
+@pytest.fixture
+def planted():
+    f = codes(4.0)
+    return linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+
+
+def test_the_classes_and_their_contrasts():
+    assert CLASSES == {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
+
+
+def test_a_planted_class_is_found(planted):
+    found = find("deciding", CONTRAST, None, reader(planted, planted), 0)
+    assert found.latents == [0, 1]
+    table = found.table()
+    assert table.schema == pl.Schema(SCHEMA)
+    assert table.filter("chosen")["latent"].to_list() == [0, 1]
+    assert set(table["class"]) == {"deciding"}
+    told = found.as_json()
+    assert (told["located"], told["latents"], told["tried"]) == (True, [0, 1], [0, 1])
+    assert told["gap"] == pytest.approx(10.0, abs=1e-3) and told["explained"] == pytest.approx(10.0, abs=1e-3)
+
+
+def test_what_the_other_half_does_not_show_is_not_claimed(planted):
+    """There the decision is carried by other latents."""
+    f = codes(4.0)
+    f[0, :, 5], f[1, :, 5] = 4.0, 0.0
+    other = linear_decision(f[0], f[1], torch.eye(len(f[0, 0]))[5] * 5.0, bias=-6.25)
+    found = find("deciding", CONTRAST, None, reader(planted, other), 0)
+    assert found.latents == [] and not found.as_json()["located"]
+    assert found.as_json()["tried"] == [0, 1]
+    assert "leave an onset" in found.as_json()["why"]
+    assert find("deciding", CONTRAST, None, reader(other, other), 0).latents == [5]
+
+
+def test_where_it_must_not_be_sought_nothing_is_read():
+    def read(contrast):
+        raise AssertionError("read")
+
+    found = find("wording", CONTRAST, "cannot be read here", read, 0)
+    assert found.as_json() == {"located": False, "why": "cannot be read here", "latents": []}
+    assert len(found.table()) == 0 and found.table().schema == pl.Schema(SCHEMA)
+
+
+def test_latents_that_push_away_are_no_candidates():
+    f = codes(4.0)
+    against = linear_decision(f[0], f[1], torch.full((len(f[0, 0]),), -1.0), bias=30.0)
+    found = find("deciding", CONTRAST, None, reader(against, against), 0)
+    assert found.latents == [] and "no latent pushes towards" in found.as_json()["why"]

@@ -1,0 +1,147 @@
+"""Deciding latents on decisions that are linear in the residual: the set, its effect, and every reason to refuse it."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from interp.features.selection import DAMAGE, GONE, MOST, QUARTER, confirm, rank, smallest_set
+from tests.features.decisions import D, linear_decision
+
+ROWS = 200
+
+
+def codes(strength, seed=0, fires=0.5):
+    """Codes of both sides: latents 0 and 1 fire on the positive side alone, all others at random on both."""
+    generator = torch.Generator().manual_seed(seed)
+    f = torch.where(torch.rand(2, ROWS, D, generator=generator) < fires, strength, 0.0)
+    f[0, :, :2], f[1, :, :2] = strength, 0.0
+    return f
+
+
+def weights(*first):
+    w = torch.zeros(D)
+    w[: len(first)] = torch.tensor(first)
+    return w
+
+
+@pytest.fixture
+def planted():
+    """Latents 0 and 1 add 6 and 4 nats to a margin that is -5 without them (.25 · 5 of the error are in it)."""
+    f = codes(4.0)
+    return linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+
+
+def test_effects_and_shares_are_the_latents_own(planted):
+    ranked = rank(planted)
+    assert ranked.table["latent"].to_list()[:2] == [0, 1]
+    for column in ("attribution", "contrast", "effect"):
+        assert ranked.table[column].to_list()[:2] == pytest.approx([6.0, 4.0], abs=1e-4)
+        assert ranked.table[column].to_list()[2:] == pytest.approx([0.0] * (D - 2), abs=1e-4)
+    assert ranked.table["rate_positive"].to_list()[:2] == [1.0, 1.0]
+    assert ranked.table["rate_negative"].to_list()[:2] == [0.0, 0.0]
+    assert (ranked.gap, ranked.explained) == (pytest.approx(10.0, abs=1e-4), pytest.approx(10.0, abs=1e-3))
+
+
+def test_what_fires_on_both_sides_alike_has_an_effect_and_no_share_in_the_contrast():
+    f = codes(4.0)
+    f[:, :, 2] = 4.0
+    ranked = rank(linear_decision(f[0], f[1], weights(3.0, 2.0, 5.0)))
+    third = ranked.table.row(by_predicate=pl.col("latent") == 2, named=True)
+    assert (third["effect"], third["attribution"]) == (pytest.approx(10.0, abs=1e-3), pytest.approx(10.0, abs=1e-3))
+    assert third["contrast"] == pytest.approx(0.0, abs=1e-4)
+    assert ranked.explained == pytest.approx(ranked.gap, abs=1e-3)
+
+
+def test_the_rank_correlation_is_spearmans():
+    """In a linear decision attribution is the effect, so that the ranks agree but for latents without any."""
+    f = codes(4.0, fires=0.7)
+    ranked = rank(linear_decision(f[0], f[1], torch.linspace(0.1, 3.0, D)))
+    assert ranked.correlation == pytest.approx(1.0)
+    assert np.isnan(rank(linear_decision(f[0], f[1], torch.zeros(D))).correlation)
+
+
+def test_the_set_is_the_smallest_that_takes_the_onset_away(planted):
+    """With latent 0 alone the margin is -1, p = .27; with both it is -5, p = .0067."""
+    assert smallest_set(planted, [0, 1, 5, 6]) == (0, 1)
+    assert smallest_set(planted, [0]) == (0,)
+    other = linear_decision(*codes(4.0)[:2], weights(6.0, 2.0), bias=-8.0)
+    assert smallest_set(other, [0, 1]) == (0,)
+    unmoved = linear_decision(*codes(4.0), weights(), bias=3.0)
+    assert smallest_set(unmoved, list(range(30))) == tuple(range(MOST))
+
+
+def test_a_planted_set_is_located_beyond_all_matched_sets(planted):
+    found = confirm(planted, [0, 1], seed=0)
+    assert found.located, found.why
+    assert found.latents == (0, 1) and found.pairs == ROWS
+    assert found.onset == pytest.approx(torch.sigmoid(torch.tensor(5.0)).item(), abs=1e-4)
+    assert found.onset_ablated == pytest.approx(torch.sigmoid(torch.tensor(-5.0)).item(), abs=1e-4)
+    assert found.false_alarm == pytest.approx(found.onset_ablated, abs=1e-4), "the negative side lacks them already"
+    assert found.false_alarm_ablated == pytest.approx(found.false_alarm, abs=1e-6)
+    assert found.kl_negative == pytest.approx(0.0, abs=1e-6)
+    assert len(found.controls) == 100 and found.controls == pytest.approx([found.onset] * 100, abs=1e-4)
+    assert found.p == pytest.approx(1 / 101)
+    assert "beyond all matched sets" in found.why and f"{found.onset:.3f} to {found.onset_ablated:.3f}" in found.why
+
+
+def test_the_match_is_at_the_places_of_the_positive_side():
+    """Latents 2 to 9 are silent on the positive side, however much they fire on the other: they are no controls."""
+    f = codes(4.0)
+    f[0, :, 2:10], f[1, :, 2:10] = 0.0, 4.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+    assert f"of {D - 10} that fire there" in confirm(decision, [0, 1], seed=0).match
+
+
+def refused(decision, latents=(0, 1), **given):
+    found = confirm(decision, latents, seed=0, **given)
+    assert not found.located
+    return found
+
+
+def test_a_set_that_leaves_more_than_a_quarter_is_none(planted):
+    found = refused(planted, [0])
+    assert found.onset_ablated > QUARTER * found.onset
+    assert found.why == "1 latents leave an onset of 0.269 of 0.993 on the other half (25% asked)"
+
+
+def test_ablation_that_makes_it_check_right_steps_is_none():
+    """Latent 2 holds the checks back on the negative side, and on the positive one is outweighed."""
+    f = codes(4.0)
+    f[0, :, 2], f[1, :, 2] = 0.0, 4.0
+    decision = linear_decision(f[0], f[1], weights(8.0, 2.0, -6.0), bias=-3.0)
+    found = refused(decision, (0, 1, 2))
+    assert found.false_alarm_ablated - found.false_alarm > DAMAGE
+    assert found.why.startswith("ablation makes the model check right steps: 0.119, was 0.000")
+
+
+def test_too_few_matched_sets_are_none(planted):
+    quiet = replace(planted.positive, f=planted.positive.f.clone())
+    quiet.f[:, 2:] = 0.0
+    found = refused(replace(planted, positive=quiet))
+    assert found.controls == () and found.p is None
+    assert found.why.startswith("0 of 100 matched sets: no set of 2")
+
+
+def test_a_matched_set_that_does_as_much_is_enough_to_refuse():
+    """The decision is carried by latent 2 as well, which fires as often and as strongly: some sets hold it."""
+    f = codes(4.0)
+    f[0, :, 2], f[1, :, 2] = 4.0, 0.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, 20.0), bias=-6.25 - 45.0)
+    found = refused(decision)
+    n = sum(control <= found.onset_ablated for control in found.controls)
+    assert 0 < n < 100 and found.p == pytest.approx((1 + n) / 101)
+    assert found.why.startswith(f"a matched set leaves {min(found.controls):.3f}")
+
+
+def test_draws_follow_the_seed(planted):
+    f = codes(4.0, fires=0.6)
+    decision = linear_decision(f[0], f[1], torch.linspace(3.0, 0.0, D), bias=-75.0)
+    one, two, three = (confirm(decision, [0, 1], seed).controls for seed in (5, 5, 6))
+    assert one == two != three
+
+
+def test_the_choice_is_stricter_than_the_claim():
+    assert GONE <= QUARTER / 2
