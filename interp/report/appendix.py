@@ -7,7 +7,7 @@ from typing import Any
 
 from interp.names import MODELS
 from interp.report.inputs import Study
-from interp.report.numbers import duration, number
+from interp.report.numbers import duration, number, span
 from interp.report.palette import MODEL_LABELS
 
 LIMITS = (
@@ -35,7 +35,7 @@ def limits(study: Study) -> list[str]:
     ]
     sizes = study.effects["n_problems"].drop_nulls()
     if sizes.len():
-        own.append(f"Effects rest on {_span(sizes.to_list())} problems each.")
+        own.append(f"Effects rest on {span(sizes.to_list())} problems each.")
     if not study.verdict.get("truth"):
         own.append("The truth of this study is not known: the verdict is a reading, not a calibration.")
     return [*own, *study.missing, *LIMITS]
@@ -43,11 +43,6 @@ def limits(study: Study) -> list[str]:
 
 def _absent(study: Study) -> list[str]:
     return [m for m in MODELS if m not in study.models]
-
-
-def _span(sizes: list[int]) -> str:
-    low, high = number(min(sizes), 0), number(max(sizes), 0)
-    return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,24 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "rarely states an answer.",
         "repetition": "Share of repeated 4-grams. Higher is worse; it guards against text that merely loops.",
     },
+    "Noticing and deciding": {
+        "injected error": "A digit, sign, operand or number of one right step of a model's own text, made wrong; the "
+        "model goes on from the wrong step and, on the same noise, from the untouched one.",
+        "checks, mends": "Checks: a behaviour begins right after the step, or the step is mended. Mends: it is worked "
+        "again with the right result. Higher after a wrong step is better; a check after a right one is a false alarm.",
+        "next token differs": "Total variation: half the summed difference between the next token's probabilities "
+        "after the wrong and after the right step. 0 %: the same; 100 %: nothing in common.",
+        "onset": "The last token before a behaviour begins.",
+        "fork": "A place of the same kind as an onset, at which a behaviour could have begun and did not.",
+        "contrast": "Matched pairs of prefixes between which a model may decide differently: with and without an "
+        "injected error (wrong / right), at an onset and at a fork, before a marker and before a neutral word.",
+        "margin": "Log-odds of the next token, in nats: those that follow onsets (or are markers) against those that "
+        "follow forks (or are neutral words). Positive leans to the former.",
+        "noising, denoising patch": "At the place of decision, the activation of a pair's second side put into the "
+        "first, and the reverse; given as the share of the difference in margin that it carries: 0 none, 1 all.",
+        "chosen site": "The earliest residual site where the distilled model's decision can be read by a probe and a "
+        "noising patch carries enough of the margin.",
+    },
     "Crosscoder": {
         "FVE": "Fraction of a model's activation variance that the reconstruction explains, a ratio of sums about "
         "the mean. 1 is perfect, 0 is as good as the mean.",

@@ -20,6 +20,11 @@ FAMILIES = {
         "The result of a step worked again is forced to be the earlier one; or what an opening begins is cut off.",
     ),
     "both": ("Both removed", "Markers become neutral words, and steps worked again repeat the earlier result."),
+    "circuit": (
+        "Latents of the decision",
+        "The latents that carry the decision to check set to zero where a check can begin, everywhere, and everywhere "
+        "else; and the first ones alone.",
+    ),
     "latents": (
         "Latent edits",
         "A behaviour's latents ablated or amplified, the crosscoder's error kept; and its reconstruction or its error "

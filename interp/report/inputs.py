@@ -13,7 +13,7 @@ import polars as pl
 from interp.errors import InterpError, one_line
 from interp.names import COMPARED, MODELS, STAGE_NAMES
 from interp.report.numbers import real
-from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, SUMMARY, TRACES, TRAINING, Schema
+from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, NOTICED, SITES, SUMMARY, TRACES, TRAINING, Schema
 
 READ = STAGE_NAMES[:-1]
 """The stages whose folders the report reads: all before it."""
@@ -31,6 +31,14 @@ class Study:
     """Each compared model's mean distance of residuals from the base's."""
     traces: pl.DataFrame
     summary: pl.DataFrame
+    noticed: pl.DataFrame
+    """What each model does after an injected error, and after the untouched step."""
+    sites: pl.DataFrame
+    """Where the decision can be read, one row per model, contrast and site."""
+    site: dict[str, Any]
+    """The site at which residuals are read, and why."""
+    circuit: dict[str, Any]
+    """The latents of the decision, or why there are none, by class."""
     metrics: pl.DataFrame
     """The crosscoder's training record, one row per logged step."""
     evaluation: dict[str, Any]
@@ -157,6 +165,10 @@ def read_study(root: Path) -> Study:
         moved=reader.record("activations/moved.json", optional=True),
         traces=traces,
         summary=summary,
+        noticed=reader.table("sites/noticed.parquet", NOTICED, optional=True),
+        sites=reader.table("sites/sites.parquet", SITES, optional=True),
+        site=reader.record("sites/site.json", optional=True),
+        circuit=reader.record("features/circuit.json", optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),
         evaluation=reader.record("crosscoder/evaluation.json"),
         latents=reader.table("features/latents.parquet", LATENTS),

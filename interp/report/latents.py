@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from interp.names import BEHAVIOURS
+from interp.report.circuit import claimed
 from interp.report.inputs import Study
 from interp.report.numbers import number, p_text, real
 from interp.report.palette import MODEL_LABELS
@@ -73,23 +74,32 @@ def most_specific(rows: pl.DataFrame, models: Sequence[str]) -> pl.Series:
 
 
 def listed(study: Study) -> list[Latent]:
-    """Confirmed latents first (highest AUROC on the confirming half), then exclusive ones (smallest ν of the error),
-    then the most frequent; `LISTED` at most. Only those with contexts, where the study kept any."""
+    """Latents of the decision first, then confirmed ones (highest AUROC on the confirming half), then exclusive ones
+    (smallest ν of the error), then the most frequent; `LISTED` at most. Only those with contexts, where the study kept
+    any."""
     confirmed = pl.any_horizontal(pl.col(f"confirmed_{b}").fill_null(False) for b in BEHAVIOURS)
     best = pl.max_horizontal(
         pl.when(pl.col(f"confirmed_{b}").fill_null(False)).then(pl.col(f"auroc_confirm_{b}")) for b in BEHAVIOURS
     )
     exclusive = pl.col("exclusive_to").is_not_null()
-    group = pl.when(confirmed).then(0).when(exclusive).then(1).otherwise(2)
+    order = claimed(study)
+    decides = pl.col("latent").is_in(order)
+    group = pl.when(decides).then(0).when(confirmed).then(1).when(exclusive).then(2).otherwise(3)
     within = (
-        pl.when(confirmed).then(-best).when(exclusive).then(pl.col("nu_error_max")).otherwise(-pl.col("firing_rate"))
+        pl.when(decides)
+        .then(pl.col("latent").replace_strict(order, range(len(order)), default=None, return_dtype=pl.Float64))
+        .when(confirmed)
+        .then(-best)
+        .when(exclusive)
+        .then(pl.col("nu_error_max"))
+        .otherwise(-pl.col("firing_rate"))
     )
     latents = study.latents
     if study.examples.height:
         latents = latents.filter(pl.col("latent").is_in(study.examples["latent"].drop_nulls().unique().implode()))
     rows = latents.with_columns(most_specific(latents, study.compared), group.alias("group"))
     rows = rows.with_columns(within.fill_nan(None).alias("within")).sort("group", "within", "latent", nulls_last=True)
-    why = ("confirmed", "exclusive", "frequent")
+    why = ("decides", "confirmed", "exclusive", "frequent")
     return [_latent(row, why[row["group"]], study.compared) for row in rows.head(LISTED).iter_rows(named=True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,22 @@ METRICS = {
     "length": Metric("Length", "tokens", "tokens", 1, 1, "mean tokens of a completion"),
     "finished": Metric("Finished", "%", "points", 100, 1, "share of completions that ended within the limit"),
     "repetition": Metric("Repetition", "share", "share", 1, 3, "share of repeated 4-grams; higher is worse"),
+    "checks_wrong": Metric(
+        "Checks after a wrong step", "%", "points", 100, 1, "share of injected errors; higher is better"
+    ),
+    "checks_right": Metric(
+        "Checks after a right step", "%", "points", 100, 1, "share of the untouched steps; false alarms"
+    ),
+    "repaired": Metric("Mends the wrong step", "%", "points", 100, 1, "share of injected errors; higher is better"),
+    "correct_wrong": Metric(
+        "Right answer after a wrong step", "%", "points", 100, 1, "share of injected errors; higher is better"
+    ),
+    "correct_right": Metric(
+        "Right answer after a right step", "%", "points", 100, 1, "share of the untouched steps; higher is better"
+    ),
+    "variation": Metric(
+        "Next token differs", "%", "points", 100, 1, "total variation; 0 the same distribution, 100 nothing in common"
+    ),
     "restored": Metric("Restored", "0 to 1", "0 to 1", 1, 2, "0 no effect, 1 the full clean-corrupt difference"),
 }
 
@@ -92,6 +108,12 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
         return ABSENT
     rounded = round(value, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}".replace("-", "−").replace(",", " ")
+
+
+def span(sizes: Sequence[int]) -> str:
+    """The smallest and the largest of some counts, or the one that they all are."""
+    low, high = number(min(sizes), 0), number(max(sizes), 0)
+    return low if low == high else f"{low} to {high}"
 
 
 def show(estimate: Estimate, kind: Metric, signed: bool = False) -> Shown:

@@ -10,14 +10,17 @@ from typing import Any
 from jinja2 import Environment
 
 from interp.report import appendix, contexts
+from interp.report.circuit import read_circuit
 from interp.report.definitions import DEFINITIONS
 from interp.report.effects import families, unpatched
 from interp.report.environment import environment
 from interp.report.figures import FIGURES
 from interp.report.inputs import Study, read_study
 from interp.report.latents import Latent, counts, listed
+from interp.report.noticing import read_noticed
 from interp.report.numbers import number, real
 from interp.report.palette import MODEL_LABELS, Drawing, house_style, save
+from interp.report.sites import read_decision
 from interp.report.summary import columns, model_rows
 from interp.report.traces import samples
 from interp.report.verdict import read_verdict
@@ -73,6 +76,8 @@ def _dashboards(env: Environment, study: Study, shown: list[Latent], title: str)
 def _index(
     env: Environment, study: Study, shown: list[Latent], drawings: dict[str, Drawing], title: str, config_text: str
 ) -> str:
+    noticed, decision, circuit = read_noticed(study), read_decision(study), read_circuit(study)
+    optional = (("noticing", noticed), ("sites", decision), ("circuit", circuit))
     return env.get_template("index.html").render(
         title=title,
         config_text=config_text,
@@ -81,6 +86,10 @@ def _index(
         verdict=read_verdict(study),
         models=list(model_rows(study)),
         columns=columns(),
+        noticed=noticed,
+        decision=decision,
+        circuit=circuit,
+        left_out=[section for section, found in optional if found is None],
         samples=samples(study),
         evaluation=_evaluation(study),
         latents=shown,

@@ -33,6 +33,31 @@ TRACES: Schema = {
 
 SUMMARY: Schema = {"model": TEXT, "metric": TEXT, "estimate": REAL, "low": REAL, "high": REAL, "refused": TEXT}
 
+NOTICED: Schema = {
+    "model": TEXT,
+    "measure": TEXT,
+    "says": TEXT,
+    "n": WHOLE,
+    "estimate": REAL,
+    "low": REAL,
+    "high": REAL,
+}
+
+SITES: Schema = {
+    "model": TEXT,
+    "layer": WHOLE,
+    "site": TEXT,
+    "contrast": TEXT,
+    "auroc": REAL,
+    "low": REAL,
+    "high": REAL,
+    "shuffled": REAL,
+    "noising": REAL,
+    "denoising": REAL,
+    "fitted": WHOLE,
+    "held_out": WHOLE,
+}
+
 LATENTS: Schema = {
     "latent": WHOLE,
     "firing_rate": REAL,

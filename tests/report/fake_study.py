@@ -6,11 +6,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from interp.names import COMPARED
+from interp.names import COMPARED, STAGE_NAMES
 
 from .fake_effects import write_causal
 from .fake_files import MODELS, write_json, write_table
 from .fake_latents import write_crosscoder, write_features
+from .fake_sites import write_sites
 from .fake_traces import write_traces
 
 
@@ -20,12 +21,13 @@ def make_study(root: Path, models: Sequence[str] = MODELS, hostile: bool = False
     rng = random.Random(7)
     _checkpoints(root / "checkpoints", models, rng)
     write_traces(root / "traces", models, rng, hostile)
+    write_sites(root / "sites", models, hostile)
     write_json(root / "activations" / "moved.json", {"base": 0.0, "distilled": 0.4127, "zero_rl": 0.0919})
     compared = [model for model in models if model in COMPARED]
     write_crosscoder(root / "crosscoder", compared, rng, n_latents)
     write_features(root / "features", compared, rng, n_latents, hostile)
     write_causal(root / "causal", models, rng, hostile)
-    for at, stage in enumerate(("checkpoints", "traces", "activations", "crosscoder", "features", "causal")):
+    for at, stage in enumerate(STAGE_NAMES[:-1]):
         manifest = {
             "stage": stage,
             "config_hash": f"{at:x}b7e{'0' * 60}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -34,6 +35,21 @@ class Page(HTMLParser):
     def links(self) -> list[str]:
         """Every address that the page names."""
         return [value for _, attrs in self.tags for key in ("src", "href") if (value := attrs.get(key)) is not None]
+
+
+def tables(page: Path, section: str) -> list[list[list[str]]]:
+    """Tables of one section, row by row, heading first; an interval follows its number without a space."""
+    (inside,) = re.findall(rf'<section id="{section}">(.*?)</section>', page.read_text(encoding="utf-8"), re.DOTALL)
+    return [
+        [
+            [
+                " ".join(re.sub("<.*?>", "", cell).split())
+                for cell in re.findall("<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL)
+            ]
+            for row in re.findall("<tr.*?>(.*?)</tr>", table, re.DOTALL)
+        ]
+        for table in re.findall("<table.*?>(.*?)</table>", inside, re.DOTALL)
+    ]
 
 
 def pages(report: Path) -> list[Page]:

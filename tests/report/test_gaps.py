@@ -45,6 +45,9 @@ def test_three_models_without_the_control(tmp_path: Path):
 def test_nothing_optional_is_there(copy: Path):
     for name in (
         "checkpoints/training.parquet",
+        "sites/noticed.parquet",
+        "sites/sites.parquet",
+        "sites/site.json",
         "activations/moved.json",
         "crosscoder/metrics.jsonl",
         "features/examples.parquet",

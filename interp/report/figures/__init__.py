@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from interp.report.figures import crosscoder, forest, heads, latents, models, patching, reading, steering
+from interp.report.figures import (
+    circuit,
+    crosscoder,
+    forest,
+    heads,
+    latents,
+    models,
+    noticing,
+    patching,
+    reading,
+    sites,
+    steering,
+)
 from interp.report.inputs import Study
 from interp.report.palette import Drawing
 
 FIGURES: tuple[Callable[[Study], Drawing | None], ...] = (
     reading.reading,
+    noticing.noticing,
+    circuit.circuit,
     models.outcomes,
     models.training,
+    sites.sites,
     crosscoder.curves,
     crosscoder.specificity,
     crosscoder.scaling,

@@ -1,0 +1,142 @@
+"""The latents of the decision on the page: numbers, claims and refusals are those of the file."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from interp.report import render
+from interp.report.figures.circuit import ARMS, circuit
+from interp.report.inputs import read_study
+from interp.report.latents import listed
+from interp.report.palette import house_style
+
+from .conftest import CONFIG
+from .fake_files import HOSTILE
+from .pages import Page, tables
+
+CONTROLS = [0.9, 0.95, 0.99, 0.97]
+LOCATED = {
+    "located": True,
+    "why": "2 latents take the onset from 0.993 to 0.140, beyond all matched sets",
+    "latents": [7, 3],
+    "tried": [7, 3],
+    "pairs": 260,
+    "onset": 0.993,
+    "onset_ablated": 0.14,
+    "false_alarm": 0.011,
+    "false_alarm_ablated": 0.012,
+    "kl_negative": 0.0123,
+    "controls": CONTROLS,
+    "p": 0.2,
+    "match": "frequency 0.79, size 0.76",
+    "gap": 20.4,
+    "explained": 19.28,
+    "correlation": 0.52,
+}
+REFUSED = {"located": False, "why": "marker / neutral: cannot be read", "latents": []}
+
+
+@pytest.fixture
+def copy(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("interp.report.page.FIGURES", (circuit,))
+    return shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("report"))
+
+
+def write(copy: Path, **classes: object) -> Path:
+    found = {"site": {"layer": 2, "name": "resid_mid"}} | classes
+    (copy / "features" / "circuit.json").write_text(json.dumps(found))
+    return copy
+
+
+def page(copy: Path) -> Page:
+    return Page(render(copy, copy / "report", "Title", CONFIG))
+
+
+def effects(copy: Path, estimate: float) -> None:
+    """Rows of the two arms that are drawn, after the others'."""
+    table = pl.read_parquet(copy / "causal" / "effects.parquet")
+    row = table.row(0, named=True) | {"family": "circuit", "outcome": "verification_rate", "decoding": "sampled"}
+    rows = [
+        row | {"arm": arm, "model": "distilled", "estimate": value, "low": value - 0.05, "high": value + 0.05}
+        for arm, value in zip(ARMS.values(), (estimate, 0.0), strict=True)
+    ]
+    pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(copy / "causal" / "effects.parquet")
+
+
+def test_every_number_of_the_confirmation_is_in_the_table(copy):
+    write(copy, deciding=LOCATED, wording=REFUSED)
+    page(copy)
+    ((*rows,),) = tables(copy / "report" / "index.html", "circuit")
+    assert dict(rows) == {
+        "Tried": "7, 3",
+        "Probability after the positive side, untouched → set to zero": "0.993 → 0.140",
+        "The same after the negative side (false alarms)": "0.011 → 0.012",
+        "KL after the negative side, nats": "0.0123",
+        "Probability under 4 matched sets": "0.900 to 0.990",
+        "p": ".200",
+        "Pairs": "260",
+        "Match": "frequency 0.79, size 0.76",
+        "Gap of the margin, nats": "20.40",
+        "Of it in the dictionary, nats": "19.28",
+        "Rank correlation of attribution and exact effect": "0.52",
+    }
+
+
+def test_claims_and_refusals_are_told_apart_and_claimed_latents_come_first(copy):
+    write(copy, deciding=LOCATED, wording=REFUSED)
+    found = page(copy)
+    assert "Deciding latents: located" in found.text and "Wording latents: not located" in found.text
+    assert REFUSED["why"] in found.text and "blocks.2.hook_resid_mid" in found.text
+    assert [latent.id for latent in listed(read_study(copy))][:2] == [7, 3]
+    links = [link for link in found.links() if "latent_" in link]
+    assert {"dashboard/latent_7.html", "dashboard/latent_3.html"} <= set(links)
+    assert all((copy / "report" / link).is_file() for link in links)
+
+
+def test_what_was_tried_and_not_confirmed_is_not_claimed(copy):
+    write(copy, deciding=LOCATED | {"located": False, "latents": [], "why": "1 latents leave an onset"})
+    found = page(copy)
+    assert "Deciding latents: not located" in found.text and "1 latents leave an onset" in found.text
+    assert ["Tried", "7, 3"] in tables(copy / "report" / "index.html", "circuit")[0]
+    assert [latent.id for latent in listed(read_study(copy))][:2] != [7, 3]
+
+
+def draw(copy):
+    with house_style():
+        return circuit(read_study(copy))
+
+
+def test_the_figure_tells_the_files_numbers(copy):
+    write(copy, deciding=LOCATED)
+    effects(copy, -0.62)
+    drawing = draw(copy)
+    assert "untouched 0.993, with 2 latents set to zero 0.140, with 4 matched sets 0.900 to 0.990" in drawing.alt
+    assert "deciding latents to zero at forks: Verification −62.0 [−67.0, −57.0] points" in drawing.alt
+    assert "deciding latents to zero elsewhere: Verification 0.0 [−5.0, +5.0] points" in drawing.alt
+    forced, free = drawing.figure.axes
+    assert sorted(forced.collections[0].get_offsets()[:, 1].tolist()) == sorted(CONTROLS)
+    assert [line.get_ydata()[0] for line in forced.lines] == [0.993, 0.14]
+    assert [c.lines[0].get_ydata()[0] for c in free.containers if hasattr(c, "lines")] == pytest.approx([-62.0, 0.0])
+
+
+@pytest.mark.parametrize("change", [{"controls": []}, {"onset": None}, {"onset_ablated": None}])
+def test_without_a_confirmation_nothing_is_drawn(copy, change):
+    assert draw(write(copy, deciding=LOCATED | change)) is None
+    assert draw(write(copy, deciding=REFUSED)) is None
+    assert page(copy).text
+
+
+def test_a_study_without_the_file_has_no_such_section(copy):
+    (copy / "features" / "circuit.json").unlink(missing_ok=True)
+    found = page(copy)
+    assert "The latents of the decision" not in found.text and "#circuit" not in found.links()
+
+
+def test_hostile_text_is_escaped(copy):
+    write(copy, deciding=LOCATED | {"why": "".join(HOSTILE), "match": "".join(HOSTILE)})
+    found = page(copy)
+    assert not any(tag == "script" and "owned" in str(attrs) for tag, attrs in found.tags)
+    assert not any(attrs.get("onerror") or attrs.get("onload") for _, attrs in found.tags)
