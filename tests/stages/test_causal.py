@@ -12,7 +12,7 @@ from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.activation_arms import at_edits, behaviour_direction, selected_latents
+from interp.stages.activation_arms import at_edits, at_events, behaviour_direction, selected_latents
 from interp.stages.causal import _coherence, _written
 from interp.study import Study
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
