@@ -239,7 +239,7 @@ def test_a_folder_whose_name_is_a_pattern_keeps_to_its_own_data(study: Path, tmp
     """`sweep[1]` is read as it stands, not as a pattern that matches its sibling `sweep1`."""
     here, sibling = tmp_path / "sweep[1]", tmp_path / "sweep1"
     for root in (here, sibling):
-        for name in ("checkpoints", "traces"):
+        for name in ("checkpoints", "traces", "sites"):
             shutil.copytree(study / name, root / name)
     table = pl.read_parquet(study / "traces" / "traces.parquet")
     table.filter(pl.col("problem") == table["problem"][0]).write_parquet(sibling / "traces" / "traces.parquet")
