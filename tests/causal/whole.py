@@ -48,6 +48,7 @@ def _gpt2(seed):
 
 
 @lru_cache
+@torch.inference_mode(False)  # whoever asks first: gradients are taken of them
 def trio(kind):
     """Name to model, all of one architecture."""
     if kind == "qwen2":
