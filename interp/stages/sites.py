@@ -111,10 +111,12 @@ def _sites(model: Any, n_layers: int) -> list[Site]:
 def _decided(inputs: Decisions, table: pl.DataFrame) -> dict[str, Any]:
     """Content of `site.json`: the site that the scan chooses, the one that is read, and why."""
     section, rules = inputs.study.config.activations, inputs.study.config.sites
-    chosen = choose_site(table, EDITED, least_auroc=rules.auroc, least_carried=rules.carried)
-    read = _site_to_read(inputs, table, chosen)
-    for line in _said(chosen, read, given=section.layer != "auto"):
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+    allowed = table if section.site == "auto" else table.filter(pl.col("site") == section.site)
+    chosen = choose_site(allowed, EDITED, least_auroc=rules.auroc, least_carried=rules.carried)
+    usual = "resid_post" if section.site == "auto" else section.site
+    by_hand = Site(check_layer(section.layer, inputs.trio.n_layers), usual)
+    read = chosen.site if section.layer == "auto" and chosen.site is not None else by_hand
+    console.print(f"  {_said(chosen, read)}", soft_wrap=True, markup=False)
     return {
         "read": asdict(read),
         "chosen": None if chosen.site is None else asdict(chosen.site),
@@ -125,24 +127,12 @@ def _decided(inputs: Decisions, table: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _site_to_read(inputs: Decisions, table: pl.DataFrame, chosen: Chosen) -> Site:
-    section, rules = inputs.study.config.activations, inputs.study.config.sites
-    if section.layer != "auto":
-        return Site(section.layer, "resid_post" if section.site == "auto" else section.site)
-    if section.site != "auto":
-        only = table.filter(pl.col("site") == section.site)
-        chosen = choose_site(only, EDITED, least_auroc=rules.auroc, least_carried=rules.carried)
-        return chosen.site or Site(check_layer("auto", inputs.trio.n_layers), section.site)
-    return chosen.site or Site(check_layer("auto", inputs.trio.n_layers))
-
-
-def _said(chosen: Chosen, read: Site, *, given: bool) -> list[str]:
+def _said(chosen: Chosen, read: Site) -> str:
     if chosen.site is None:
-        return [f"no site decides ({chosen.why}); residuals are read at {read}"]
+        return f"no site decides ({chosen.why}); residuals are read at {read}"
     if chosen.site == read:
-        return [chosen.why]
-    how = "as activations.layer says" if given else "as activations.site says"
-    return [chosen.why, f"residuals are read at {read}, {how}; give layer: auto for the site of the decision"]
+        return chosen.why
+    return f"{chosen.why}; residuals are read at {read}, as activations.layer says: auto would read them there"
 
 
 def _margin(inputs: Decisions) -> dict[str, Any]:
