@@ -40,7 +40,8 @@ def matched_latents(
     at the edited places.
 
     Distance is Euclidean in the logarithms of both, in units of their spread over the latents that fire. A set whose
-    summed size is not within CALLIPER of the selected set's is redrawn.
+    summed size is not within CALLIPER of the selected set's is redrawn. Where that leaves too few, because no others
+    move the residual as far, sets of more latents (at most MORE more) make up the number.
     """
     alive = np.flatnonzero((firing > 0) & (size > 0))
     z = np.stack([np.log(firing[alive]), np.log(size[alive])], axis=1)
@@ -51,12 +52,17 @@ def matched_latents(
     rng = np.random.default_rng(seed)
     wanted = float(size[list(selected)].sum())
     kept: list[tuple[int, ...]] = []
-    for _ in range(TRIES * draws):
-        if len(kept) == draws:
-            break
-        drawn = _one_set(selected, pool, place, z, rng)
-        if len(drawn) == len(selected) and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
-            kept.append(tuple(drawn))
+    near = sorted({c for j in selected if j in place and pool for c in _nearest(j, pool, place, z)})
+    for grows in (False, True):
+        for _ in range(TRIES * draws):
+            if len(kept) == draws:
+                break
+            drawn = _one_set(selected, pool, place, z, rng)
+            if grows and drawn:
+                drawn = _grown(drawn, near, size, wanted, rng)
+            as_many = len(drawn) > len(selected) if grows else len(drawn) == len(selected)
+            if as_many and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
+                kept.append(tuple(drawn))
     return Drawn(list(kept), _balance(selected, kept, firing, size, len(pool), draws))
 
 
@@ -68,10 +74,25 @@ def _one_set(
         free = [c for c in pool if c not in chosen]
         if not free or j not in place:
             return []
-        distance = np.linalg.norm(z[[place[c] for c in free]] - z[place[j]], axis=1)
-        nearest = np.argsort(distance, kind="stable")[:NEIGHBOURS]
-        chosen.append(free[int(rng.choice(nearest))])
+        chosen.append(int(rng.choice(_nearest(j, free, place, z))))
     return chosen
+
+
+def _grown(
+    drawn: list[int], near: Sequence[int], size: np.ndarray, wanted: float, rng: np.random.Generator
+) -> list[int]:
+    """The set with others of `near`, in random order, until its summed size is `wanted`."""
+    for j in rng.permutation([j for j in near if j not in drawn]).tolist():
+        if size[drawn].sum() >= wanted:
+            break
+        drawn = [*drawn, j]
+    return drawn
+
+
+def _nearest(j: int, free: Sequence[int], place: Mapping[int, int], z: np.ndarray) -> list[int]:
+    """The NEIGHBOURS of latent j among some others."""
+    distance = np.linalg.norm(z[[place[c] for c in free]] - z[place[j]], axis=1)
+    return [free[i] for i in np.argsort(distance, kind="stable")[:NEIGHBOURS]]
 
 
 def _balance(
@@ -91,6 +112,9 @@ def _balance(
     ]
     short = "" if len(kept) == asked else f"; {len(kept)} of {asked} draws within the calliper"
     different = len({j for drawn in kept for j in drawn})
+    most = max(map(len, kept))
+    if most > len(selected):
+        short += f"; sets of up to {most} latents, since too few of {len(selected)} are as large"
     return (
         f"matched at the edited places, controls / edit: frequency {ratios[0]:.2f}, size {ratios[1]:.2f}; "
         f"{different} different latents of {pool} that fire there{short}"

@@ -85,6 +85,29 @@ def test_a_latent_that_never_fires_where_edits_are_made_is_no_control_and_has_no
     assert matched_latents([0], firing, size, 5, 0).draws == []
 
 
+def test_where_none_moves_the_residual_as_far_several_latents_do_together():
+    """One latent is ten times as large as any other: ten of the nearest make up its size."""
+    firing, size = np.full(80, 0.1), np.ones(80)
+    size[0] = 10.0
+    drawn = matched_latents([0], firing, size, 30, 0)
+    assert len(drawn.draws) == 30
+    assert {len(chosen) for chosen in drawn.draws} == {10}, "grown until its size is reached, and no further"
+    assert all(len(set(chosen)) == len(chosen) and 0 not in chosen for chosen in drawn.draws)
+    assert len(set(drawn.draws)) == 30 and "sets of up to 10 latents" in drawn.note
+    size[0] = 100.0
+    assert matched_latents([0], firing, size, 30, 0).draws == [], "the nearest are too small together"
+
+
+def test_larger_sets_only_fill_up():
+    """Two of the others are as large: they are drawn first, and small ones only in sets that are large enough."""
+    firing, size = np.full(60, 0.1), np.full(60, 0.3)
+    size[:3] = 1.0
+    drawn = matched_latents([0], firing, size, 40, 0)
+    alone = [chosen for chosen in drawn.draws if len(chosen) == 1]
+    assert {chosen[0] for chosen in alone} == {1, 2}
+    assert all(0.5 <= size[list(chosen)].sum() <= 2.0 for chosen in drawn.draws)
+
+
 def test_draws_differ_and_are_the_same_for_the_same_seed():
     firing, size = latents()
     one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).draws for seed in (5, 5, 6))
