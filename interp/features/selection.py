@@ -133,7 +133,9 @@ def confirm(decision: Decision, latents: Sequence[int], seed: int, draws: int = 
         match=drawn.note,
     )
     why = _why_not(found, draws)
-    claim = f"{len(latents)} latents take the onset from {found.onset:.3f} to {ablated:.3f}, beyond all matched sets"
+    claim = (
+        f"{_counted(latents)} to zero: the onset falls from {found.onset:.3f} to {ablated:.3f}, beyond all matched sets"
+    )
     return Confirmed(**asdict(found) | {"located": why is None, "why": why or claim})
 
 
@@ -141,7 +143,7 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
     """Why the claim does not stand; None where it does."""
     if found.onset_ablated > QUARTER * found.onset:
         left = f"{found.onset_ablated:.3f} of {found.onset:.3f}"
-        return f"{len(found.latents)} latents leave an onset of {left} on the other half ({QUARTER:.0%} asked)"
+        return f"{_counted(found.latents)} to zero: an onset of {left} is left on the other half ({QUARTER:.0%} asked)"
     rise = found.false_alarm_ablated - found.false_alarm
     if rise > DAMAGE:
         return (
@@ -153,6 +155,10 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
     if worst <= found.onset_ablated:
         return f"a matched set leaves {worst:.3f}, the latents {found.onset_ablated:.3f}"
     return None
+
+
+def _counted(latents: Sequence[int]) -> str:
+    return f"{len(latents)} latent{'s' if len(latents) != 1 else ''}"
 
 
 def _onset(decision: Decision, side: Side, latents: Sequence[int] = ()) -> float:

@@ -54,7 +54,7 @@ def test_what_the_other_half_does_not_show_is_not_claimed(planted):
     found = find("deciding", CONTRAST, None, reader(planted, other), 0)
     assert found.latents == [] and not found.as_json()["located"]
     assert found.as_json()["tried"] == [0, 1]
-    assert "leave an onset" in found.as_json()["why"]
+    assert "is left on the other half" in found.as_json()["why"]
     assert find("deciding", CONTRAST, None, reader(other, other), 0).latents == [5]
 
 

@@ -104,7 +104,7 @@ def refused(decision, latents=(0, 1), **given):
 def test_a_set_that_leaves_more_than_a_quarter_is_none(planted):
     found = refused(planted, [0])
     assert found.onset_ablated > QUARTER * found.onset
-    assert found.why == "1 latents leave an onset of 0.269 of 0.993 on the other half (25% asked)"
+    assert found.why == "1 latent to zero: an onset of 0.269 of 0.993 is left on the other half (25% asked)"
 
 
 def test_ablation_that_makes_it_check_right_steps_is_none():
