@@ -69,7 +69,7 @@ def _forced(axes: Axes, onset: float, ablated: float, controls: list[float]) -> 
         axes.bar(x, value, width=0.6, color=colour, alpha=0.22, lw=0)
         axes.plot([x], [value], "D", ms=6.5, color=colour, clip_on=False)
         axes.annotate(number(value, 3), (x, value), (8, 3), textcoords="offset points")
-    axes.set_xticks([0, 1, 2], ["untouched", f"{len(controls)} matched\nsets", "deciding\nlatents"])
+    axes.set_xticks([0, 1, 2], ["untouched", f"{len(controls)}\nmatched\nsets", "deciding\nlatents"])
     axes.set_xlim(-0.55, 2.75)
     axes.set_ylim(0, 1.04)
     axes.set_title("P(a check begins | wrong step)")
