@@ -46,7 +46,7 @@ def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -
     site = store.place
     edits = {behaviour: Scale(site, cc, tuple(group), models=names) for behaviour, group in chosen.items()}
     everything = sorted({j for group in chosen.values() for j in group})
-    firing, size = at_edits(cc, data, data.written_by(EDITED))
+    firing, size = at_edits(cc, data)
     arms = latent_arms(edits, after_first(skip), firing, size, everything, config.causal.amplify, sizes, n)
     arms += _circuit_arms(study, data, cc, names, sizes, n)
     for whole in (reconstruction_only, error_only):
@@ -115,10 +115,12 @@ def at_events(data: Labelled, traces: pl.DataFrame) -> np.ndarray:
     return np.array([at in places for at in zip(index["text"], index["position"], strict=True)])
 
 
-def at_edits(cc: Crosscoder, data: Labelled, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(firing rate, mean f·‖d‖ in the edited model's input units) of every latent at these rows (bool)."""
+def at_edits(cc: Crosscoder, data: Labelled, where: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(firing rate, mean f·‖d‖ in the edited model's input units) of every latent at these rows (bool), or at all that
+    stand in the edited model's texts."""
     slot = data.store.names.index(EDITED)
-    mine = torch.from_numpy(where).nonzero().squeeze(1)
+    rows_here = data.written_by(EDITED) if where is None else where
+    mine = torch.from_numpy(rows_here).nonzero().squeeze(1)
     norms = (cc.W_dec[:, slot] / cc.scale[slot]).norm(dim=1)
     fired, moved = torch.zeros(cc.config.n_latents), torch.zeros(cc.config.n_latents)
     for rows in mine.split(8192):

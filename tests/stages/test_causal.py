@@ -78,7 +78,7 @@ def test_latents_are_matched_where_the_edited_model_is_edited(tmp_path):
     torch.manual_seed(0)
     whole = labelled(tmp_path / "store", 3 * torch.randn(12, 3, 16), [6, 6])
     cc = small_crosscoder()
-    firing, size = at_edits(cc, whole, whole.written_by("distilled"))
+    firing, size = at_edits(cc, whole)
     mine = whole.written_by("distilled")
     f = cc.encode(whole.rows[torch.from_numpy(mine)].float())
     assert 0 < mine.sum() < len(mine)
