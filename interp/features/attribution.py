@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,10 +49,10 @@ class Decision:
     positive: Side
     negative: Side
 
-    @property
+    @cached_property
     def decoder(self) -> Float[Tensor, "latents d_model"]:
         """The subject's decoders in input units."""
-        return self.crosscoder.W_dec[:, self.slot] / self.crosscoder.scale[self.slot]
+        return self.crosscoder.decoder_in_input_units()[:, self.slot]
 
     def change(self, side: Side, df: Float[Tensor, "rows chosen"], latents: Sequence[int]) -> ChangeRows:
         """h + Σ df · d over the chosen latents."""

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WRONG_RIGHT, ONSET_FORK, MARKER_NEUTRAL = "wrong / right", "onset / fork", "marker / neutral"
-CONTRASTS = (WRONG_RIGHT, ONSET_FORK, MARKER_NEUTRAL)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def matched_latents(
 
     Distance is Euclidean in the logarithms of both, in units of their spread over the latents that fire. A set whose
     summed size is not within CALLIPER of the selected set's is redrawn. Where that leaves too few, because no others
-    move the residual as far, sets of more latents (at most MORE more) make up the number.
+    move the residual as far, larger sets, grown from the NEIGHBOURS of each selected latent, make up the number.
     """
     alive = np.flatnonzero((firing > 0) & (size > 0))
     z = np.stack([np.log(firing[alive]), np.log(size[alive])], axis=1)

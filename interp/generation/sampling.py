@@ -64,6 +64,18 @@ class Decoder(Protocol):
         ...
 
 
+def cached_inputs(ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], cache: Any) -> dict[str, Any]:
+    """The arguments of a forward over new tokens, which stand at the last of `mask`'s positions."""
+    return {
+        "input_ids": ids,
+        # Without padding no mask is needed, and attention takes its fast path.
+        "attention_mask": None if bool(mask.all()) else mask,
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+
+
 class CachedModel:
     """One model with its KV cache."""
 
@@ -77,14 +89,7 @@ class CachedModel:
 
     def inputs(self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]) -> dict[str, Any]:
         """The arguments of a forward over new tokens."""
-        return {
-            "input_ids": ids,
-            # Without padding no mask is needed, and attention takes its fast path.
-            "attention_mask": None if bool(mask.all()) else mask,
-            "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
-            "past_key_values": self._cache,
-            "use_cache": True,
-        }
+        return cached_inputs(ids, mask, self._cache)
 
     def step(
         self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"], parts: Sequence[Part]

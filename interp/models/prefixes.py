@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from interp.generation.sampling import left_padded
+from interp.generation.sampling import cached_inputs, left_padded
 from interp.models.hooks import Site, changing, read_sites
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Prefixes:
         """
         if not rows or min(map(len, rows)) < 2:
             raise ValueError("prefixes: give at least one, and at least two tokens of each")
-        self.model, self.n = model.eval(), len(rows)
+        self.model = model.eval()
         self._parts = [
             self._begin(rows[start : start + batch_size], slice(start, min(start + batch_size, len(rows))), pad_id)
             for start in range(0, len(rows), batch_size)
@@ -68,14 +68,14 @@ class Prefixes:
         return _Part(here, ids[:, -1:], mask, cache)
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        return self.model(**_inputs(ids, mask, cache), logits_to_keep=1).logits[:, -1].float()
+        return self.model(**cached_inputs(ids, mask, cache), logits_to_keep=1).logits[:, -1].float()
 
     @torch.no_grad()
     def read(self, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "prefixes width"]]:
         """The activations of some sites at the last position."""
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
         for part in self._parts:
-            inputs = _inputs(part.last, part.mask, _shallow(part.cache))
+            inputs = cached_inputs(part.last, part.mask, _shallow(part.cache))
             for site, h in read_sites(self.model, tuple(sites), **inputs).items():
                 found[site].append(h[:, -1])
         return {site: torch.cat(parts) for site, parts in found.items()}
@@ -89,16 +89,6 @@ class Prefixes:
             with changing(self.model, wrapped):
                 parts.append(self._forward(part.last, part.mask, _shallow(part.cache)))
         return torch.cat(parts)
-
-
-def _inputs(ids: Tensor, mask: Tensor, cache: Any) -> dict[str, Any]:
-    return {
-        "input_ids": ids,
-        "attention_mask": None if bool(mask.all()) else mask,
-        "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :],
-        "past_key_values": cache,
-        "use_cache": True,
-    }
 
 
 def _shallow(cache: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import torch
 
+from interp.errors import InterpError
 from interp.features.noticing import notice, summarise
 from interp.features.sites import FEWEST, SCANNED, Chosen, choose_site, scan
 from interp.folders import finish_unit, unit_is_finished
@@ -54,9 +55,11 @@ def run(study: Study, out: Path) -> int:
     inputs = Decisions(study, open_trio(checkpoint_paths(study)))
     with bar("reading decisions", 2 * len(inputs.trio.names)) as progress:
         for name in inputs.trio.names:
-            if not unit_is_finished(out, name):
-                _read_model(inputs, name, out, progress.advance)
-                finish_unit(out, name, [_file("injected", name), _file("sites", name)])
+            if unit_is_finished(out, name):
+                progress.advance(2)
+                continue
+            _read_model(inputs, name, out, progress.advance)
+            finish_unit(out, name, [_file("injected", name), _file("sites", name)])
     injected, table = (
         pl.concat([pl.read_parquet(out / _file(kind, name), glob=False) for name in inputs.trio.names])
         for kind in ("injected", "sites")
@@ -96,8 +99,6 @@ def _read_model(inputs: Decisions, name: str, out: Path, on_done: Callable[[int]
 
 def _sites(model: Any, n_layers: int) -> list[Site]:
     """Every site that the architecture has, in the order of computation."""
-    from interp.errors import InterpError
-
     found = []
     for site in (Site(layer, name) for layer in range(n_layers) for name in SCANNED):
         try:
