@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from interp.errors import InterpError
-from interp.features.contrasts import CONTRASTS as ALL_CONTRASTS
+from interp.features.contrasts import MARKER_NEUTRAL, ONSET_FORK, WRONG_RIGHT
 from interp.features.sites import SCANNED
 from interp.models.hooks import Site
 from interp.names import STAGE_NAMES
@@ -74,7 +74,7 @@ def left_and_right(figure):
 def test_the_names_are_those_of_the_stage(study: Path):
     assert ORDER == SCANNED
     assert list(WRITTEN) == list(SCHEMA) == pl.read_parquet(study / "sites" / "sites.parquet").columns
-    assert set(CONTRASTS) < set(ALL_CONTRASTS)
+    assert set(CONTRASTS) < {WRONG_RIGHT, ONSET_FORK, MARKER_NEUTRAL}
     assert hook({"layer": 2, "name": "resid_mid"}) == str(Site(2, "resid_mid"))
 
 
