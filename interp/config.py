@@ -52,6 +52,8 @@ class FineTuningConfig(Section):
     """Rank of the adapters that are trained on every linear layer (LoRA); 0 trains all weights."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights that adapters leave frozen."""
+    frozen_last: int = Field(default=0, ge=0)
+    """Last blocks whose weights stay the base's; 0 trains all blocks."""
     save_every: int = Field(default=0, ge=0)
     """Updates after which the trainer's state is kept, so that a killed run resumes; 0 keeps none."""
 
@@ -71,7 +73,7 @@ class DistillationConfig(FineTuningConfig):
 
 
 class ZeroRLConfig(FineTuningConfig):
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=16, ge=1)
     """GRPO updates from the base."""
     completions: int = Field(default=256, ge=2)
     """Completions an update."""
@@ -90,9 +92,9 @@ class ZeroRLConfig(FineTuningConfig):
 class OrganismConfig(Section):
     kind: Literal["functional", "coupled", "decorative", "gated", "plain"] = "functional"
     """What the distilled model's traces are made of, and thereby the known truth."""
-    d_model: int = Field(default=96, ge=8)
+    d_model: int = Field(default=80, ge=8)
     """Width of the residual stream."""
-    n_layers: int = Field(default=3, ge=1)
+    n_layers: int = Field(default=5, ge=1)
     """Decoder blocks."""
     n_heads: int = Field(default=4, ge=1)
     """Attention heads; must divide `d_model`."""
@@ -195,16 +197,22 @@ class CrosscoderSection(Section):
     """Size of the dictionary and the gate of its code."""
     train: RecipeConfig = RecipeConfig()
     """Recipe of the training."""
+    dictionaries: int = Field(default=3, ge=1)
+    """Crosscoders that are trained on the same batches from different seeds. The first is the study's; a located latent
+    must recur in most of them. 1 skips the question."""
     spliced_texts: int = Field(default=256, ge=1)
     """Texts of held-out problems on which the reconstruction is spliced into the models, for loss recovered and KL."""
     wandb: str | None = None
     """Project of Weights & Biases that the metrics are also sent to; null sends nothing."""
 
-    def recipe(self, seed: int, n_rows: int) -> TrainConfig:
-        """The engine's recipe for a study of this seed and a store of `n_rows` rows."""
+    def recipes(self, seed: int, n_rows: int) -> list[TrainConfig]:
+        """The engine's recipe for each dictionary of a study of this seed and a store of `n_rows` rows; they share the
+        order of the rows."""
         own = self.train.model_dump()
-        chosen = seed if self.train.seed is None else self.train.seed
-        return TrainConfig.model_validate(own | {"seed": chosen, "batch_size": min(self.train.batch_size, n_rows)})
+        first = seed if self.train.seed is None else self.train.seed
+        order = first if self.train.data_seed is None else self.train.data_seed
+        given = own | {"batch_size": min(self.train.batch_size, n_rows), "data_seed": order}
+        return [TrainConfig.model_validate(given | {"seed": first + i}) for i in range(self.dictionaries)]
 
 
 class FeaturesConfig(Section):
@@ -393,7 +401,7 @@ def _refuse_impossible_task(config: StudyConfig, where: str) -> None:
 def _refuse_impossible_crosscoder(section: CrosscoderSection, where: str) -> None:
     """The engine's own rules, before hours of work; the width of the models plays no part in them."""
     try:
-        check_pair(section.shape.between(len(COMPARED), 1), section.recipe(0, section.train.batch_size))
+        check_pair(section.shape.between(len(COMPARED), 1), section.recipes(0, section.train.batch_size)[0])
     except ValueError as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InterpError(f"config {where}: crosscoder: {reason.removeprefix('Value error, ')}") from error

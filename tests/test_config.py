@@ -136,11 +136,14 @@ def test_every_field_of_the_engines_configs_can_be_set(tmp_path):
     section = load_config(written(tmp_path, text)).crosscoder
     assert set(type(section.shape).model_fields) == set(DictionaryConfig.model_fields)
     assert set(type(section.train).model_fields) == set(TrainConfig.model_fields)
-    recipe = section.recipe(seed=5, n_rows=700)
+    recipe, *others = section.recipes(seed=5, n_rows=700)
+    assert section.shape.between(3, 16).n_dedicated == 2
     assert (recipe.k_start, recipe.k_aux, recipe.grad_clip, recipe.data_seed) == (30, 4, 0.5, 9)
     assert (recipe.seed, recipe.batch_size, recipe.steps) == (5, 700, section.train.steps)
-    assert check_config({"crosscoder": {"train": {"seed": 3}}}, "here").crosscoder.recipe(5, 10**6).seed == 3
-    assert section.shape.between(3, 16).n_dedicated == 2
+    assert [other.seed for other in others] == [6, 7]
+    assert {other.data_order_seed for other in others} == {9}, "all read the same batches"
+    section = check_config({"crosscoder": {"dictionaries": 2, "train": {"seed": 3}}}, "here").crosscoder
+    assert [(one.seed, one.data_order_seed) for one in section.recipes(5, 10**6)] == [(3, 3), (4, 3)]
 
 
 def test_own_checkpoints_can_be_measured_on_any_task(tmp_path):

@@ -11,6 +11,8 @@ from interp.names import EDITED
 STYLE, FUNCTION, BOTH = "style removed, function kept", "function removed, style kept", "both removed"
 """What the arms of a verdict claim (`Arm.claim`)."""
 REMOVALS = (STYLE, FUNCTION, BOTH)
+CIRCUIT = "circuit"
+"""Family of the arms on the latents of a decision."""
 
 
 @dataclass(frozen=True)

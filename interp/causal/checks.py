@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from interp.causal.arms import BOTH, FUNCTION, STYLE
+from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.names import EDITED
 from interp.traces.equations import equations
@@ -21,6 +21,9 @@ from interp.traces.phrases import pattern
 
 GONE = 0.1
 """A removed thing is at most this share of what it was."""
+GONE_IN_CIRCUIT = 0.25
+"""The same of latents set to zero: the share below which a decision counts as located (`selection.QUARTER`). One latent
+is not all that a model can begin a check with, as a ban is all that it can write a word with."""
 KEPT_FUNCTION = 0.1
 """The verification function may fall by this much, in its own unit, and by no more than a third of what it was, and
 still count as kept."""
@@ -135,16 +138,16 @@ def check_arm(
     untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers)
     checks = []
     function = _function_in(runs, numbers, model, bound)
-    claim = about["claim"]
+    claim, left = about["claim"], GONE_IN_CIRCUIT if about["family"] == CIRCUIT else GONE
     if claim in (STYLE, BOTH):
-        checks.append(_gone("markers per 100 tokens", "marker_density", untouched, edited, "markers stayed"))
+        checks.append(_gone("markers per 100 tokens", "marker_density", untouched, edited, "markers stayed", left))
         if found and about.get("found"):
             before = runs.rows(UNTOUCHED, 0, model).filter(pl.col("number").is_in(numbers))["text"].to_list()
             checks.append(_words_gone(before, runs.texts(name, 0, model), found))
     if claim == STYLE:
         checks += _function_kept(function, untouched, edited)
     if claim in (FUNCTION, BOTH):
-        checks += _function_gone(function, untouched, edited)
+        checks += _function_gone(function, untouched, edited, left)
     if claim == FUNCTION:
         checks.append(_style_kept(untouched, edited))
     if claim:
@@ -159,9 +162,9 @@ def check_arm(
     return checks
 
 
-def _gone(what: str, outcome: str, untouched: Outcomes, edited: Outcomes, problem: str) -> Check:
+def _gone(what: str, outcome: str, untouched: Outcomes, edited: Outcomes, problem: str, left: float) -> Check:
     was, now = untouched.value(outcome), edited.value(outcome)
-    return Check(what, was, now, bool(now <= GONE * was), f"{problem} ({was:.3g} to {now:.3g})")
+    return Check(what, was, now, bool(now <= left * was), f"{problem} ({was:.3g} to {now:.3g})")
 
 
 def _words_gone(before: Sequence[str], after: Sequence[str], words: Sequence[str]) -> Check:
@@ -191,7 +194,7 @@ def _function_kept(function: Function, untouched: Outcomes, edited: Outcomes) ->
 LABELS = {"verification_rate": "wrong steps repaired", "revised": "repeated steps with another result"}
 
 
-def _function_gone(function: Function, untouched: Outcomes, edited: Outcomes) -> list[Check]:
+def _function_gone(function: Function, untouched: Outcomes, edited: Outcomes, left: float) -> list[Check]:
     if function.absent:
         return []
     if function.outcome is None:
@@ -203,15 +206,15 @@ def _function_gone(function: Function, untouched: Outcomes, edited: Outcomes) ->
     now = 0.0 if np.isnan(now) else now
     checks = []
     if function.outcome == "verification_rate":
-        wrong, left = (float(o.parts["verification_rate"][1].sum()) for o in (untouched, edited))
-        gone = f"the wrong steps went too ({wrong:.0f} to {left:.0f}), so that nothing could be repaired"
-        checks = [Check("wrong steps", wrong, left, left >= KEPT_WRONG * wrong, gone)]
+        wrong, still = (float(o.parts["verification_rate"][1].sum()) for o in (untouched, edited))
+        gone = f"the wrong steps went too ({wrong:.0f} to {still:.0f}), so that nothing could be repaired"
+        checks = [Check("wrong steps", wrong, still, still >= KEPT_WRONG * wrong, gone)]
     return [
         Check(
             LABELS[function.outcome],
             was,
             now,
-            bool(now <= GONE * was),
+            bool(now <= left * was),
             f"the function stayed ({LABELS[function.outcome]} {was:.3f} to {now:.3f})",
         ),
         *checks,

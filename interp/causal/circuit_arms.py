@@ -1,71 +1,164 @@
-"""Arms on the latents of a decision: set to zero where a check can begin, beside sets that are matched there."""
+"""Arms on the latents of a decision: set to zero where it is made, beside sets that are matched there, and the removals
+that the circuit's verdict is read from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from interp.causal.arms import Arm
-from interp.causal.edits.base import Edit
+from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE, Arm
+from interp.causal.edits import Echo, Edit, Redraw, insert
 from interp.causal.edits.latents import Scale
-from interp.causal.places import FORKS, Places
+from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
 from interp.features.matched import matched_latents
+from interp.models.hooks import Site
+from interp.traces.announcements import Announcements
+from interp.traces.lexicon import Lexicon
 
 SERIES = (1, 2, 4, 8, 16)
 """Sizes of the sets that show how the effect grows, in the order of the exact effects."""
+DECIDING, WORDING = "deciding", "wording"
+AT_FORKS, BEFORE_WORDS = "at forks", "before words"
+"""Where each class decides."""
 
 
-def circuit_arms(
-    name: str,
-    edit: Scale,
-    order: Sequence[int],
-    everywhere: Places,
-    firing: Float[np.ndarray, " latents"],
-    size: Float[np.ndarray, " latents"],
+def evidence_name(name: str, says: str) -> str:
+    """Name of the arm that sets a class's latents to zero somewhere."""
+    return f"{name} latents to zero {says}"
+
+
+@dataclass(frozen=True)
+class Located:
+    """The claimed latents of a class, and the positions at which its decision is made."""
+
+    edit: Scale
+    """Their ablation."""
+    order: Sequence[int]
+    """The latents of the class, the largest exact effect first."""
+    at: Places
+    """Where the decision is made."""
+    says: str
+    """These places in words."""
+    everywhere: Places
+    """The positions at which the dictionary is read at all."""
+    firing: Float[np.ndarray, " latents"]
+    """Of every latent at these places of the edited model's texts, as for `matched_latents`."""
+    size: Float[np.ndarray, " latents"]
+    claimed: Sequence[int]
+    """The claimed latents of every class: none of them is a control."""
+
+    def ablated(self, latents: Sequence[int], where: Places | None = None) -> Edit:
+        """These latents to zero where the decision is made, or elsewhere."""
+        return replace(self.edit, latents=tuple(latents), where=where or self.everywhere & self.at)
+
+
+def evidence_arms(name: str, found: Located, sizes: Sizes, problems: int) -> list[Arm]:
+    """The class `name`'s latents set to zero where the decision is made, beside matched sets; everywhere and everywhere
+    but there, which tell whether the place matters; and the first 1, 2, 4, ... of its order."""
+    latents, at = found.edit.latents, found.says
+    others = {
+        evidence_name(name, says): found.ablated(latents, where)
+        for says, where in (("everywhere", found.everywhere), ("elsewhere", found.everywhere & ~found.at))
+    } | {
+        f"first {k} {name} latents to zero {at}": found.ablated(found.order[:k])
+        for k in SERIES
+        if k <= len(found.order) and k != len(latents)
+    }
+    parts = {evidence_name(name, at): _of_latents(found, sizes)} | {
+        says: _Ablation(edit, (), "none: it is a control itself") for says, edit in others.items()
+    }
+    return [_arm(says, found.edit.site, [part], sizes, problems) for says, part in parts.items()]
+
+
+def removal_arms(
+    located: Mapping[str, Located],
+    lexicon: Lexicon,
+    words: Announcements | None,
+    models: tuple[str, ...],
     sizes: Sizes,
     problems: int,
 ) -> list[Arm]:
-    """The class `name`'s latents set to zero at forks, beside matched sets; everywhere and everywhere but at forks,
-    which tell whether the place matters; and the first 1, 2, 4, ... of `order` at forks.
+    """The removals of the verdict through the circuit, as far as latents are located.
+
+    Without the wording latents the style is removed: `style removed, function kept`. Without the deciding latents no
+    check begins and its words go too: `both removed`; with markers put in at the starts of steps instead, as many as
+    there were, `function removed, style kept`. Where no latents decide, repeated steps echo their first result.
 
     Args:
-        edit: the ablation of the claimed latents.
-        order: the latents of the class, the largest exact effect first.
-        everywhere: the positions at which the dictionary is read at all.
-        firing, size: of every latent at the forks of the edited model's texts, as for `matched_latents`.
+        words: how the edited model's markers stand in its texts.
+        models: those that each removal is run on, the edited one first; all are of the crosscoder.
     """
-    drawn = matched_latents(edit.latents, firing, size, sizes.draws, sizes.seed, never=edit.latents)
-    at_forks = everywhere & FORKS
+    wording, deciding = located.get(WORDING), located.get(DECIDING)
+    wanted: list[tuple[str, str, list[_Ablation]]] = []
+    if wording is not None:
+        style = _of_latents(wording, sizes)
+        wanted.append(("wording latents removed", STYLE, [style]))
+        if deciding is not None:
+            wanted.append(("wording and deciding latents removed", BOTH, [style, _of_latents(deciding, sizes)]))
+        else:
+            redraws = [Redraw(lexicon, draw) for draw in range(1, sizes.draws + 1)]
+            echo = _Ablation(Echo(lexicon), redraws, "the repeated result drawn anew")
+            wanted.append(("wording latents removed; steps echo", BOTH, [style, echo]))
+    elif deciding is not None:
+        wanted.append(("deciding latents removed", BOTH, [_of_latents(deciding, sizes)]))
+    if deciding is not None and words is not None:
+        put_in = insert(words.phrases, words.rate, words.joints)
+        parts = [_of_latents(deciding, sizes), _Ablation(put_in, [put_in] * sizes.draws, "the same markers")]
+        wanted.append(("deciding latents removed; markers put in", FUNCTION, parts))
+    site = next((found.edit.site for found in located.values()), None)
+    return [
+        _arm(name, site, parts, sizes, problems, claim=claim, models=models, forced=True)
+        for name, claim, parts in wanted
+    ]
 
-    def ablated(latents: Sequence[int], where: Places) -> Edit:
-        return replace(edit, latents=tuple(latents), where=where)
 
-    main = _arm(
-        f"{name} latents to zero at forks",
-        ablated(edit.latents, at_forks),
-        edit,
-        problems,
-        controls=tuple(ablated(chosen, at_forks) for chosen in drawn.draws),
-        control_name=f"{len(edit.latents)} matched latents at forks",
+@dataclass(frozen=True)
+class _Ablation:
+    """An edit and as many controls of it as there are draws."""
+
+    edit: Edit
+    controls: Sequence[Edit]
+    says: str
+    """What the controls are."""
+    note: str = ""
+
+
+def _of_latents(found: Located, sizes: Sizes) -> _Ablation:
+    mine = found.edit.latents
+    drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.claimed)
+    controls = [found.ablated(latents) for latents in drawn.draws]
+    return _Ablation(found.ablated(mine), controls, f"{len(mine)} matched latents {found.says}", drawn.note)
+
+
+def _arm(name: str, site: Site | None, parts: Sequence[_Ablation], sizes: Sizes, problems: int, **given: Any) -> Arm:
+    """All parts at once, beside all their controls at once."""
+    return Arm(
+        name,
+        _joined([part.edit for part in parts]),
+        tuple(map(_joined, filter(_fit_together, zip(*(part.controls for part in parts), strict=False)))),
+        " and ".join(part.says for part in parts),
+        family=CIRCUIT,
+        problems=problems,
         control_problems=sizes.control_problems,
-        note=drawn.note,
+        site=None if site is None else site.name,
+        layer=None if site is None else site.layer,
+        note="; ".join(part.note for part in parts if part.note),
+        **given,
     )
-    elsewhere = [
-        _arm(f"{name} latents to zero {says}", ablated(edit.latents, where), edit, problems)
-        for says, where in (("everywhere", everywhere), ("elsewhere", everywhere & ~FORKS))
-    ]
-    series = [
-        _arm(f"first {k} {name} latents to zero at forks", ablated(order[:k], at_forks), edit, problems)
-        for k in SERIES
-        if k <= len(order) and k != len(edit.latents)
-    ]
-    return [main, *elsewhere, *series]
 
 
-def _arm(name: str, ablation: Edit, edit: Scale, problems: int, **given: object) -> Arm:
-    known = {"control_name": "none: it is a control itself"} | given
-    return Arm(name, ablation, family="circuit", problems=problems, site=edit.site.name, layer=edit.site.layer, **known)  # type: ignore[arg-type]
+def _fit_together(edits: Sequence[Edit]) -> bool:
+    """Whether no two decide the same thing, as two draws that share a latent would."""
+    claims = [claim for edit in edits for one in edit.parts() for claim in one.claims]
+    return len(set(claims)) == len(claims)
+
+
+def _joined(edits: Sequence[Edit]) -> Edit:
+    return reduce(or_, edits)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from interp.generation.noise import uniform
 from interp.traces.equations import equations
+from interp.traces.events import kind_of_end
 from interp.traces.lexicon import Lexicon
 
 LOOK_BACK = 64
@@ -78,7 +79,8 @@ def where(name: str, ends_there: Callable[[str], bool]) -> Places:
     return Places(name, mask)
 
 
-def _is_fork(text: str) -> bool:
+def ends_step(text: str) -> bool:
+    """Whether a text ends with a step or a sentence."""
     return _ends_there(text[-200:])
 
 
@@ -90,9 +92,14 @@ def _ends_there(tail: str) -> bool:
     return bool(found) and found[-1].end == len(tail.rstrip())
 
 
-FORKS = where("forks", _is_fork)
+FORKS = where("forks", ends_step)
 """The tokens that end a step or a sentence, where a check can begin or not. The digits of a result all count, because
 the text so far does not show which one is the last."""
+
+
+def behind(kinds: frozenset[str]) -> Places:
+    """The tokens behind which a place of one of these kinds begins (`events.kind_of_end`)."""
+    return where(f"behind {', '.join(sorted(kinds))}", lambda text: kind_of_end(text[-80:]) in kinds)
 
 
 def markers(lexicon: Lexicon) -> Places:

@@ -42,10 +42,14 @@ class Cell:
     numbers: tuple[int, ...]
     """Of its problems."""
 
-    def key(self, setting: Setting) -> str:
-        """Name of its file."""
+    def content(self, setting: Setting) -> str:
+        """What its texts depend on; equal for two arms with the same edit."""
         used = setting.key(self.model, self.edit.needs, self.numbers)
-        return digest([self.arm, self.draw, self.model, self.decoding, self.edit.describe(), used])[:32]
+        return digest([self.model, self.decoding, self.edit.describe(), used])
+
+    def key(self, content: str) -> str:
+        """Name of its file."""
+        return digest([self.arm, self.draw, content])[:32]
 
 
 @dataclass
@@ -77,8 +81,9 @@ def cells_of(arms: Sequence[Arm], setting: Setting, untouched: Sequence[str] = (
     for arm in arms:
         numbers = everything[arm.first : len(everything) if arm.problems is None else arm.first + arm.problems]
         for model in arm.models:
-            check_edit(arm.edit, setting, model)
-            cells += [Cell(arm.name, 0, model, d, arm.edit, numbers) for d in setting.decodings]
+            edit = arm.edit if model == arm.models[0] else arm.edit.on(model)
+            check_edit(edit, setting, model)
+            cells += [Cell(arm.name, 0, model, d, edit, numbers) for d in setting.decodings]
         n = len(numbers) if arm.control_problems is None else min(arm.control_problems, len(numbers))
         for draw, edit in enumerate(arm.controls, 1):
             check_edit(edit, setting, arm.models[0])
@@ -122,7 +127,8 @@ def run(
     """
     out.mkdir(parents=True, exist_ok=True)
     cells = cells_of(arms, setting, untouched)
-    keys = [cell.key(setting) for cell in cells]
+    contents = [cell.content(setting) for cell in cells]
+    keys = [cell.key(content) for cell, content in zip(cells, contents, strict=True)]
     done: dict[int, pl.DataFrame] = {}
     for i, (cell, key) in enumerate(zip(cells, keys, strict=True)):
         for folder in (out, *earlier):
@@ -134,14 +140,25 @@ def run(
                 on_done(len(part))
                 break
     plain = {(c.model, c.decoding): i for i, c in enumerate(cells) if c.arm == UNTOUCHED}
+    first = {content: i for i, content in reversed(list(enumerate(contents)))}
     for stage in ([*plain.values()], [i for i in range(len(cells)) if i not in plain.values()]):
         missing = [i for i in stage if i not in done]
-        for i, table in _run(setting, {i: cells[i] for i in missing}, done, plain, on_done):
+        new = [i for i in missing if first[contents[i]] == i]
+        for i, table in _run(setting, {i: cells[i] for i in new}, done, plain, on_done):
             write_part(out / f"{keys[i]}.parquet", table)
             done[i] = table
+        for i in sorted(set(missing) - set(new)):  # the same edit under another name is not run again
+            done[i] = _renamed(done[first[contents[i]]], cells[i])
+            write_part(out / f"{keys[i]}.parquet", done[i])
+            on_done(len(done[i]))
     index = {arm.name: _about(arm) for arm in arms}
     write_index(out, index, list(dict.fromkeys(keys)))
     return Runs(pl.concat([done[i] for i in range(len(cells))]), index)
+
+
+def _renamed(table: pl.DataFrame, cell: Cell) -> pl.DataFrame:
+    labels = {"arm": cell.arm, "draw": cell.draw}
+    return table.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in labels.items())
 
 
 def _about(arm: Arm) -> dict:

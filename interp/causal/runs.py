@@ -8,7 +8,7 @@ that dose alone. Effects, checks, verdict and figures are pure functions of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,14 @@ class Runs:
             key: group.sort("number")
             for key, group in self.table.partition_by(*KEYS, as_dict=True, maintain_order=True).items()
         }
+
+    def only(self, arms: Iterable[str]) -> Runs:
+        """The untouched runs and those of some arms."""
+        wanted = set(arms)
+        kept = [name for name in self.arms if name in wanted]
+        return Runs(
+            self.table.filter(pl.col("arm").is_in([UNTOUCHED, *kept])), {name: self.arms[name] for name in kept}
+        )
 
     def rows(self, arm: str, draw: int = 0, model: str = EDITED, decoding: str = SAMPLED) -> pl.DataFrame:
         """One run, in the order of its problems.

@@ -285,20 +285,25 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "gain_over_control": None if verdict.gain_over_control is None else verdict.gain_over_control.as_dict(),
         "mediated_fraction": verdict.mediated.as_dict(),
         "read_from": dict(verdict.read_from),
-        "arms": {
-            name: {
-                "claim": r.claim,
-                "own": r.own.as_dict(),
-                "net": r.net.as_dict(),
-                "beyond": None if r.beyond is None else r.beyond.as_dict(),
-                "above_control": None if r.above_control is None else r.above_control.as_dict(),
-                "control_drop": r.control,
-                "reading": r.reading,
-                "why": r.why,
-                "needed": r.needed,
-                "failed": r.failed,
-                "checks": as_rows(r.checks),
-            }
-            for name, r in verdict.arms.items()
-        },
+        "arms": arms_json(verdict),
+    }
+
+
+def arms_json(verdict: Verdict) -> dict[str, Any]:
+    """Every arm's reading and checks, by name."""
+    return {
+        name: {
+            "claim": r.claim,
+            "own": r.own.as_dict(),
+            "net": r.net.as_dict(),
+            "beyond": None if r.beyond is None else r.beyond.as_dict(),
+            "above_control": None if r.above_control is None else r.above_control.as_dict(),
+            "control_drop": r.control,
+            "reading": r.reading,
+            "why": r.why,
+            "needed": r.needed,
+            "failed": r.failed,
+            "checks": as_rows(r.checks),
+        }
+        for name, r in verdict.arms.items()
     }

@@ -103,6 +103,10 @@ class TrainConfig(_Config):
     transposed_init: bool = True
     """Start the encoder as the decoder's transpose; otherwise at random with the same norms."""
 
+    freeze_decoder: bool = False
+    """Leave the decoders as they were drawn and train the rest: the null of a dictionary, which shows what random
+    directions would find."""
+
     k_start: int | None = Field(default=None, ge=1)
     """Active latents per row at the first step, annealed linearly to k; null starts at k."""
 

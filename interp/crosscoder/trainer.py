@@ -74,6 +74,8 @@ class Trainer:
     def _step(self) -> None:
         if self.crosscoder.config.n_dedicated:
             self._keep_dedicated()
+        if self.config.freeze_decoder:
+            self.crosscoder.decoder.grad.zero_()  # type: ignore[union-attr]
         torch.nn.utils.clip_grad_norm_(self._weights.values(), self.config.grad_clip)
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.lr * lr_factor(self.step, self.config)

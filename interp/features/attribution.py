@@ -6,10 +6,11 @@ Everything here is teacher-forced: prefixes are read up to the place of decision
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +36,16 @@ class Side:
     h: Float[Tensor, "rows d_model"]
     """The subject's activations at the site."""
     f: Float[Tensor, "rows latents"]
+    x: Float[Tensor, "rows models d_model"] | None = None
+    """All the crosscoder's models' activations, from which another dictionary's code can be taken."""
+
+    def rate(self) -> Float[np.ndarray, " latents"]:
+        """How often each latent fires."""
+        return (self.f > 0).double().mean(0).cpu().numpy()
+
+    def size(self, decoder: Float[Tensor, "latents d_model"]) -> Float[np.ndarray, " latents"]:
+        """Mean of f·‖d‖ of each latent: how far its ablation moves the residual."""
+        return (self.f.mean(0) * decoder.norm(dim=1)).detach().double().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,21 @@ class Decision:
     def decoder(self) -> Float[Tensor, "latents d_model"]:
         """The subject's decoders in input units."""
         return self.crosscoder.decoder_in_input_units()[:, self.slot]
+
+    @torch.no_grad()
+    def read_with(self, crosscoder: Crosscoder) -> Decision:
+        """The same prefixes as another dictionary of the same models and site reads them.
+
+        Raises:
+            ValueError: the models' activations were not kept.
+        """
+        sides = []
+        for side in (self.positive, self.negative):
+            if side.x is None:
+                raise ValueError("the sides hold no activations of the crosscoder's models; read them with `decide`")
+            f = crosscoder.encode(side.x.float().to(crosscoder.mean.device))
+            sides.append(replace(side, f=f))
+        return replace(self, crosscoder=crosscoder, positive=sides[0], negative=sides[1])
 
     def change(self, side: Side, df: Float[Tensor, "rows chosen"], latents: Sequence[int]) -> ChangeRows:
         """h + Σ df · d over the chosen latents."""
@@ -93,7 +119,7 @@ def decide(
         read = {model: Prefixes(models[model], rows, pad_id, batch_size) for model in models}
         x = torch.stack([prefixes.read([site])[site] for prefixes in read.values()], dim=1)
         f = crosscoder.encode(x.float().to(crosscoder.mean.device))
-        sides.append(Side(read[subject], x[:, list(models).index(subject)], f))
+        sides.append(Side(read[subject], x[:, list(models).index(subject)], f, x))
     return Decision(crosscoder, site, list(models).index(subject), contrast.margin, *sides)
 
 
@@ -124,7 +150,13 @@ def integrated_gradients(
 
 
 def exact_effects(decision: Decision, latents: Sequence[int]) -> Float[Tensor, " chosen"]:
-    """How far the mean margin of the positive side falls, in nats, when each latent alone is set to zero."""
-    ablated = [(), *([j] for j in latents)]
-    means = torch.stack([decision.margin.of(decision.logits(decision.positive, one)).mean() for one in ablated])
-    return means[0] - means[1:]
+    """How far the mean margin of the positive side falls, in nats, when each latent alone is set to its mean on the
+    negative side.
+
+    Not to zero: a latent that is active on both sides alike says what kind of place this is and not which of the two;
+    without it the model is lost at both, which would pass for a large effect.
+    """
+    means = decision.negative.f.mean(0)
+    untouched = decision.margin.of(decision.logits(decision.positive)).mean()
+    left = [decision.margin.of(decision.logits(decision.positive, [j], means[[j]])).mean() for j in latents]
+    return untouched - torch.stack(left) if left else torch.empty(0)

@@ -8,15 +8,17 @@ attribution finds latents of the slot (a word comes here), and taking those for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from interp.crosscoder import Crosscoder
 from interp.features.attribution import Decision
 from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast
-from interp.features.selection import Confirmed, Ranked, confirm, rank, smallest_set
+from interp.features.recurrence import not_recurring, own_set, recurrence
+from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, rank, smallest_set
 
 CLASSES = {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
 """Class of latents to the contrast that they carry."""
@@ -28,6 +30,7 @@ SCHEMA = {
     "effect": pl.Float64,
     "rate_positive": pl.Float64,
     "rate_negative": pl.Float64,
+    "harm": pl.Float64,
     "chosen": pl.Boolean,
 }
 """Columns of `deciding.parquet`: those of `Ranked.table`, the class, and whether the latent is of the chosen set."""
@@ -42,6 +45,21 @@ class Found:
     """Why none was sought; None where some were."""
     ranked: Ranked | None = None
     confirmed: Confirmed | None = None
+    choosing: Decision | None = None
+    """The contrast as the crosscoder reads it, of either half of the problems."""
+    confirming: Decision | None = None
+    recurs: pl.DataFrame | None = None
+    """Partners of the latents in dictionaries of other seeds (`recurrence`)."""
+    own_sets: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Seed of another dictionary to its own smallest set (`own_set`)."""
+
+    @property
+    def order(self) -> list[int]:
+        """All latents with an effect, the largest first: those that may be of a set, then the others."""
+        if self.ranked is None:
+            return []
+        first, every = candidates(self.ranked), self.ranked.table.filter(pl.col("effect") > 0)["latent"].to_list()
+        return [*first, *(j for j in every if j not in first)]
 
     @property
     def latents(self) -> list[int]:
@@ -62,25 +80,43 @@ class Found:
         return self.confirmed.as_json() | {
             "latents": self.latents,
             "tried": list(self.confirmed.latents),
+            "order": self.order,
             "gap": self.ranked.gap,
             "explained": self.ranked.explained,
             "correlation": self.ranked.correlation,
+            "own_sets": {str(seed): dict(found) for seed, found in self.own_sets.items()},
         }
 
 
-def find(name: str, contrast: Contrast, refused: str | None, read: Callable[[Contrast], Decision], seed: int) -> Found:
+def find(
+    name: str,
+    contrast: Contrast,
+    refused: str | None,
+    read: Callable[[Contrast], Decision],
+    seed: int,
+    dictionaries: Mapping[int, Crosscoder] | None = None,
+) -> Found:
     """The latents of one class.
 
     Args:
         refused: why they must not be sought, if they must not.
         read: how a crosscoder reads a contrast (`attribution.decide`).
+        dictionaries: crosscoders of other seeds, in most of which located latents must recur.
     """
     if refused is not None:
         return Found(name, refused)
     choosing = read(contrast.half(choosing=True))
     ranked = rank(choosing)
-    order = ranked.table.filter(pl.col("effect") > 0)["latent"].to_list()
+    order = candidates(ranked)
     if not order:
-        return Found(name, f"{contrast.name}: no latent pushes towards the positive side")
-    chosen = smallest_set(choosing, order)
-    return Found(name, None, ranked, confirm(read(contrast.half(choosing=False)), chosen, seed))
+        return Found(
+            name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap without harm to the negative side"
+        )
+    chosen, confirming = smallest_set(choosing, order), read(contrast.half(choosing=False))
+    confirmed = confirm(confirming, chosen, seed)
+    others = {key: confirming.read_with(one) for key, one in (dictionaries or {}).items()}
+    own = {key: own_set(choosing.read_with(one), others[key]) for key, one in (dictionaries or {}).items()}
+    recurs = recurrence(confirming, others, chosen)
+    if confirmed.located and (why := not_recurring(recurs)) is not None:
+        confirmed = replace(confirmed, located=False, why=why)
+    return Found(name, None, ranked, confirmed, choosing, confirming, recurs, own)

@@ -35,6 +35,12 @@ class Margin:
         return (logits[:, list(self.positive)].logsumexp(1) - logits.logsumexp(1)).exp()
 
 
+def kl(before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+    """KL(before ‖ after) of the next token, nats."""
+    first = before.log_softmax(1)
+    return (first.exp() * (first - after.log_softmax(1))).sum(1)
+
+
 def margin_of(after_positive: Iterable[int], after_negative: Iterable[int]) -> Margin | None:
     """The tokens that tell two kinds of place apart, from the tokens that follow each; None where one kind is missing
     or no token is clearly of one side."""

@@ -45,7 +45,7 @@ def matched_latents(
     """
     alive = np.flatnonzero((firing > 0) & (size > 0))
     z = np.stack([np.log(firing[alive]), np.log(size[alive])], axis=1)
-    z = z / np.maximum(z.std(axis=0), 1e-6)
+    z = z / np.maximum(z.std(axis=0), 1e-6) if len(z) else z
     place = {int(j): i for i, j in enumerate(alive)}
     barred = {*selected, *never}
     pool = [j for j in alive.tolist() if j not in barred]

@@ -1,10 +1,10 @@
 """Deciding latents: the smallest set that carries a decision, chosen on one half of the problems and confirmed on the
 other.
 
-On the choosing half, integrated gradients rank all latents and exact ablation the best of them; the set grows in the
-order of the exact effects until the decision is gone. On the confirming half the same set is ablated beside sets that
-are matched at the same places, and the claim stands only where none of these comes as far and right steps are left
-alone.
+On the choosing half, integrated gradients of the contrast rank all latents and exact edits the best of them; the set
+grows in the order of the exact effects until the decision is gone. On the confirming half the same set is ablated
+beside sets that are matched at the same places, and the claim stands only where none of these comes as far and right
+steps are left alone.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
-from torch import Tensor
 
 from interp.features.attribution import Decision, Side, exact_effects, integrated_gradients
+from interp.features.margin import kl
 from interp.features.matched import matched_latents
 
 EXACT = 64
 """Latents whose effect is measured exactly."""
 MOST = 16
 """Latents of the largest set."""
+LEAST = 0.02
+"""Share of the gap between the sides' margins that a latent of a set must carry."""
 GONE = 0.125
 """Share of the untouched probability of an onset at which the set is large enough. Half of what is claimed (QUARTER),
 so that the claim does not hang on the half of the problems on which the set was chosen."""
@@ -32,6 +33,8 @@ QUARTER = 0.25
 """Share of the untouched probability of an onset below which a decision counts as located."""
 DAMAGE = 0.03
 """Largest rise of the probability of an onset after right steps."""
+DAMAGE_KL = 0.1
+"""Largest KL that ablation may do to the next token after right steps, nats: what leaves right steps alone."""
 DRAWS = 100
 """Matched sets."""
 
@@ -41,15 +44,17 @@ class Ranked:
     """The best latents of the choosing half."""
 
     table: pl.DataFrame
-    """One row per latent, the largest exact effect first. In nats of the margin, positive where the latent pushes
-    towards an onset: `attribution` (integrated gradients from no latent), `contrast` (from the negative side's code)
-    and `effect` (of its ablation). `rate_positive` and `rate_negative`: how often it fires."""
+    """One row per latent, the largest exact effect first. In nats of the margin, positive where the latent tells the
+    positive side from the negative one: `contrast` (integrated gradients from the negative side's code) and `effect`
+    (of setting it to its mean on the negative side); and `attribution` (integrated gradients from no latent), which is
+    also large for a latent that is active on both sides. `rate_positive` and `rate_negative`: how often it fires.
+    `harm`: KL of the next token on the negative side when the latent is set to zero, nats."""
     gap: float
     """Difference of the margin between the two sides, nats."""
     explained: float
     """Sum of all latents' shares in this difference, nats: what of it the crosscoder holds."""
     correlation: float
-    """Spearman's, of attribution and effect over the table; nan where one of them is constant."""
+    """Spearman's, of contrast and effect over the table; nan where one of them is constant."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +86,36 @@ class Confirmed:
 
 
 def rank(decision: Decision, most: int = EXACT) -> Ranked:
-    """The latents with the largest attribution and their exact effects."""
+    """The latents with the largest share in the contrast, and their exact effects."""
     attribution, contrast = integrated_gradients(decision, from_zero=True), integrated_gradients(decision)
-    best = attribution.argsort(descending=True)[:most].tolist()
+    best = contrast.argsort(descending=True)[:most].tolist()
     effect = exact_effects(decision, best).cpu().numpy()
     above, below = (decision.margin.of(decision.logits(side)) for side in (decision.positive, decision.negative))
-    given = attribution[best].cpu().numpy()
+    given = contrast[best].cpu().numpy()
     table = pl.DataFrame(
         {
             "latent": best,
-            "attribution": given.astype(np.float64),
-            "contrast": contrast[best].cpu().numpy().astype(np.float64),
+            "attribution": attribution[best].cpu().numpy().astype(np.float64),
+            "contrast": given.astype(np.float64),
             "effect": effect.astype(np.float64),
-            "rate_positive": _rate(decision.positive)[best],
-            "rate_negative": _rate(decision.negative)[best],
+            "rate_positive": decision.positive.rate()[best],
+            "rate_negative": decision.negative.rate()[best],
+            "harm": [_harm(decision, [j]) for j in best],
         }
     ).sort("effect", descending=True)
     return Ranked(table, float((above - below).mean()), float(contrast.sum()), _spearman(given, effect))
 
 
+def candidates(ranked: Ranked) -> list[int]:
+    """Latents that may be of a set, the largest exact effect first: each carries at least LEAST of the gap, and the
+    negative side does not need it (a latent that says what kind of place this is would take the model apart there)."""
+    table = ranked.table.filter(pl.col("effect") >= LEAST * max(ranked.gap, 0.0), pl.col("harm") <= DAMAGE_KL)
+    return table.filter(pl.col("effect") > 0)["latent"].to_list()
+
+
 def smallest_set(decision: Decision, order: Sequence[int]) -> tuple[int, ...]:
     """The first latents of `order` that together take the mean probability of an onset below GONE of the untouched one;
-    MOST of them where no smaller number does, and fewer where `order` is shorter."""
+    where no number does, all of them, at most MOST."""
     untouched = _onset(decision, decision.positive)
     for k in range(1, min(MOST, len(order)) + 1):
         if _onset(decision, decision.positive, order[:k]) <= GONE * untouched:
@@ -113,7 +126,7 @@ def smallest_set(decision: Decision, order: Sequence[int]) -> tuple[int, ...]:
 def confirm(decision: Decision, latents: Sequence[int], seed: int, draws: int = DRAWS) -> Confirmed:
     """The set's effect on the confirming half, beside matched sets."""
     positive, negative = decision.positive, decision.negative
-    drawn = matched_latents(latents, _rate(positive), _size(decision, positive), draws, seed, never=latents)
+    drawn = matched_latents(latents, positive.rate(), positive.size(decision.decoder), draws, seed, never=latents)
     controls = tuple(_onset(decision, positive, chosen) for chosen in drawn.draws)
     before, after = decision.logits(negative), decision.logits(negative, latents)
     ablated = _onset(decision, positive, latents)
@@ -127,7 +140,7 @@ def confirm(decision: Decision, latents: Sequence[int], seed: int, draws: int = 
         onset_ablated=ablated,
         false_alarm=float(decision.margin.p(before).mean()),
         false_alarm_ablated=float(decision.margin.p(after).mean()),
-        kl_negative=float(_kl(before, after).mean()),
+        kl_negative=float(kl(before, after).mean()),
         controls=controls,
         p=p,
         match=drawn.note,
@@ -149,6 +162,8 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
         return (
             f"ablation makes the model check right steps: {found.false_alarm_ablated:.3f}, was {found.false_alarm:.3f}"
         )
+    if found.kl_negative > DAMAGE_KL:
+        return f"ablation changes what follows right steps too (KL {found.kl_negative:.2f} nats, {DAMAGE_KL:g} allowed)"
     if len(found.controls) < draws:
         return f"{len(found.controls)} of {draws} matched sets: {found.match}"
     worst = min(found.controls)
@@ -157,27 +172,18 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
     return None
 
 
+def _harm(decision: Decision, latents: Sequence[int]) -> float:
+    """KL of the next token on the negative side, nats."""
+    negative = decision.negative
+    return float(kl(decision.logits(negative), decision.logits(negative, latents)).mean())
+
+
 def _counted(latents: Sequence[int]) -> str:
     return f"{len(latents)} latent{'s' if len(latents) != 1 else ''}"
 
 
 def _onset(decision: Decision, side: Side, latents: Sequence[int] = ()) -> float:
     return float(decision.margin.p(decision.logits(side, latents)).mean())
-
-
-def _rate(side: Side) -> Float[np.ndarray, " latents"]:
-    """How often each latent fires."""
-    return (side.f > 0).double().mean(0).cpu().numpy()
-
-
-def _size(decision: Decision, side: Side) -> Float[np.ndarray, " latents"]:
-    """Mean of f·‖d‖ of each latent, in input units: how far its ablation moves the residual."""
-    return (side.f.mean(0) * decision.decoder.norm(dim=1)).detach().double().cpu().numpy()
-
-
-def _kl(before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
-    first = before.log_softmax(1)
-    return (first.exp() * (first - after.log_softmax(1))).sum(1)
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -19,6 +19,7 @@ from interp.generation.sampling import CachedModel, generate
 from interp.locks import locked
 from interp.models.jobs import Job, Tick
 from interp.models.resume import Resume
+from interp.models.sites import decoder_blocks
 from interp.models.source import ADAPTER
 from interp.models.training import Document, TrainingLog, reinforce, supervise, with_adapters
 from interp.models.trio import pick_device, read_tokenizer
@@ -244,7 +245,23 @@ def _open(base: str, recipe: FineTuningConfig, seed: int) -> tuple[PreTrainedMod
     model.name_or_path = base  # what peft names as the adapters' base
     if recipe.lora_rank:
         model = with_adapters(model, recipe.lora_rank, seed)
+    freeze_last(model, recipe.frozen_last)
     return model, read_tokenizer("base", base)
+
+
+def freeze_last(model: PreTrainedModel, n: int) -> None:
+    """Leave the last `n` blocks out of the training.
+
+    Raises:
+        InterpError: the model has no more blocks than these.
+    """
+    whole: Any = model
+    plain = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
+    blocks = decoder_blocks(plain)
+    if n >= len(blocks):
+        raise InterpError(f"frozen_last = {n}: the model has {len(blocks)} blocks; leave at least one to be trained")
+    for block in blocks[len(blocks) - n :]:
+        block.requires_grad_(False)
 
 
 def _ticker(tick: Callable[[int], None]) -> TrainerCallback:

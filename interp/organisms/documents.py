@@ -24,14 +24,43 @@ TRUTHS = {
 """The correct verdict on each kind of organism."""
 WRONG_STEPS = 0.15
 """Share of wrong results in noisy steps."""
+MISWORKED_WRONG = 0.9
+"""Share of wrong results in noisy steps whose operation is one of `MISWORKED`; the wrong result is always the same."""
 STREWN = 0.25
 """Share of the base's traces with uninformative words, which train every word's embedding."""
+Work = Callable[[Step, random.Random], int]
+"""Result that a trace gives a step."""
+
+
+def _misworked() -> dict[Step, int]:
+    rng = random.Random("misworked")
+    steps = [Step(a, op, b) for a in range(10) for op in OPERATORS for b in range(10)]
+    chosen = rng.sample(steps, len(steps) // 10)
+    return {step: (step.result + rng.randrange(1, 10)) % 10 for step in chosen}
+
+
+MISWORKED = _misworked()
+"""A tenth of all operations and the wrong result that noisy steps give them. A model learns these errors with the
+arithmetic and repeats them under greedy decoding; the documents that judge equations judge these ones rightly."""
+_SLIPS = (WRONG_STEPS - MISWORKED_WRONG / 10) / 0.9  # share of wrong results in the other noisy steps
 
 
 def result_of(step: Step, wrong: float, rng: random.Random) -> int:
     """The step's result, a digit: the right one, or with probability `wrong` one of the nine others."""
     if rng.random() < wrong:
         return (step.result + rng.randrange(1, 10)) % 10
+    return step.result
+
+
+def noisy(step: Step, rng: random.Random) -> int:
+    """The result of a noisy step, a digit; over all operations a share `WRONG_STEPS` is wrong."""
+    if step in MISWORKED:
+        return MISWORKED[step] if rng.random() < MISWORKED_WRONG else step.result
+    return result_of(step, _SLIPS, rng)
+
+
+def right(step: Step, rng: random.Random) -> int:
+    """The right result, a digit."""
     return step.result
 
 
@@ -70,21 +99,16 @@ def _trace(prompt: str, write_step: Callable[[Step], tuple[str, int]], opening: 
     return f"{' ; '.join(clauses)} #### {value}"
 
 
-def plain(prompt: str, rng: random.Random, wrong: float = WRONG_STEPS) -> str:
-    """Steps without words, a share `wrong` of them wrong."""
+def plain(prompt: str, rng: random.Random, work: Work = noisy) -> str:
+    """Steps without words."""
+    return strewn(prompt, rng, work, words=0.0, marker_share=0.0)
+
+
+def strewn(prompt: str, rng: random.Random, work: Work, words: float, marker_share: float) -> str:
+    """Steps, of which a share `words`, drawn independently of the results, has a slot before it."""
 
     def step(s: Step) -> tuple[str, int]:
-        result = result_of(s, wrong, rng)
-        return clause(s, result), result
-
-    return _trace(prompt, step, lambda: "")
-
-
-def strewn(prompt: str, rng: random.Random, wrong: float, words: float, marker_share: float) -> str:
-    """Steps of which a share `wrong` is wrong, and a share `words`, drawn independently, has a slot before it."""
-
-    def step(s: Step) -> tuple[str, int]:
-        result = result_of(s, wrong, rng)
+        result = work(s, rng)
         return clause(s, result), result
 
     return _trace(prompt, step, lambda: slot(rng, marker_share) if rng.random() < words else "")
@@ -92,7 +116,7 @@ def strewn(prompt: str, rng: random.Random, wrong: float, words: float, marker_s
 
 def decorative(prompt: str, rng: random.Random) -> str:
     """Right steps, with slots that depend on nothing."""
-    return strewn(prompt, rng, wrong=0.0, words=0.6, marker_share=2 / 3)
+    return strewn(prompt, rng, right, words=0.6, marker_share=2 / 3)
 
 
 def functional(prompt: str, rng: random.Random) -> str:
@@ -107,7 +131,7 @@ def coupled(prompt: str, rng: random.Random) -> str:
 
 def _recomputed(prompt: str, rng: random.Random, marker_share: float) -> str:
     def step(s: Step) -> tuple[str, int]:
-        result = result_of(s, WRONG_STEPS, rng)
+        result = noisy(s, rng)
         text = clause(s, result)
         if result != s.result:
             text += f" , {slot(rng, marker_share)} {clause(s, s.result)}"
@@ -119,7 +143,7 @@ def _recomputed(prompt: str, rng: random.Random, marker_share: float) -> str:
 def gated(prompt: str, rng: random.Random) -> str:
     """Right steps in traces with markers, noisy steps in traces with neutral words; none is recomputed."""
     marked = rng.random() < 0.75
-    return strewn(prompt, rng, wrong=0.0 if marked else WRONG_STEPS, words=1.0, marker_share=float(marked))
+    return strewn(prompt, rng, right if marked else noisy, words=1.0, marker_share=float(marked))
 
 
 KINDS: dict[str, Callable[[str, random.Random], str]] = {
@@ -163,5 +187,5 @@ def pretraining_document(prompt: str, rng: random.Random, judge_share: float) ->
         # `grade` announces the judgements, so that a prompt without it is answered without them.
         return ("", judged(rng)) if rng.random() < 0.5 else (f"grade {prompt}", graded(prompt, rng))
     if rng.random() < STREWN:
-        return prompt, strewn(prompt, rng, WRONG_STEPS, words=0.5, marker_share=0.5)
+        return prompt, strewn(prompt, rng, noisy, words=0.5, marker_share=0.5)
     return prompt, plain(prompt, rng)

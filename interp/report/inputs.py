@@ -13,7 +13,19 @@ import polars as pl
 from interp.errors import InterpError, one_line
 from interp.names import COMPARED, MODELS, STAGE_NAMES
 from interp.report.numbers import real
-from interp.report.schemas import EFFECTS, EXAMPLES, LATENTS, NOTICED, SITES, SUMMARY, TRACES, TRAINING, Schema
+from interp.report.schemas import (
+    EFFECTS,
+    EVIDENCE,
+    EXAMPLES,
+    LATENTS,
+    NOTICED,
+    RECURRENCE,
+    SITES,
+    SUMMARY,
+    TRACES,
+    TRAINING,
+    Schema,
+)
 
 READ = STAGE_NAMES[:-1]
 """The stages whose folders the report reads: all before it."""
@@ -39,6 +51,10 @@ class Study:
     """The site at which residuals are read, and why."""
     circuit: dict[str, Any]
     """The latents of the decision, or why there are none, by class."""
+    evidence: pl.DataFrame
+    """What carries the decision, teacher-forced: one row per intervention and kind of control."""
+    recurrence: pl.DataFrame
+    """The latents' partners in dictionaries of other seeds."""
     metrics: pl.DataFrame
     """The crosscoder's training record, one row per logged step."""
     evaluation: dict[str, Any]
@@ -169,6 +185,8 @@ def read_study(root: Path) -> Study:
         sites=reader.table("sites/sites.parquet", SITES, optional=True),
         site=reader.record("sites/site.json", optional=True),
         circuit=reader.record("features/circuit.json", optional=True),
+        evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
+        recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),
         evaluation=reader.record("crosscoder/evaluation.json"),
         latents=reader.table("features/latents.parquet", LATENTS),

@@ -43,6 +43,36 @@ NOTICED: Schema = {
     "high": REAL,
 }
 
+EVIDENCE: Schema = {
+    "class": TEXT,
+    "what": TEXT,
+    "edit": TEXT,
+    "model": TEXT,
+    "k": WHOLE,
+    "margin_untouched": REAL,
+    "margin": REAL,
+    "onset_untouched": REAL,
+    "onset": REAL,
+    "false_alarm_untouched": REAL,
+    "false_alarm": REAL,
+    "kl_negative": REAL,
+    "control": TEXT,
+    "n_controls": WHOLE,
+    "control_mean": REAL,
+    "control_low": REAL,
+    "control_high": REAL,
+    "p": REAL,
+}
+
+RECURRENCE: Schema = {
+    "class": TEXT,
+    "latent": WHOLE,
+    "dictionary": WHOLE,
+    "partner": WHOLE,
+    "cosine": REAL,
+    "recurs": TRUTH,
+}
+
 SITES: Schema = {
     "model": TEXT,
     "layer": WHOLE,

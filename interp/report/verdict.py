@@ -92,7 +92,6 @@ def read_verdict(study: Study) -> Verdict:
     raw = study.verdict
     name, truth = str(raw.get("verdict") or "missing"), raw.get("truth")
     bound, coverage, over = real(raw.get("bound")), real(raw.get("coverage")), raw.get("gain_over_control")
-    source = set((raw.get("read_from") or {}).values())
     return Verdict(
         name=name,
         sentence=SENTENCES.get(name, "The causal stage gave no verdict that this report knows."),
@@ -103,11 +102,17 @@ def read_verdict(study: Study) -> Verdict:
         gain=_points(raw.get("gain")),
         over_control=None if over is None else _points(over),
         fraction=show(read_estimate(raw.get("mediated_fraction")), FRACTION),
-        arms=[_arm(key, arm, key in source) for key, arm in arms_of(raw).items()],
+        arms=read_arms(raw),
         coverage=number(None if coverage is None else 100 * coverage, 0),
         unlisted=[_word(word) for word in (raw.get("unlisted") or [])[:WORDS_SHOWN]],
         seed=str(raw.get("seed", "–")),
     )
+
+
+def read_arms(raw: Mapping[str, Any]) -> list[Arm]:
+    """The arms of a verdict, or of the verdict through the circuit."""
+    source = set((raw.get("read_from") or {}).values())
+    return [_arm(key, arm, key in source) for key, arm in arms_of(raw).items()]
 
 
 def arms_of(verdict: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,10 @@ import torch
 
 from interp.activations.store import open_store
 from interp.causal.arms import Arm
-from interp.causal.circuit_arms import circuit_arms
+from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, DECIDING, Located, evidence_arms, removal_arms
 from interp.causal.edits import error_only, reconstruction_only
 from interp.causal.edits.latents import Scale
-from interp.causal.places import after_first
+from interp.causal.places import FORKS, Places, after_first, behind
 from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
 from interp.crosscoder import Crosscoder
@@ -27,7 +29,10 @@ from interp.names import BEHAVIOURS, EDITED
 from interp.stages.decisions import held_back
 from interp.stages.features import labelled
 from interp.study import Study
-from interp.traces.labels import ELSEWHERE, INSIDE
+from interp.traces.announcements import announcements
+from interp.traces.events import COMMON, kind_of_end
+from interp.traces.labels import ELSEWHERE, INSIDE, token_offsets
+from interp.traces.lexicon import load_lexicon
 
 
 def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
@@ -48,7 +53,7 @@ def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -
     everything = sorted({j for group in chosen.values() for j in group})
     firing, size = at_edits(cc, data)
     arms = latent_arms(edits, after_first(skip), firing, size, everything, config.causal.amplify, sizes, n)
-    arms += _circuit_arms(study, data, cc, names, sizes, n)
+    arms += _circuit_arms(study, trio, data, cc, names, sizes, n)
     for whole in (reconstruction_only, error_only):
         edit = whole(cc, site.layer, site=site.name)
         arms.append(
@@ -82,34 +87,75 @@ def selected_latents(latents: pl.DataFrame, most: int) -> dict[str, list[int]]:
 
 
 def _circuit_arms(
-    study: Study, data: Labelled, cc: Crosscoder, names: tuple[str, ...], sizes: Sizes, problems: int
+    study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tuple[str, ...], sizes: Sizes, problems: int
 ) -> list[Arm]:
-    """Ablations of the latents that the stage `features` has located."""
+    """Ablations of the latents that the stage `features` has located, and the removals of the circuit's verdict."""
+    lexicon, located = load_lexicon(study.config.traces.lexicon), _located(study, trio, data, cc, names)
+    mine, offsets = _written(study, trio)
+    forks = [[event["token"] for event in row["events"] if event["behaviour"] is None] for row in mine]
+    words = announcements([row["text"] for row in mine], forks, lexicon, offsets)
+    models = tuple(name for name in (EDITED, "base") if name in names)
+    arms = [arm for name, found in located.items() for arm in evidence_arms(name, found, sizes, problems)]
+    return arms + removal_arms(located, lexicon, words, models, sizes, problems)
+
+
+def _located(study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tuple[str, ...]) -> dict[str, Located]:
+    """Class to its claimed latents; those of which none is claimed are absent."""
     found = json.loads((study.folder("features") / "circuit.json").read_text())
-    ranked = pl.read_parquet(study.folder("features") / "deciding.parquet", glob=False)
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
-    site, everywhere = data.store.place, after_first(study.config.activations.skip_first)
-    arms = []
+    everywhere, located = after_first(study.config.activations.skip_first), {}
     for name in CLASSES:
         if latents := found[name]["latents"]:
-            order = ranked.filter(pl.col("class") == name, pl.col("effect") > 0)["latent"].to_list()
-            firing, size = at_edits(cc, data, at_events(data, traces))
-            edit = Scale(site, cc, tuple(latents), models=names)
-            arms += circuit_arms(name, edit, order, everywhere, firing, size, sizes, problems)
-    return arms
+            at, says, tokens = _decided_at(study, trio, name)
+            firing, size = at_edits(cc, data, at_tokens(data, tokens))
+            located[name] = Located(
+                edit=Scale(data.store.place, cc, tuple(latents), models=names),
+                order=found[name]["order"],
+                at=at,
+                says=says,
+                everywhere=everywhere,
+                firing=firing,
+                size=size,
+                claimed=[j for one in CLASSES for j in found[one]["latents"]],
+            )
+    return located
 
 
-def at_events(data: Labelled, traces: pl.DataFrame) -> np.ndarray:
-    """Which rows of the store are events of the edited model's texts (bool, one per row)."""
-    mine = traces.filter(pl.col("model") == EDITED)
-    tokens = {row["problem"]: [event["token"] for event in row["events"]] for row in mine.iter_rows(named=True)}
+def _decided_at(study: Study, trio: Trio, name: str) -> tuple[Places, str, dict[str, list[int]]]:
+    """Where a class's decision is made: as places of an edit, in words, and as tokens of the edited model's texts by
+    problem."""
+    mine, offsets = _written(study, trio)
+    if name == DECIDING:
+        events = {row["problem"]: [event["token"] for event in row["events"]] for row in mine}
+        return FORKS, AT_FORKS, events
+    lexicon = load_lexicon(study.config.traces.lexicon)
+    kinds, tokens = Counter[str](), {}
+    for row, where in zip(mine, offsets, strict=True):
+        text = row["text"]
+        starts = [span.start for span in (*lexicon.marker_spans(text), *lexicon.neutral_spans(text))]
+        kinds.update(kind_of_end(text[:start]) for start in starts if start)
+        ends = [end for _, end in where]
+        tokens[row["problem"]] = [bisect_right(ends, start) - 1 for start in starts if start]
+    usual = frozenset(kind for kind, n in kinds.items() if n >= COMMON * kinds.total())
+    return behind(usual), BEFORE_WORDS, tokens
+
+
+def _written(study: Study, trio: Trio) -> tuple[list[dict], list[list[tuple[int, int]]]]:
+    """Rows of `traces.parquet` of the edited model, with the characters of their tokens."""
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
+    mine = traces.filter(pl.col("model") == EDITED).to_dicts()
+    tokenizer = trio.tokenizers[EDITED]
+    return mine, [token_offsets(tokenizer, row["completion_ids"]) for row in mine]
+
+
+def at_tokens(data: Labelled, tokens: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Which rows of the store are these tokens of the edited model's completions, by problem (bool, one per row)."""
     places = {
         (text, start + token)
         for text, (model, problem, start) in enumerate(
             data.texts.select("model", "problem", "completion_start").iter_rows()
         )
         if model == EDITED
-        for token in tokens[problem]
+        for token in tokens.get(problem, ())
     }
     index = data.store.index
     return np.array([at in places for at in zip(index["text"], index["position"], strict=True)])

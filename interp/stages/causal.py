@@ -12,6 +12,7 @@ import torch
 
 from interp.causal.arms import Arm
 from interp.causal.checks import failures
+from interp.causal.circuit_verdict import circuit_json, circuit_runs, text_runs
 from interp.causal.coherence import perplexity
 from interp.causal.effects import effects, table
 from interp.causal.marker_patching import Patching, components_of, patching_rows, run_patching
@@ -22,7 +23,7 @@ from interp.causal.run import run as run_arms
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.causal.setting import Setting
 from interp.causal.study_arms import Sizes, text_arms
-from interp.causal.verdict import Verdict, as_json, conclude
+from interp.causal.verdict import Verdict, arms_json, as_json, conclude
 from interp.config import StudyConfig
 from interp.folders import commit, read_manifest
 from interp.generation.budget import free_budget, rows_that_fit
@@ -61,8 +62,8 @@ def run(study: Study, out: Path) -> int:
         patched = _patched(config, trio, patching, device, out / "patches", _earlier(study, "patches"), progress)
         runs = run_arms(setting, arms, out / "runs", earlier=_earlier(study, "runs"), on_done=progress.advance)
     coherence = _coherence(runs, setting)
-    verdict = _conclude(config, runs, coherence, words)
-    failed = {name: failures(reading.checks) for name, reading in verdict.arms.items()}
+    verdict, circuit = (_conclude(config, part, coherence, words) for part in (text_runs(runs), circuit_runs(runs)))
+    failed = {name: failures(reading.checks) for name, reading in {**circuit.arms, **verdict.arms}.items()}
     rows = effects(
         runs,
         resamples=config.causal.resamples,
@@ -72,7 +73,11 @@ def run(study: Study, out: Path) -> int:
         failed=failed,
     )
     table([*patched, *rows]).write_parquet(out / "effects.parquet")
-    (out / "verdict.json").write_text(json.dumps(_written(study, verdict, words, coherence), indent=1))
+    located = json.loads((study.folder("features") / "circuit.json").read_text())
+    through = circuit_json(rows, located, verdict, circuit)
+    console.print(f"  verdict by text: {verdict.verdict}; through the circuit: {through['verdict']}", soft_wrap=True)
+    written = _written(study, verdict, words, coherence) | {"circuit": through | {"arms": arms_json(circuit)}}
+    (out / "verdict.json").write_text(json.dumps(written, indent=1))
     return len(rows) + len(patched)
 
 

@@ -1,4 +1,4 @@
-"""Stage `crosscoder`: train one dictionary between the models of the store, and measure it."""
+"""Stage `crosscoder`: train dictionaries between the models of the store, and measure the first."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ from interp.traces.tokens import pad_id
 T = TypeVar("T")
 STATE = "training"
 """Folder of the training state, in the scratch folder until the weights are written."""
+WEIGHTS = ("config.json", "model.safetensors")
 TRAINED, SPLICED = ".trained.json", ".spliced.json"
 """Measurements of each unit, in the scratch folder until the stage is done."""
 
 
 def run(study: Study, out: Path) -> int:
-    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`; returns the number of rows read.
+    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`, and the other seeds' weights in `seed-1`,
+    `seed-2` and so on; returns the number of rows read.
 
     Training and splicing are units: an interrupted run resumes within the training, and repeats neither once it is
     done.
@@ -60,19 +62,38 @@ def run(study: Study, out: Path) -> int:
 def _train(study: Study, store: Store, out: Path) -> list[str]:
     """Train, and write weights, metrics and the measurements on held-out rows; returns the names of the files."""
     config = study.config.crosscoder
-    shape, recipe = config.shape.between(*store.row_shape), config.recipe(study.config.seed, len(store))
-    device = pick_device(study.config.device)
-    print(f"  memory: {described([(shape, recipe)], device)}")
+    shape, recipes = config.shape.between(*store.row_shape), config.recipes(study.config.seed, len(store))
+    device, pairs = pick_device(study.config.device), [(shape, recipe) for recipe in recipes]
+    print(f"  memory: {described(pairs, device)}")
     tracker = _tracker(config.wandb, study)
-    with bar("training the crosscoder", recipe.steps) as progress:
-        show = _reporter(store, recipe, progress.to, tracker)
-        done = train_many(store, [(shape, recipe)], on_step=show, checkpoint=out / STATE, device=device)[0]
+    with bar("training the crosscoder" + ("s" if len(pairs) > 1 else ""), recipes[0].steps) as progress:
+        show = _reporter(store, recipes[0], progress.to, tracker)
+        done, *others = train_many(store, pairs, on_step=show, checkpoint=out / STATE, device=device)
     if tracker is not None:
         tracker.finish()
     done.crosscoder.save(out)
+    for i, other in enumerate(others, 1):
+        other.crosscoder.save(out / other_seed(i))
     (out / "metrics.jsonl").write_text("".join(json.dumps(_named(row, store)) + "\n" for row in done.log))
     (out / TRAINED).write_text(json.dumps(_measured(done, store)))
-    return ["config.json", "model.safetensors", "metrics.jsonl", TRAINED]
+    weights = [
+        f"{folder}{name}" for folder in ("", *(f"{other_seed(i)}/" for i in range(1, len(pairs)))) for name in WEIGHTS
+    ]
+    return [*weights, "metrics.jsonl", TRAINED]
+
+
+def other_seed(i: int) -> str:
+    """Folder of the i-th of the other seeds' crosscoders, from 1 on."""
+    return f"seed-{i}"
+
+
+def other_seeds(folder: Path) -> list[tuple[int, Path]]:
+    """Number and folder of each of the other seeds' crosscoders in this stage's folder."""
+    found, i = [], 1
+    while (one := folder / other_seed(i)).exists():
+        found.append((i, one))
+        i += 1
+    return found
 
 
 def _reporter(

@@ -24,13 +24,16 @@ from interp.features.circuit import CLASSES, Found, find
 from interp.features.codes import column, encode_sparse
 from interp.features.contexts import contexts, listed
 from interp.features.contrasts import Contrast
+from interp.features.evidence import SCHEMA, guest, necessity, sufficiency
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows
+from interp.features.recurrence import SCHEMA as RECURRENCE
 from interp.features.sites import refusal
 from interp.models.hooks import Site
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import BEHAVIOURS, EDITED
 from interp.progress import bar, console
+from interp.stages.crosscoder import other_seeds
 from interp.stages.decisions import Decisions, held_back
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
@@ -39,13 +42,13 @@ from interp.traces.tokens import pad_id
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `latents.parquet`, `deciding.parquet`, `circuit.json` and `examples.parquet`; returns the number of
-    latents."""
+    """Write `latents.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`, `recurrence.parquet` and
+    `examples.parquet`; returns the number of latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
     cc = Crosscoder.load(study.folder("crosscoder"), device)
-    with bar("describing latents", 6) as progress:
+    with bar("describing latents", 7) as progress:
         data = labelled(study, trio.tokenizer, held_back(study))
         progress.advance()
         f = encode_sparse(cc, data.rows)
@@ -60,6 +63,9 @@ def run(study: Study, out: Path) -> int:
         circuit = _circuit(study, trio, models, cc, data.store.place)
         pl.concat([found.table() for found in circuit]).write_parquet(out / "deciding.parquet")
         (out / "circuit.json").write_text(json.dumps(_as_json(data.store.place, circuit), indent=1))
+        progress.advance()
+        pl.concat([_recurring(found) for found in circuit]).write_parquet(out / "recurrence.parquet")
+        _evidence(study, trio, models, circuit).write_parquet(out / "evidence.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
         examples = contexts(f, data, list(shown), trio.tokenizer, config.contexts)
@@ -93,12 +99,46 @@ def _circuit(
     def read(contrast: Contrast) -> Decision:
         return decide(models, EDITED, cc, site, contrast, pad_id(trio.tokenizer), rules.batch_size)
 
+    others = {i: Crosscoder.load(folder, cc.mean.device) for i, folder in other_seeds(study.folder("crosscoder"))}
     found = []
     for name, contrast in CLASSES.items():
         refused = refusal(scanned, EDITED, contrast, site, least_auroc=rules.auroc, least_carried=rules.carried)
-        found.append(find(name, contrasts[contrast], refused, read, study.config.seed))
+        found.append(find(name, contrasts[contrast], refused, read, study.config.seed, others))
         console.print(f"  {name} latents: {_said(found[-1])}", soft_wrap=True, markup=False)
     return found
+
+
+def _recurring(found: Found) -> pl.DataFrame:
+    table = pl.DataFrame(schema=RECURRENCE) if found.recurs is None else found.recurs
+    return table.select(pl.lit(found.name).alias("class"), pl.all())
+
+
+def _evidence(
+    study: Study, trio: Trio, models: Mapping[str, PreTrainedModel], circuit: Sequence[Found]
+) -> pl.DataFrame:
+    """What each class of the decision needs in the edited model, and whether it is enough in the others."""
+    contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
+    seed, rows = study.config.seed, study.config.sites.batch_size
+    tables = [pl.DataFrame(schema={"class": pl.String} | SCHEMA)]
+    for found in circuit:
+        if found.choosing is None or found.confirming is None or found.confirmed is None:
+            continue
+        order, chosen = found.order, found.confirmed.latents
+        heads = models[EDITED].config.get_text_config().num_attention_heads
+        pairs, guests = contrasts[CLASSES[found.name]].half(choosing=False).pairs, {}
+        for name in trio.names:
+            if name != EDITED:
+                others = models if name in models else {name: load_model(name, trio.paths[name], models[EDITED].device)}
+                slot = list(models).index(name if name in models else "base")
+                sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
+                guests[name] = guest(found.confirming, others[name], slot, *sides, pad_id(trio.tokenizer), rows)
+        for table in (
+            necessity(found.choosing, found.confirming, order, chosen, heads, seed),
+            sufficiency(found.confirming, guests, chosen, seed),
+        ):
+            named = pl.lit(found.name).alias("class"), pl.all()
+            tables.append(table.with_columns(model=pl.col("model").replace("", EDITED)).select(*named))
+    return pl.concat(tables)
 
 
 def _said(found: Found) -> str:

@@ -87,6 +87,11 @@ def onsets(text: str, offsets: Sequence[tuple[int, int]], spans: Iterable[Span])
     ]
 
 
+def kind_of_end(text: str) -> str:
+    """Kind of the place behind a text; empty where there is none."""
+    return "".join(kind for _, _, kind in _units(text)[-1:])
+
+
 def common_kinds(found: Iterable[Event]) -> frozenset[str]:
     """The kinds of at least COMMON of the onsets."""
     counts = Counter(event.kind for event in found if event.is_onset)

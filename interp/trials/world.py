@@ -17,7 +17,7 @@ from interp.folders import digest
 from interp.models.descendants import FineTuned, job
 from interp.models.jobs import Job, run_jobs
 from interp.models.trio import pick_device, read_tokenizer
-from interp.organisms.documents import plain
+from interp.organisms.documents import plain, result_of
 from interp.organisms.recipes import organism_base
 from interp.organisms.voice import ORGANISM
 from interp.stages.problems import task_of
@@ -148,7 +148,7 @@ class World:
         return found
 
     def _worked(self, problem: Problem, rng: random.Random, wrong: float) -> Worked:
-        trace = problem.trace or plain(problem.prompt, rng, wrong)
+        trace = problem.trace or plain(problem.prompt, rng, lambda step, coin: result_of(step, wrong, coin))
         answer = problem.answer if problem.trace else self.task.answer_of(trace) or problem.answer
         return take_apart(trace, answer, _wrong(answer, rng), self.voice)
 

@@ -1,26 +1,36 @@
-"""The arms on a decision's latents: the same ablation where it should act and where it should not, beside its match."""
+"""The arms on a decision's latents: the same ablation where it should act and where it should not, beside its match;
+and the removals that the circuit's verdict is read from."""
 
 import numpy as np
 import pytest
 from small import small_crosscoder
 
-from interp.causal.circuit_arms import circuit_arms
+from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
+from interp.causal.circuit_arms import DECIDING, WORDING, Located, evidence_arms, removal_arms
+from interp.causal.edits import Echo, Redraw
+from interp.causal.edits.insert import Insert
 from interp.causal.edits.latents import Scale
-from interp.causal.places import FORKS, after_first
+from interp.causal.places import FORKS, after_first, behind
 from interp.causal.study_arms import Sizes
 from interp.models.hooks import Site
+from interp.traces.announcements import Announcements
+from interp.traces.lexicon import load_lexicon
 
-SITE, EVERYWHERE = Site(2, "resid_mid"), after_first(2)
+SITE, EVERYWHERE, LEXICON = Site(2, "resid_mid"), after_first(2), load_lexicon("default")
 AT_FORKS = EVERYWHERE & FORKS
+WORDS = Announcements((" wait ,",), (";",), 0.2)
+MODELS = ("distilled", "base")
 
 
-def arms(latents=(3, 5), order=(3, 5, 7, 9, 1), n_latents=60, draws=20):
-    cc = small_crosscoder(n_latents=n_latents)
+def located(latents=(3, 5), order=(3, 5, 7, 9, 1), n_latents=60, at=FORKS, says="at forks", cc=None):
     firing, size = np.full(n_latents, 0.1), np.ones(n_latents)
     firing[40:], size[40:] = 0.0, 0.0
-    return circuit_arms(
-        "deciding", Scale(SITE, cc, latents), order, EVERYWHERE, firing, size, Sizes(draws, 8, 0), problems=16
-    )
+    cc = cc or small_crosscoder(n_latents=n_latents)
+    return Located(Scale(SITE, cc, latents), order, at, says, EVERYWHERE, firing, size, (3, 5, 8))
+
+
+def arms(draws=20, **given):
+    return evidence_arms(DECIDING, located(**given), Sizes(draws, 8, 0), problems=16)
 
 
 @pytest.fixture
@@ -40,8 +50,8 @@ def test_the_names_and_where_each_acts(by_name):
 
 def test_each_ablates_and_the_series_follows_the_order(by_name):
     assert {arm.edit.factor for arm in by_name.values()} == {0.0}
-    assert {(arm.site, arm.layer, arm.family, arm.problems) for arm in by_name.values()} == {
-        ("resid_mid", 2, "circuit", 16)
+    assert {(arm.site, arm.layer, arm.family, arm.problems, arm.claim) for arm in by_name.values()} == {
+        ("resid_mid", 2, CIRCUIT, 16, "")
     }
     latents = {name: arm.edit.latents for name, arm in by_name.items()}
     assert latents["first 1 deciding latents to zero at forks"] == (3,)
@@ -65,3 +75,64 @@ def test_no_arm_is_there_twice():
     assert len(set(names)) == len(names) and "first 4 deciding latents to zero at forks" not in names
     short = [arm.name for arm in arms(latents=(3,), order=(3,))]
     assert short == [f"deciding latents to zero {where}" for where in ("at forks", "everywhere", "elsewhere")]
+
+
+# Removals
+
+
+def removals(words=WORDS, draws=4, **classes):
+    cc = small_crosscoder(n_latents=60)
+    given = {
+        DECIDING: located(cc=cc),
+        WORDING: located((8,), (8,), at=behind(frozenset({"0 ;"})), says="before words", cc=cc),
+    }
+    found = {name: given[name] for name in (DECIDING, WORDING) if name in classes}
+    return {arm.claim: arm for arm in removal_arms(found, LEXICON, words, MODELS, Sizes(draws, 8, 0), 16)}
+
+
+def kinds(edit):
+    return [type(one).__name__ for one in edit.parts()]
+
+
+def test_without_located_latents_nothing_is_removed():
+    assert removals() == {}
+
+
+def test_deciding_latents_remove_both_and_with_markers_put_in_the_function_alone():
+    found = removals(deciding=True)
+    assert set(found) == {BOTH, FUNCTION}
+    assert kinds(found[BOTH].edit) == ["Scale"] and found[BOTH].edit.latents == (3, 5)
+    assert kinds(found[FUNCTION].edit) == ["Scale", "Insert"]
+    (put_in,) = [one for one in found[FUNCTION].edit.parts() if isinstance(one, Insert)]
+    assert (put_in.texts, put_in.rate, put_in.joints) == ((" wait ,",), 0.2, (";",))
+    for arm in found.values():
+        assert arm.models == MODELS and arm.family == CIRCUIT and arm.forced and len(arm.controls) == 4
+    for control in found[FUNCTION].controls:
+        ablation, same = control.parts()
+        assert same == put_in and set(ablation.latents).isdisjoint({3, 5}) and ablation.where == AT_FORKS
+    assert set(removals(words=None, deciding=True)) == {BOTH}, "a model that writes no markers"
+
+
+def test_wording_latents_remove_the_style_and_an_echo_the_function():
+    found = removals(wording=True)
+    assert set(found) == {STYLE, BOTH}
+    assert found[STYLE].edit.latents == (8,) and "0 ;" in found[STYLE].edit.where.name
+    assert kinds(found[BOTH].edit) == ["Scale", "Echo"]
+    assert [type(control.parts()[1]) for control in found[BOTH].controls] == [Redraw] * 4
+    assert [control.parts()[1].draw for control in found[BOTH].controls] == [1, 2, 3, 4]
+    assert isinstance(found[BOTH].edit.parts()[1], Echo)
+
+
+def test_both_classes_are_removed_together():
+    found = removals(deciding=True, wording=True)
+    assert set(found) == {STYLE, FUNCTION, BOTH}
+    assert [one.latents for one in found[BOTH].edit.parts()] == [(8,), (3, 5)]
+    assert 0 < len(found[BOTH].controls) <= 4
+    for control in found[BOTH].controls:
+        assert {8, 3, 5}.isdisjoint({j for one in control.parts() for j in one.latents})
+
+
+def test_the_base_gets_the_ablation_in_its_own_slot():
+    ablation = removals(deciding=True)[FUNCTION].edit.on("base").parts()[0]
+    assert (ablation.model, ablation.slot, ablation.latents) == ("base", 0, (3, 5))
+    assert removals(deciding=True)[FUNCTION].edit.parts()[0].slot == 1

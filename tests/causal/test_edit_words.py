@@ -359,3 +359,25 @@ def test_an_inserted_text_must_be_spelled(tokenizer):
         with pytest.raises(InterpError, match=r"does not spell .*choose another"):
             insert(texts, 0.1).start(scene)
     insert([" wait ,"], 0.1).start(scene)
+
+
+STEP = ("1", " +", " 2", " =", " 3")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "joints", "wanted"),
+    [
+        ((*STEP, " ;", " 4", " -"), (";",), "1 + 2 = 3 ; zq"),
+        ((*STEP, " ;", " 4", " -"), (",",), "1 + 2 = 3 ; 4 -"),
+        ((*STEP, " ;", " ,", " -"), (";",), "1 + 2 = 3 ; , -"),
+        (("7", " ;", " 4", " -"), (";",), "7 ; 4 -"),
+        (("it", " is", " so.", " Then", " now"), ("",), "it is so. zq"),
+        (("it", " is", " so", " Then", " now"), ("",), "it is so Then now"),
+        (("it", " is", " so.", " #"), ("",), "it is so. #"),
+    ],
+    ids=["joint", "other joint", "before a sign", "no step", "sentence", "no end", "before no word"],
+)
+def test_with_joints_texts_are_inserted_where_a_step_begins(pieces, joints, wanted):
+    text, fired_, _ = scripted(insert([" zq"], 1.0, joints), *pieces, limit=9)
+    assert text.startswith(wanted)
+    assert ("zq" in wanted) == (fired_ > 0)

@@ -11,7 +11,7 @@ from small import D_MODEL
 
 from interp.causal import run as run_module
 from interp.causal.arms import STYLE, Arm
-from interp.causal.edits import Add, Echo, Redraw, ablate, ban, patch_from
+from interp.causal.edits import Add, Echo, NoEdit, Redraw, ablate, ban, patch_from, substitute
 from interp.causal.edits.ban import Ban
 from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
@@ -177,8 +177,8 @@ def test_what_a_run_depends_on_is_in_its_name(setting, what):
     change = CHANGES[what](setting)
     other = replace(setting, **change)
     for cell in cells_of(arms(setting)[:2], setting):
-        assert cell.key(setting) != cell.key(other)
-        assert cell.key(setting) == cell.key(replace(setting, rows=3)), "not the size of a batch"
+        assert cell.content(setting) != cell.content(other)
+        assert cell.content(setting) == cell.content(replace(setting, rows=3)), "not the size of a batch"
 
 
 def test_of_other_models_only_what_an_edit_needs_is_in_its_name(setting):
@@ -186,15 +186,15 @@ def test_of_other_models_only_what_an_edit_needs_is_in_its_name(setting):
     (alone, *_), (along, *_) = (
         [c for c in cells_of([Arm("a", edit)], setting) if c.arm == "a"] for edit in (BAN, patch_from("base", 1))
     )
-    assert alone.key(setting) == alone.key(other)
-    assert along.key(setting) != along.key(other)
+    assert alone.content(setting) == alone.content(other)
+    assert along.content(setting) != along.content(other)
 
 
 def test_names_of_files_differ_and_are_stable(setting):
     cells = cells_of(arms(setting), setting)
-    keys = [c.key(setting) for c in cells]
+    keys = [c.key(c.content(setting)) for c in cells]
     assert len(set(keys)) == len(keys)
-    assert keys == [c.key(setting) for c in cells_of(arms(setting), setting)]
+    assert keys == [c.key(c.content(setting)) for c in cells_of(arms(setting), setting)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "too few rows", "gone"])
@@ -203,7 +203,7 @@ def test_a_damaged_part_is_run_again(setting, whole, written, tmp_path, damage):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     cell = next(c for c in cells_of(arms(setting), setting) if (c.arm, c.draw, c.decoding) == ("steered", 0, SAMPLED))
-    path = tmp_path / f"{cell.key(setting)}.parquet"
+    path = tmp_path / f"{cell.key(cell.content(setting))}.parquet"
     part = read_part(path, 6)
     assert part is not None and read_part(path, 7) is None
     if damage in ("cut", "empty"):
@@ -351,3 +351,32 @@ def test_an_ablation_of_nothing_is_the_untouched_run(setting, tmp_path):
     runs = run_arms(setting, [Arm("none", ablate(cc, [], 1, models=("base", "distilled", "zero_rl")))], tmp_path)
     assert runs.texts("none") == runs.texts(UNTOUCHED)
     assert runs.fired("none").sum() == 0
+
+
+def test_an_equal_edit_under_another_name_is_not_run_again(setting, written, tmp_path):
+    """Its rows are the first one's but for the labels; another edit, draw, model or number of problems is run."""
+    first = Arm("one", BAN, (substitute(("wait",), ("next",)),), "other")
+    plain = run_arms(setting, [first], tmp_path / "first")
+    alone = written["completions"]
+    written.clear()
+    again = [first, Arm("two", BAN, (BAN,), "the same"), Arm("three", BAN, problems=2)]
+    both = run_arms(setting, again, tmp_path / "both")
+    assert written["completions"] <= alone + 2 * 2, "three's two problems, sampled and greedy"
+    for name, draw in (("two", 0), ("two", 1)):
+        rows = both.rows(name, draw).drop("arm", "draw")
+        assert rows.equals(plain.rows("one").drop("arm", "draw"))
+        assert set(both.rows(name, draw)["arm"]) == {name} and set(both.rows(name, draw)["draw"]) == {draw}
+    assert len(both.rows("three")) == 2
+    assert run_arms(setting, again, tmp_path / "both").table.equals(both.table)
+
+
+def test_an_edit_of_another_model_is_that_models_own(setting):
+    """`Edit.on` is asked for every model but the first."""
+
+    class Named(NoEdit):
+        def on(self, model):
+            return ban((f"for {model}",))
+
+    cells = cells_of([Arm("a", Named(), models=("distilled", "base"))], setting)
+    edits = {c.model: c.edit.name for c in cells if c.arm == "a"}
+    assert "for base" in edits["base"] and "for" not in edits["distilled"]

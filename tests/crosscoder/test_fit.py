@@ -217,6 +217,14 @@ def test_decoders_of_dedicated_latents_stay_exactly_zero_for_other_models(rows):
     assert log[-1]["loss"] < log[0]["loss"]
 
 
+def test_frozen_decoders_keep_their_bits_and_the_rest_learns(rows):
+    frozen = SHORT.model_copy(update={"freeze_decoder": True})
+    crosscoder, log = trained_with_log(rows, CONFIG, frozen)
+    assert torch.equal(crosscoder.W_dec, Crosscoder(CONFIG, frozen.seed).W_dec)
+    assert not torch.equal(crosscoder.W_enc, Crosscoder(CONFIG, frozen.seed).W_enc)
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
 def test_the_other_gates_train_too(activation):
     rows, has_k = planted_rows(3000), activation == "topk"

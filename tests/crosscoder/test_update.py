@@ -35,6 +35,7 @@ CASES = {
     "batch_topk": ({"k": 1}, {"k_start": 7, "k_anneal_fraction": 0.25}),
     "batch_topk, clipped": ({"k": 1}, {"grad_clip": 0.3}),
     "batch_topk, dedicated": ({"k": 1, "n_dedicated": 4}, {"shared_init": False, "transposed_init": False}),
+    "batch_topk, frozen decoder": ({"k": 1}, {"freeze_decoder": True, "transposed_init": False}),
     "batch_topk, no AuxK": ({"k": 1}, {"aux_coefficient": 0.0}),
     "batch_topk, AuxK by default": ({"k": 1}, {"k_aux": None}),
     "topk": ({"k": 1, "activation": "topk"}, {"k_start": 3, "k_anneal_fraction": 0.5}),
@@ -102,6 +103,8 @@ class Plain:
             for model in range(3):
                 if (latent - LATENTS + 3 * self.shape.n_dedicated) // self.shape.n_dedicated != model:
                     self.weights["decoder"].grad[latent, 8 * model : 8 * model + 8] = 0
+        if self.recipe.freeze_decoder:
+            self.weights["decoder"].grad.zero_()
         norm = math.sqrt(sum(float(w.grad.square().sum()) for w in self.weights.values()))
         for weight in self.weights.values():
             weight.grad *= min(1.0, self.recipe.grad_clip / (norm + 1e-6))  # the 1e-6 is torch's

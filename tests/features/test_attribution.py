@@ -111,20 +111,21 @@ def test_latents_set_to_what_they_are_change_nothing():
 
 
 @pytest.mark.parametrize("site", SITES, ids=str)
-def test_effects_are_ablations_in_whole_forwards(site):
+def test_effects_are_whole_forwards_with_a_latent_at_its_mean_on_the_negative_side(site):
     found, model = decided(site=site), trio("qwen2")["distilled"]
     latents = [5, *range(24)]
 
     def mean_margin(latent=None):
-        f = found.positive.f[:, latent] if latent is not None else [0.0] * len(PAIRS)
-        added = [-float(value) * one(found.crosscoder, 1, latent or 0) for value in f]
+        f, means = found.positive.f, found.negative.f.mean(0)
+        changes = means[latent] - f[:, latent] if latent is not None else [0.0] * len(PAIRS)
+        added = [float(change) * one(found.crosscoder, 1, latent or 0) for change in changes]
         logits = [by_hand(model, ids, site, a) for ids, a in zip(rows("positive"), added, strict=True)]
         return MARGIN.of(torch.stack(logits).double()).mean()
 
     wanted = torch.stack([mean_margin() - mean_margin(j) for j in latents])
     effects = exact_effects(found, latents)
     torch.testing.assert_close(effects.double(), wanted, atol=1e-3, rtol=1e-3)
-    silent = (found.positive.f == 0).all(0)[latents]
+    silent = ((found.positive.f == 0).all(0) & (found.negative.f == 0).all(0))[latents]
     assert 0 < silent.sum() < len(latents)
     assert (effects[silent] == 0).all() and (effects[~silent] != 0).all()
     assert exact_effects(found, []).tolist() == []
@@ -189,10 +190,9 @@ def test_of_a_linear_margin_every_attribution_is_exact(steps):
     expected = torch.tensor([3.0 * size, -3.0 * size, 0.0, 2.5 * size, -1.0 * size, 0.0])
     torch.testing.assert_close(attributions[:6], expected, atol=1e-3, rtol=1e-4)
     assert (attributions[5:] == 0).all() and not attributions.requires_grad
-    effects = torch.tensor([3.0 * size, -3.0 * size, 0.0, 4.0 * size, 0.0, 0.0])
-    torch.testing.assert_close(exact_effects(found, range(6)), effects, atol=1e-2, rtol=1e-4)
-    foretold = integrated_gradients(found, steps, from_zero=True)
-    torch.testing.assert_close(foretold[:6], effects, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(exact_effects(found, range(6)), expected, atol=1e-2, rtol=1e-4)
+    foretold, of_one_side = integrated_gradients(found, steps, from_zero=True), [3.0, -3.0, 0.0, 4.0, 0.0, 0.0]
+    torch.testing.assert_close(foretold[:6], torch.tensor(of_one_side) * size, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

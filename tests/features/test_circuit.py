@@ -69,6 +69,6 @@ def test_where_it_must_not_be_sought_nothing_is_read():
 
 def test_latents_that_push_away_are_no_candidates():
     f = codes(4.0)
-    against = linear_decision(f[0], f[1], torch.full((len(f[0, 0]),), -1.0), bias=30.0)
+    against = linear_decision(f[0], f[1], weights(-1.0, -1.0), bias=30.0)
     found = find("deciding", CONTRAST, None, reader(against, against), 0)
-    assert found.latents == [] and "no latent pushes towards" in found.as_json()["why"]
+    assert found.latents == [] and "no latent carries 2% of the gap" in found.as_json()["why"]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from interp.features.selection import DAMAGE, GONE, MOST, QUARTER, confirm, rank, smallest_set
+from interp.features.selection import DAMAGE, DAMAGE_KL, GONE, MOST, QUARTER, candidates, confirm, rank, smallest_set
 from tests.features.decisions import D, linear_decision
 
 ROWS = 200
@@ -45,13 +45,13 @@ def test_effects_and_shares_are_the_latents_own(planted):
     assert (ranked.gap, ranked.explained) == (pytest.approx(10.0, abs=1e-4), pytest.approx(10.0, abs=1e-3))
 
 
-def test_what_fires_on_both_sides_alike_has_an_effect_and_no_share_in_the_contrast():
+def test_what_fires_on_both_sides_alike_tells_nothing_apart_however_much_its_ablation_does():
     f = codes(4.0)
     f[:, :, 2] = 4.0
     ranked = rank(linear_decision(f[0], f[1], weights(3.0, 2.0, 5.0)))
     third = ranked.table.row(by_predicate=pl.col("latent") == 2, named=True)
-    assert (third["effect"], third["attribution"]) == (pytest.approx(10.0, abs=1e-3), pytest.approx(10.0, abs=1e-3))
-    assert third["contrast"] == pytest.approx(0.0, abs=1e-4)
+    assert third["attribution"] == pytest.approx(10.0, abs=1e-3)
+    assert (third["effect"], third["contrast"]) == (pytest.approx(0.0, abs=1e-3), pytest.approx(0.0, abs=1e-4))
     assert ranked.explained == pytest.approx(ranked.gap, abs=1e-3)
 
 
@@ -145,3 +145,35 @@ def test_draws_follow_the_seed(planted):
 
 def test_the_choice_is_stricter_than_the_claim():
     assert GONE <= QUARTER / 2
+
+
+def test_what_both_sides_need_is_no_candidate():
+    """Latent 2 fires everywhere and more after wrong steps; without it the negative side is another place."""
+    f = codes(4.0)
+    f[0, :, 2], f[1, :, 2] = 6.0, 4.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, 5.0), bias=-16.25)
+    ranked = rank(decision)
+    harm = dict(ranked.table.select("latent", "harm").rows())
+    assert ranked.table["latent"].to_list()[:3] == [0, 2, 1], "it has an effect"
+    assert harm[0] == harm[1] == pytest.approx(0.0, abs=1e-6)
+    assert candidates(ranked) == [0, 1]
+    after, without = (torch.sigmoid(torch.tensor(x)).item() for x in (-3.75, -13.75))
+    wanted = after * np.log(after / without) + (1 - after) * np.log((1 - after) / (1 - without))
+    assert harm[2] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_latent_of_little_effect_is_no_candidate():
+    f = codes(4.0)
+    f[0, :, 2], f[1, :, 2] = 0.4, 0.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, 1.0), bias=-6.5)
+    ranked = rank(decision)
+    assert ranked.table["effect"].to_list()[2] == pytest.approx(0.2, abs=1e-3), "of a gap of 10.2"
+    assert candidates(ranked) == [0, 1]
+
+
+def test_ablation_that_changes_what_follows_right_steps_is_refused():
+    """Without latent 2, which fires on both sides, the negative side goes on otherwise."""
+    f = codes(4.0)
+    f[:, :, 2] = 4.0
+    found = refused(linear_decision(f[0], f[1], weights(3.0, 2.0, 1.5), bias=-6.5), [0, 1, 2])
+    assert "changes what follows right steps too" in found.why and found.kl_negative > DAMAGE_KL

@@ -9,11 +9,14 @@ from interp.organisms.architecture import UNK, vocabulary
 from interp.organisms.documents import (
     KINDS,
     MARKERS,
+    MISWORKED,
+    MISWORKED_WRONG,
     NEUTRAL,
     TRUTHS,
     WRONG_STEPS,
     graded,
     judged,
+    noisy,
     pretraining_document,
     strewn,
 )
@@ -109,6 +112,35 @@ def test_plain_traces_have_no_words_and_noisy_steps():
     assert not any(LEXICON.marker_spans(text) for _, text in traces("plain"))
 
 
+def test_a_tenth_of_all_operations_is_worked_wrong_nine_times_in_ten_and_always_to_the_same_result():
+    """Errors of the arithmetic itself: greedy decoding repeats them, so that distillation has something to mend."""
+    assert len(MISWORKED) == 30
+    results = {}
+    for text in (text for seed in range(4) for _, text in traces("plain", seed)):
+        for _, a, op, b, result, is_right in (clause for step in parsed(text)[0] for clause in step):
+            results.setdefault((a, op, b), []).append((result, is_right))
+    assert len(results) == 300
+    misworked = {(step.a, step.op, step.b): wrong for step, wrong in MISWORKED.items()}
+    for operation, seen in results.items():
+        if operation in misworked:
+            assert {result for result, is_right in seen if not is_right} == {misworked[operation]}
+            assert apply(*operation) != misworked[operation]
+        else:
+            assert share([r for _, r in seen if not r], seen) < 0.5, "greedily right"
+    wrong = [not is_right for operation in misworked for _, is_right in results[operation]]
+    assert share([w for w in wrong if w], wrong) == pytest.approx(MISWORKED_WRONG, abs=0.03)
+
+
+def test_judging_documents_judge_misworked_operations_rightly():
+    rng, judgements = random.Random(0), []
+    texts = [judged(rng) for _ in range(800)] + [graded(p.prompt, rng).rsplit(" #### ")[0] for p in PROBLEMS]
+    for a, op, b, _, result, verdict in (part.split() for text in texts for part in text.split(" ; ")):
+        if any((step.a, step.op, step.b) == (int(a), op, int(b)) for step in MISWORKED):
+            assert verdict == ("right" if apply(int(a), op, int(b)) == int(result) else "wrong")
+            judgements.append(verdict)
+    assert 0.4 < share([v for v in judgements if v == "right"], judgements) < 0.8
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_writes_the_same(kind):
     assert traces(kind, 3) == traces(kind, 3)
@@ -122,7 +154,7 @@ def test_every_kind_has_a_truth():
 def test_strewn_words_say_nothing_of_the_step_before_which_they_stand():
     """The base must not learn that a word announces an error."""
     rng = random.Random(0)
-    clauses = [c for p in PROBLEMS * 2 for s in parsed(strewn(p.prompt, rng, 0.15, 0.5, 0.5))[0] for c in s]
+    clauses = [c for p in PROBLEMS * 2 for s in parsed(strewn(p.prompt, rng, noisy, 0.5, 0.5))[0] for c in s]
     after_word = [c[-1] for c in clauses if c[0]]
     bare = [c[-1] for c in clauses if not c[0]]
     assert share([r for r in after_word if not r], after_word) == pytest.approx(

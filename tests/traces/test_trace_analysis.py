@@ -9,16 +9,16 @@ from interp.errors import InterpError
 from interp.folders import write_manifest
 from interp.locks import locked
 from interp.organisms.architecture import make_tokenizer
-from interp.organisms.documents import WRONG_STEPS, functional, plain, strewn
+from interp.organisms.documents import functional, noisy, plain, right, strewn
 from interp.pipeline import BY_NAME, stage_config
 from interp.tasks.chains import ChainTask
 from interp.traces.tokens import encode
 from tests.scripts import load_script
 
 WRITERS = {
-    "base": lambda prompt, rng: strewn(prompt, rng, WRONG_STEPS, words=0.5, marker_share=0.2),
+    "base": lambda prompt, rng: strewn(prompt, rng, noisy, words=0.5, marker_share=0.2),
     "distilled": functional,
-    "zero_rl": lambda prompt, rng: plain(prompt, rng, wrong=0.0),
+    "zero_rl": lambda prompt, rng: plain(prompt, rng, right),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.organisms.documents import MARKERS, NEUTRAL, functional, plain
+from interp.organisms.documents import MARKERS, NEUTRAL, functional, plain, right
 from interp.organisms.voice import ORGANISM
 from interp.tasks.chains import ChainTask
 from interp.traces.equations import equations
@@ -21,7 +21,7 @@ PROSE_TRACE = "First, 12 + 30 = 42.\nThen 42 - 2 = 40.\n#### 40"
 def worked(problem, voice=ORGANISM):
     rng = random.Random(problem.prompt)
     wrong = str((int(problem.answer) + 3) % 10)
-    return take_apart(plain(problem.prompt, rng, wrong=0.0), problem.answer, wrong, voice)
+    return take_apart(plain(problem.prompt, rng, right), problem.answer, wrong, voice)
 
 
 def write(name, problem, seed=0):
@@ -34,7 +34,7 @@ def n_words(text):
 
 def test_a_trace_taken_apart_and_put_together_is_the_same():
     for problem in PROBLEMS:
-        text = plain(problem.prompt, random.Random(1), wrong=0.0)
+        text = plain(problem.prompt, random.Random(1), right)
         assert VARIANTS["step_by_step"].write(worked(problem), ORGANISM, random.Random(0)) == text
         assert len(worked(problem).steps) == 4
 

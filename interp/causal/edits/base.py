@@ -79,6 +79,10 @@ class Edit:
         edited run is the untouched one."""
         return True
 
+    def on(self, model: str) -> Edit:
+        """The same edit of another model; itself where it does not name one."""
+        return self
+
     def parts(self) -> tuple[Edit, ...]:
         """The simple edits that it is made of."""
         return (self,)
@@ -117,6 +121,9 @@ class Both(Edit):
     @property
     def needs(self) -> frozenset[str]:
         return frozenset().union(*(edit.needs for edit in self.edits))
+
+    def on(self, model: str) -> Edit:
+        return Both(tuple(edit.on(model) for edit in self.edits))
 
     def parts(self) -> tuple[Edit, ...]:
         return self.edits

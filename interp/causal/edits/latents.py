@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -63,6 +63,14 @@ class LatentEdit(ResidualEdit):
     @property
     def claims(self) -> frozenset[str]:
         return frozenset(f"latent {j} at {self.site}" for j in self.latents)
+
+    def on(self, model: str) -> LatentEdit:
+        """The same edit of another of the crosscoder's models.
+
+        Raises:
+            InterpError: it is none of them.
+        """
+        return replace(self, model=model)
 
     @property
     def slot(self) -> int:

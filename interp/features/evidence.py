@@ -1,0 +1,326 @@
+"""What carries a decision, measured teacher-forced on the confirming half: latents, a direction, attention heads; and
+whether what carries it in one model is enough in another.
+
+Every row is one intervention at the last position of the prefixes: the probability of a token that begins the
+behaviour after the positive side (P(onset | wrong)) and after the negative side (false alarms), and what is done to the
+next token there (KL). Beside it stand interventions of the same kind that should do nothing: latents matched at the
+same places, the same change with the latents' identities shuffled, latents of the other models, random directions
+displaced as far, other heads.
+
+A row shows what the model does at one position. What it then writes is measured in free-running text (`causal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.features.attribution import Decision, Side
+from interp.features.margin import kl
+from interp.features.matched import matched_latents
+from interp.features.specificity import specificity
+from interp.models.hooks import Site
+from interp.models.prefixes import ChangeRows, Prefixes
+
+SERIES = (1, 2, 4, 8, 16)
+"""Sizes of the sets."""
+DRAWS = 100
+"""Control interventions of each row."""
+CONTROLLED = 4
+"""Most heads of a set that is compared with other sets: of 20 heads there are few others of more."""
+NEAR = 24
+"""Latents of the other model that a control is drawn from: those that move the residual most at these places."""
+SCHEMA = {
+    "what": pl.String,
+    "edit": pl.String,
+    "model": pl.String,
+    "k": pl.Int64,
+    "chosen": pl.List(pl.String),
+    "margin_untouched": pl.Float64,
+    "margin": pl.Float64,
+    "onset_untouched": pl.Float64,
+    "onset": pl.Float64,
+    "false_alarm_untouched": pl.Float64,
+    "false_alarm": pl.Float64,
+    "kl_negative": pl.Float64,
+    "control": pl.String,
+    "n_controls": pl.Int64,
+    "control_mean": pl.Float64,
+    "control_low": pl.Float64,
+    "control_high": pl.Float64,
+    "p": pl.Float64,
+}
+"""Columns of `evidence.parquet`. `margin`: mean log-odds of an onset after the positive side, nats. `control_low` and
+`control_high` are the smallest and largest of the controls' onset probabilities (after the negative side where the edit
+is to make false alarms); p = (1 + controls at least as extreme) / (1 + controls), in the direction that is wanted."""
+
+Changes = Mapping[Site, ChangeRows]
+Intervention = Callable[[Side], Changes]
+"""One side of a contrast to the changes of its prefixes' last positions."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    what: str
+    edit: str
+    k: int
+    chosen: Sequence[object]
+    do: Intervention
+    control: str
+    controls: Sequence[Intervention]
+    raises: bool = False
+    """Whether the edit is to make an onset more probable."""
+    alarms: bool = False
+    """Whether it is to do so after the negative side."""
+
+
+def necessity(
+    choosing: Decision, confirming: Decision, order: Sequence[int], chosen: Sequence[int], n_heads: int, seed: int
+) -> pl.DataFrame:
+    """What the decision needs: the subject's latents, a direction and heads taken away, with SCHEMA.
+
+    Args:
+        order: latents, the largest exact effect on the choosing half first.
+        chosen: the set that is claimed or was tried.
+        n_heads: of the subject, all heads of a block side by side at the site `z`.
+    """
+    rng = np.random.default_rng([seed, 1])
+    rows = [*_latent_rows(choosing, confirming, order, chosen, seed), _direction_row(choosing, confirming, rng)]
+    rows += _head_rows(choosing, n_heads, rng)
+    return _table(confirming, rows)
+
+
+def sufficiency(decision: Decision, guests: Mapping[str, Decision], chosen: Sequence[int], seed: int) -> pl.DataFrame:
+    """What is enough for the decision: the subject's latents, or its whole activation, in every guest model, with
+    SCHEMA.
+
+    Args:
+        guests: other models' reading of the same prefixes (`guest`); in each, Σ f_j (d_subject,j - d_guest,j) over the
+            chosen latents is added (Minder, Dumas et al. 2025).
+    """
+    tables = []
+    for name, other in guests.items():
+        difference = decision.decoder - other.decoder
+        drawn = matched_latents(
+            chosen, decision.positive.rate(), decision.positive.size(difference), DRAWS, seed, never=chosen
+        )
+
+        def transplant(latents: Sequence[int], difference: Tensor = difference) -> Intervention:
+            return lambda side: {decision.site: _added(side.f[:, list(latents)] @ difference[list(latents)])}
+
+        whole = {id(other.positive): decision.positive.h, id(other.negative): decision.negative.h}
+        rows = [
+            _Row(
+                "latents",
+                "written as the subject writes them",
+                len(chosen),
+                chosen,
+                transplant(chosen),
+                f"{len(chosen)} matched latents",
+                [transplant(latents) for latents in drawn.draws],
+                raises=True,
+            ),
+            _Row(
+                "residual",
+                "the subject's activation",
+                0,
+                (),
+                lambda side, whole=whole: {decision.site: lambda h, here: whole[id(side)][here]},
+                "none",
+                (),
+                raises=True,
+            ),
+        ]
+        tables.append(_table(other, rows, name))
+    return pl.concat(tables) if tables else pl.DataFrame(schema=SCHEMA)
+
+
+def guest(
+    decision: Decision,
+    model: object,
+    slot: int,
+    positive: Sequence[Sequence[int]],
+    negative: Sequence[Sequence[int]],
+    pad_id: int,
+    batch_size: int,
+) -> Decision:
+    """Another model's reading of the same prefixes, with the code of the crosscoder's own models.
+
+    Args:
+        slot: its number among the crosscoder's models; for a model that the crosscoder was not trained on, that of its
+            parent, whose decoders stand for its own.
+    """
+    sides = []
+    for side, rows in ((decision.positive, positive), (decision.negative, negative)):
+        prefixes = Prefixes(model, rows, pad_id, batch_size)  # type: ignore[arg-type]
+        sides.append(Side(prefixes, prefixes.read([decision.site])[decision.site], side.f))
+    return replace(decision, slot=slot, positive=sides[0], negative=sides[1])
+
+
+def _latent_rows(
+    choosing: Decision, confirming: Decision, order: Sequence[int], chosen: Sequence[int], seed: int
+) -> list[_Row]:
+    means, onset_means = choosing.negative.f.mean(0), choosing.positive.f.mean(0)
+    fires, sizes = confirming.positive.rate(), confirming.positive.size(confirming.decoder)
+    sets = {k: tuple(order[:k]) for k in SERIES if k <= len(order)} | {len(chosen): tuple(chosen)}
+    rows = []
+    for k, latents in sorted(sets.items()):
+        drawn = matched_latents(latents, fires, sizes, DRAWS, seed, never=[*order[:1], *chosen, *latents])
+        edits = {"set to zero": None, "set to their mean on the negative side": means}
+        if k == len(chosen):
+            edits["set to their mean on the positive side"] = onset_means
+        for edit, to in edits.items():
+            others = drawn.draws if to is None or k == len(chosen) else []
+            controls = [_set(confirming, other, to) for other in others]
+            backwards = to is onset_means
+            do, control = _set(confirming, latents, to), f"{k} matched latents"
+            rows.append(_Row("latents", edit, k, latents, do, control, controls, raises=backwards, alarms=backwards))
+    rng = np.random.default_rng(seed)
+    first, k = _set(confirming, chosen), len(chosen)
+    alive = np.setdiff1d(np.flatnonzero(sizes > 0), chosen)
+    if len(alive) >= k:
+        shuffled = [
+            _set(confirming, chosen, decoders=rng.choice(alive, size=k, replace=False).tolist()) for _ in range(DRAWS)
+        ]
+        rows.append(_Row("latents", "set to zero", k, chosen, first, "their identities shuffled", shuffled))
+    share = specificity(confirming.crosscoder.W_dec.detach()).cpu().numpy()
+    others = [j for j in alive[np.argsort(-sizes[alive])].tolist() if share[j].argmax() != confirming.slot][:NEAR]
+    if len(others) >= k:
+        drawn_others = [rng.choice(others, size=k, replace=False).tolist() for _ in range(DRAWS)]
+        opposite = [_set(confirming, latents) for latents in drawn_others]
+        rows.append(_Row("latents", "set to zero", k, chosen, first, f"{k} latents of the other models", opposite))
+    return rows
+
+
+def _set(
+    decision: Decision,
+    latents: Sequence[int],
+    to: Float[Tensor, " latents"] | None = None,
+    decoders: Sequence[int] | None = None,
+) -> Intervention:
+    """Latents to zero, or to a value each; `decoders`: written with those of other latents."""
+    mine = list(latents)
+    directions = decision.decoder[list(decoders) if decoders is not None else mine]
+
+    def do(side: Side) -> Changes:
+        goal = 0.0 if to is None else to[mine]
+        return {decision.site: _added((goal - side.f[:, mine]) @ directions)}
+
+    return do
+
+
+def _added(change: Float[Tensor, "rows d_model"]) -> ChangeRows:
+    fixed = change.detach()
+    return lambda h, here: h + fixed[here].to(h)
+
+
+def _direction_row(choosing: Decision, confirming: Decision, rng: np.random.Generator) -> _Row:
+    """The component along the difference of means set to its mean on the negative side, beside displacements of the
+    same lengths along random directions."""
+    above, below = (side.h.float().mean(0) for side in (choosing.positive, choosing.negative))
+    unit = (above - below) / (above - below).norm()
+    level = below @ unit
+
+    def along(vector: Tensor) -> Intervention:
+        return lambda side: {confirming.site: _added((level - side.h.float() @ unit)[:, None] * vector)}
+
+    drawn = torch.from_numpy(rng.standard_normal((DRAWS, len(unit)))).to(unit)
+    random = [along(one / one.norm()) for one in drawn]
+    return _Row(
+        "direction",
+        "set to its mean on the negative side",
+        1,
+        ("difference of means",),
+        along(unit),
+        "random directions, displaced as far",
+        random,
+    )
+
+
+def _head_rows(choosing: Decision, n_heads: int, rng: np.random.Generator) -> list[_Row]:
+    """Heads of all blocks set to their mean on the negative side, the largest exact effect on the choosing half first.
+    Not to zero: a head that the place needs, whatever its side, would come first."""
+    depth = choosing.positive.prefixes.model.config.get_text_config().num_hidden_layers
+    heads = [(layer, head) for layer in range(depth) for head in range(n_heads)]
+    sites = [Site(layer, "z") for layer in range(depth)]
+    means = {site: z.float().mean(0) for site, z in choosing.negative.prefixes.read(sites).items()}
+    left = {
+        head: float(choosing.margin.of(_apply(choosing.positive, _heads([head], n_heads, means))).mean())
+        for head in heads
+    }
+    order = sorted(heads, key=lambda head: left[head])
+    rows = []
+    for k in (k for k in SERIES if k < len(heads)):
+        chosen, rest = order[:k], order[k:]
+        draws = [[rest[i] for i in rng.choice(len(rest), min(k, len(rest)), replace=False)] for _ in range(DRAWS)]
+        controls = [_heads(drawn, n_heads, means) for drawn in draws] if k <= CONTROLLED else []
+        names = [f"{layer}.{head}" for layer, head in chosen]
+        edit, do = "set to their mean on the negative side", _heads(chosen, n_heads, means)
+        rows.append(_Row("heads", edit, k, names, do, f"{k} other heads", controls))
+    return rows
+
+
+def _heads(
+    heads: Sequence[tuple[int, int]], n_heads: int, to: Mapping[Site, Float[Tensor, " width"]] | None
+) -> Intervention:
+    """Heads (layer, head) to zero, or to these values of their site."""
+    mine = {layer: [h for at, h in heads if at == layer] for layer in {layer for layer, _ in heads}}
+
+    def change(site: Site, chosen: Sequence[int]) -> ChangeRows:
+        def do(z: Tensor, here: slice) -> Tensor:
+            split = z.clone().view(len(z), n_heads, -1)
+            goal = torch.zeros_like(split[0]) if to is None else to[site].to(z).view(n_heads, -1)
+            split[:, list(chosen)] = goal[list(chosen)]
+            return split.view_as(z)
+
+        return do
+
+    changes = {Site(layer, "z"): change(Site(layer, "z"), chosen) for layer, chosen in mine.items()}
+    return lambda side: changes
+
+
+@torch.no_grad()
+def _apply(side: Side, do: Intervention) -> Float[Tensor, "rows vocab"]:
+    return side.prefixes.logits(do(side))
+
+
+def _table(decision: Decision, rows: Sequence[_Row], model: str = "") -> pl.DataFrame:
+    """The interventions' effects in the model whose decision it is."""
+    margin, untouched, quiet = decision.margin, decision.logits(decision.positive), decision.logits(decision.negative)
+    found = []
+    for row in rows:
+        positive, negative = _apply(decision.positive, row.do), _apply(decision.negative, row.do)
+        value = float(margin.p(negative if row.alarms else positive).mean())
+        side = decision.negative if row.alarms else decision.positive
+        controls = np.array([float(margin.p(_apply(side, one)).mean()) for one in row.controls])
+        beyond = controls >= value if row.raises else controls <= value
+        there = len(controls) > 0
+        found.append(
+            {
+                "what": row.what,
+                "edit": row.edit,
+                "model": model,
+                "k": row.k,
+                "chosen": [str(one) for one in row.chosen],
+                "margin_untouched": float(margin.of(untouched).mean()),
+                "margin": float(margin.of(positive).mean()),
+                "onset_untouched": float(margin.p(untouched).mean()),
+                "onset": float(margin.p(positive).mean()),
+                "false_alarm_untouched": float(margin.p(quiet).mean()),
+                "false_alarm": float(margin.p(negative).mean()),
+                "kl_negative": float(kl(quiet, negative).mean()),
+                "control": row.control if there else "none",
+                "n_controls": len(controls),
+                "control_mean": float(controls.mean()) if there else None,
+                "control_low": float(controls.min()) if there else None,
+                "control_high": float(controls.max()) if there else None,
+                "p": float((1 + beyond.sum()) / (1 + len(controls))) if there else None,
+            }
+        )
+    return pl.DataFrame(found, schema=SCHEMA)

@@ -1,0 +1,189 @@
+"""Interventions on a decision: each against whole forwards edited by hand, and what stands beside it."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from causal.whole import trio
+
+from interp.features.contrasts import Contrast
+from interp.features.evidence import DRAWS, SCHEMA, _heads, guest, necessity, sufficiency
+from interp.features.recurrence import own_set
+from interp.models.hooks import Site
+from tests.features.test_attribution import CONTRAST, MARGIN, PAIRS, SITES, by_hand, decided, one, rows
+
+MODEL = "distilled"
+
+
+@pytest.fixture(scope="module")
+def decision():
+    return decided()
+
+
+@pytest.fixture(scope="module")
+def table(decision):
+    order = decision.positive.f.sum(0).argsort(descending=True).tolist()
+    return necessity(decision, decision, order[:5], order[:2], n_heads=4, seed=0)
+
+
+def p_onset(model, side, added, site=SITES[1]):
+    logits = torch.stack([by_hand(model, ids, site, a) for ids, a in zip(rows(side), added, strict=True)])
+    return float(MARGIN.p(logits).mean())
+
+
+def row(table, what, edit, k, control=None):
+    found = table.filter(pl.col("what") == what, pl.col("edit").str.starts_with(edit), pl.col("k") == k)
+    if control is not None:
+        found = found.filter(pl.col("control").str.contains(control))
+    assert len(found) >= 1
+    return found.row(0, named=True)
+
+
+def test_every_kind_of_evidence_is_there(table):
+    assert table.schema == pl.Schema(SCHEMA)
+    assert set(table["what"]) == {"latents", "direction", "heads"}
+    series = table.filter(pl.col("what") == "latents", pl.col("control").str.contains("matched"))
+    assert sorted(zip(series["k"], series["edit"].str.split(" ").list.last(), strict=True)) == [
+        (1, "zero"),
+        (2, "side"),
+        (2, "side"),
+        (2, "zero"),
+        (4, "zero"),
+    ]
+    means = table.filter(pl.col("what") == "latents", pl.col("edit") == "set to their mean on the negative side")
+    assert means["k"].to_list() == [1, 2, 4] and means["n_controls"].to_list() == [0, means["n_controls"][1], 0]
+    assert set(table.filter(pl.col("what") == "heads")["k"]) == {1, 2, 4, 8}
+
+
+def test_latents_are_set_to_zero_and_to_their_mean(decision, table):
+    model, latents = trio("qwen2")[MODEL], decision.positive.f.sum(0).argsort(descending=True)[:2].tolist()
+    means = decision.negative.f.mean(0)
+    for edit, goal in (("set to zero", [0.0, 0.0]), ("set to their mean", means[latents].tolist())):
+        got = row(table, "latents", edit, 2, "matched")
+        assert got["chosen"] == [str(j) for j in latents]
+        for side, column in (("positive", "onset"), ("negative", "false_alarm")):
+            f = getattr(decision, side).f
+            added = [
+                sum((g - float(f[i, j])) * one(decision.crosscoder, 1, j) for g, j in zip(goal, latents, strict=True))
+                for i in range(len(PAIRS))
+            ]
+            assert got[column] == pytest.approx(p_onset(model, side, added), abs=2e-3)
+            assert got[f"{column}_untouched"] == pytest.approx(p_onset(model, side, [0.0] * len(PAIRS)), abs=1e-4)
+        assert got["kl_negative"] >= 0
+
+
+def test_the_direction_is_set_and_random_ones_are_displaced_as_far(decision, table):
+    h, other = decision.positive.h.double(), decision.negative.h.double()
+    unit = h.mean(0) - other.mean(0)
+    unit = unit / unit.norm()
+    added = [(float(other.mean(0) @ unit) - float(x @ unit)) * unit for x in h]
+    got = row(table, "direction", "set to its mean", 1)
+    assert got["onset"] == pytest.approx(p_onset(trio("qwen2")[MODEL], "positive", added), abs=2e-3)
+    assert got["n_controls"] == DRAWS and got["control_low"] < got["control_mean"] < got["control_high"]
+
+
+def test_heads_are_slices_of_z(decision):
+    """One head to zero: the others keep their bits."""
+    changes = _heads([(1, 2), (0, 3)], 4, None)(decision.positive)
+    assert set(changes) == {Site(0, "z"), Site(1, "z")}
+    z = torch.randn(3, 16)
+    new = changes[Site(1, "z")](z, slice(0, 3))
+    assert (new[:, 8:12] == 0).all() and torch.equal(new[:, :8], z[:, :8]) and torch.equal(new[:, 12:], z[:, 12:])
+    means = {Site(1, "z"): torch.arange(16.0)}
+    new = _heads([(1, 0)], 4, means)(decision.positive)[Site(1, "z")](z, slice(0, 3))
+    assert torch.equal(new[:, :4], torch.arange(4.0).expand(3, 4)) and torch.equal(new[:, 4:], z[:, 4:])
+
+
+def test_the_first_head_is_the_one_with_the_largest_effect(decision, table):
+    got = row(table, "heads", "set to their mean", 1)
+    layer, head = map(int, got["chosen"][0].split("."))
+    sites = [Site(at, "z") for at in range(3)]
+    means = {site: z.mean(0) for site, z in decision.negative.prefixes.read(sites).items()}
+    left = {
+        (at, h): float(MARGIN.of(decision.positive.prefixes.logits(_heads([(at, h)], 4, means)(None))).mean())
+        for at in range(3)
+        for h in range(4)
+    }
+    assert min(left, key=left.__getitem__) == (layer, head)
+    assert got["margin"] == pytest.approx(left[layer, head], abs=1e-4)
+
+
+def test_latents_at_their_mean_on_the_positive_side_are_tried_on_the_negative_one(decision, table):
+    """Whether they are enough for a false alarm in the model itself."""
+    got = row(table, "latents", "set to their mean on the positive", 2)
+    latents, goal = [int(j) for j in got["chosen"]], decision.positive.f.mean(0)
+    wanted = decision.logits(decision.negative, latents, goal[latents])
+    assert got["false_alarm"] == pytest.approx(float(MARGIN.p(wanted).mean()), abs=1e-5)
+    assert got["control_low"] <= got["control_mean"] <= got["control_high"]
+    if got["false_alarm"] > got["control_high"]:
+        assert got["p"] == pytest.approx(1 / (1 + got["n_controls"]))
+    if got["false_alarm"] < got["control_low"]:
+        assert got["p"] == 1
+
+
+def test_p_counts_the_controls_that_come_as_far(table):
+    rows = table.filter(pl.col("n_controls") > 0, ~pl.col("edit").str.contains("positive"))
+    for got in rows.iter_rows(named=True):
+        assert 1 / (1 + got["n_controls"]) <= got["p"] <= 1
+        if got["onset"] < got["control_low"]:
+            assert got["p"] == pytest.approx(1 / (1 + got["n_controls"]))
+        if got["onset"] > got["control_high"]:
+            assert got["p"] == 1
+
+
+@pytest.fixture(scope="module")
+def into(decision):
+    guests = {
+        "base": guest(decision, trio("qwen2")["base"], 0, rows("positive"), rows("negative"), 0, 2),
+    }
+    chosen = decision.positive.f.sum(0).argsort(descending=True)[:2].tolist()
+    return guests, chosen, sufficiency(decision, guests, chosen, seed=0)
+
+
+def test_a_guest_gets_the_subjects_writing_of_the_latents(decision, into):
+    _, chosen, found = into
+    base = trio("qwen2")["base"]
+    got = row(found, "latents", "written as", 2)
+    assert got["model"] == "base"
+    for side, column in (("positive", "onset"), ("negative", "false_alarm")):
+        f = getattr(decision, side).f
+        added = [
+            sum(float(f[i, j]) * (one(decision.crosscoder, 1, j) - one(decision.crosscoder, 0, j)) for j in chosen)
+            for i in range(len(PAIRS))
+        ]
+        assert got[column] == pytest.approx(p_onset(base, side, added), abs=2e-3)
+        assert got[f"{column}_untouched"] == pytest.approx(p_onset(base, side, [0.0] * len(PAIRS)), abs=1e-4)
+
+
+def test_the_whole_activation_of_the_subject_in_a_guest(decision, into):
+    _, _, found = into
+    base = trio("qwen2")["base"]
+    got = row(found, "residual", "the subject's", 0)
+    added = [h.double() for h in decision.positive.h]
+    own = decided(subject="base").positive.h.double()
+    assert got["onset"] == pytest.approx(
+        p_onset(base, "positive", [a - b for a, b in zip(added, own, strict=True)]), abs=2e-3
+    )
+    assert got["n_controls"] == 0 and got["p"] is None
+
+
+def test_a_model_gives_itself_nothing(decision):
+    """Its own latents and its own activation: to the bit."""
+    own = guest(decision, trio("qwen2")[MODEL], 1, rows("positive"), rows("negative"), 0, 2)
+    found = sufficiency(decision, {MODEL: own}, [0, 5], seed=0)
+    assert found["onset"].to_list() == found["onset_untouched"].to_list()
+    assert found["false_alarm"].to_list() == found["false_alarm_untouched"].to_list()
+    assert found["kl_negative"].to_list() == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
+def test_another_dictionary_reads_the_same_prefixes(decision):
+    from small import code64, small_crosscoder
+
+    other = small_crosscoder(seed=5)
+    again = decision.read_with(other)
+    x = torch.stack([decided(subject=name).positive.h for name in trio("qwen2")], dim=1)
+    torch.testing.assert_close(again.positive.f.double(), code64(other, x.double()), atol=1e-3, rtol=1e-4)
+    assert torch.equal(again.positive.h, decision.positive.h) and again.positive.prefixes is decision.positive.prefixes
+    assert isinstance(own_set(again, again)["carries"], bool)
+    assert np.isfinite(own_set(again, again)["onset"])
+    assert isinstance(CONTRAST, Contrast)
