@@ -22,7 +22,7 @@ from interp.traces.phrases import pattern
 GONE = 0.1
 """A removed thing is at most this share of what it was."""
 GONE_IN_CIRCUIT = 0.25
-"""The same of latents set to zero: the share below which a decision counts as located (`selection.QUARTER`). One latent
+"""The same of latents set back: the share below which a decision counts as located (`selection.QUARTER`). One latent
 is not all that a model can begin a check with, as a ban is all that it can write a word with."""
 KEPT_FUNCTION = 0.1
 """The verification function may fall by this much, in its own unit, and by no more than a third of what it was, and

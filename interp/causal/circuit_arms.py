@@ -1,5 +1,5 @@
-"""Arms on the latents of a decision: set to zero where it is made, beside sets that are matched there, and the removals
-that the circuit's verdict is read from."""
+"""Arms on the latents of a decision: set back where it is made (to their mean after right steps, or before neutral
+words), beside sets that are matched there; and the removals that the circuit's verdict is read from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE, Arm
 from interp.causal.edits import Echo, Edit, Redraw, insert
-from interp.causal.edits.latents import Scale
+from interp.causal.edits.latents import SetTo
 from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
 from interp.features.matched import matched_latents
@@ -30,16 +30,18 @@ AT_FORKS, BEFORE_WORDS = "at forks", "before words"
 
 
 def evidence_name(name: str, says: str) -> str:
-    """Name of the arm that sets a class's latents to zero somewhere."""
-    return f"{name} latents to zero {says}"
+    """Name of the arm that sets a class's latents back somewhere."""
+    return f"{name} latents set back {says}"
 
 
 @dataclass(frozen=True)
 class Located:
     """The claimed latents of a class, and the positions at which its decision is made."""
 
-    edit: Scale
-    """Their ablation."""
+    edit: SetTo
+    """Sets them back."""
+    level: Float[np.ndarray, " latents"]
+    """What each latent of the dictionary is set back to."""
     order: Sequence[int]
     """The latents of the class, the largest exact effect first."""
     at: Places
@@ -49,30 +51,32 @@ class Located:
     everywhere: Places
     """The positions at which the dictionary is read at all."""
     firing: Float[np.ndarray, " latents"]
-    """Of every latent at these places of the edited model's texts, as for `matched_latents`."""
+    """Of every latent at these places of the edited model's texts, as for `matched_latents`; `size` is how far setting
+    it back moves the residual."""
     size: Float[np.ndarray, " latents"]
     claimed: Sequence[int]
     """The claimed latents of every class: none of them is a control."""
 
-    def ablated(self, latents: Sequence[int], where: Places | None = None) -> Edit:
-        """These latents to zero where the decision is made, or elsewhere."""
-        return replace(self.edit, latents=tuple(latents), where=where or self.everywhere & self.at)
+    def set_back(self, latents: Sequence[int], where: Places | None = None) -> Edit:
+        """These latents set back where the decision is made, or elsewhere."""
+        values = tuple(self.level[list(latents)].tolist())
+        return replace(self.edit, latents=tuple(latents), values=values, where=where or self.everywhere & self.at)
 
 
 def evidence_arms(name: str, found: Located, sizes: Sizes, problems: int) -> list[Arm]:
-    """The class `name`'s latents set to zero where the decision is made, beside matched sets; everywhere and everywhere
+    """The class `name`'s latents set back where the decision is made, beside matched sets; everywhere and everywhere
     but there, which tell whether the place matters; and the first 1, 2, 4, ... of its order."""
     latents, at = found.edit.latents, found.says
     others = {
-        evidence_name(name, says): found.ablated(latents, where)
+        evidence_name(name, says): found.set_back(latents, where)
         for says, where in (("everywhere", found.everywhere), ("elsewhere", found.everywhere & ~found.at))
     } | {
-        f"first {k} {name} latents to zero {at}": found.ablated(found.order[:k])
+        f"first {k} {name} latents set back {at}": found.set_back(found.order[:k])
         for k in SERIES
         if k <= len(found.order) and k != len(latents)
     }
     parts = {evidence_name(name, at): _of_latents(found, sizes)} | {
-        says: _Ablation(edit, (), "none: it is a control itself") for says, edit in others.items()
+        says: _Part(edit, (), "none: it is a control itself") for says, edit in others.items()
     }
     return [_arm(says, found.edit.site, [part], sizes, problems) for says, part in parts.items()]
 
@@ -96,7 +100,7 @@ def removal_arms(
         models: those that each removal is run on, the edited one first; all are of the crosscoder.
     """
     wording, deciding = located.get(WORDING), located.get(DECIDING)
-    wanted: list[tuple[str, str, list[_Ablation]]] = []
+    wanted: list[tuple[str, str, list[_Part]]] = []
     if wording is not None:
         style = _of_latents(wording, sizes)
         wanted.append(("wording latents removed", STYLE, [style]))
@@ -104,13 +108,13 @@ def removal_arms(
             wanted.append(("wording and deciding latents removed", BOTH, [style, _of_latents(deciding, sizes)]))
         else:
             redraws = [Redraw(lexicon, draw) for draw in range(1, sizes.draws + 1)]
-            echo = _Ablation(Echo(lexicon), redraws, "the repeated result drawn anew")
+            echo = _Part(Echo(lexicon), redraws, "the repeated result drawn anew")
             wanted.append(("wording latents removed; steps echo", BOTH, [style, echo]))
     elif deciding is not None:
         wanted.append(("deciding latents removed", BOTH, [_of_latents(deciding, sizes)]))
     if deciding is not None and words is not None:
         put_in = insert(words.phrases, words.rate, words.joints)
-        parts = [_of_latents(deciding, sizes), _Ablation(put_in, [put_in] * sizes.draws, "the same markers")]
+        parts = [_of_latents(deciding, sizes), _Part(put_in, [put_in] * sizes.draws, "the same markers")]
         wanted.append(("deciding latents removed; markers put in", FUNCTION, parts))
     site = next((found.edit.site for found in located.values()), None)
     return [
@@ -120,7 +124,7 @@ def removal_arms(
 
 
 @dataclass(frozen=True)
-class _Ablation:
+class _Part:
     """An edit and as many controls of it as there are draws."""
 
     edit: Edit
@@ -130,14 +134,14 @@ class _Ablation:
     note: str = ""
 
 
-def _of_latents(found: Located, sizes: Sizes) -> _Ablation:
+def _of_latents(found: Located, sizes: Sizes) -> _Part:
     mine = found.edit.latents
     drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.claimed)
-    controls = [found.ablated(latents) for latents in drawn.draws]
-    return _Ablation(found.ablated(mine), controls, f"{len(mine)} matched latents {found.says}", drawn.note)
+    controls = [found.set_back(latents) for latents in drawn.draws]
+    return _Part(found.set_back(mine), controls, f"{len(mine)} matched latents {found.says}", drawn.note)
 
 
-def _arm(name: str, site: Site | None, parts: Sequence[_Ablation], sizes: Sizes, problems: int, **given: Any) -> Arm:
+def _arm(name: str, site: Site | None, parts: Sequence[_Part], sizes: Sizes, problems: int, **given: Any) -> Arm:
     """All parts at once, beside all their controls at once."""
     return Arm(
         name,

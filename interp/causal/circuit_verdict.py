@@ -66,7 +66,7 @@ def circuit_json(
 
 
 def _repairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`repairs`: share of the wrong steps that are repaired, untouched and with the deciding latents set to zero where
+    """`repairs`: share of the wrong steps that are repaired, untouched and with the deciding latents set back where
     the decision is made, with the 95 % interval of the latter (the untouched share being held fixed);
     `matched_controls`: the same share under matched latents. None where no latents decide or the share is refused."""
     row = next((r for r in rows if _is_evidence(r)), None)

@@ -43,9 +43,11 @@ class Side:
         """How often each latent fires."""
         return (self.f > 0).double().mean(0).cpu().numpy()
 
-    def size(self, decoder: Float[Tensor, "latents d_model"]) -> Float[np.ndarray, " latents"]:
-        """Mean of f·‖d‖ of each latent: how far its ablation moves the residual."""
-        return (self.f.mean(0) * decoder.norm(dim=1)).detach().double().cpu().numpy()
+    def size(
+        self, decoder: Float[Tensor, "latents d_model"], level: Float[Tensor, " latents"] | float = 0.0
+    ) -> Float[np.ndarray, " latents"]:
+        """Mean of |f - level|·‖d‖ of each latent: how far setting it to this level moves the residual."""
+        return ((self.f - level).abs().mean(0) * decoder.norm(dim=1)).detach().double().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ class Decision:
     margin: Margin
     positive: Side
     negative: Side
+
+    def rate(self) -> Float[np.ndarray, " latents"]:
+        """How often each latent fires, over both sides."""
+        return (self.positive.rate() + self.negative.rate()) / 2
+
+    @cached_property
+    def level(self) -> Float[Tensor, " latents"]:
+        """Each latent's mean on the negative side: what it is set back to."""
+        return self.negative.f.mean(0)
 
     @cached_property
     def decoder(self) -> Float[Tensor, "latents d_model"]:
@@ -150,13 +161,13 @@ def integrated_gradients(
 
 
 def exact_effects(decision: Decision, latents: Sequence[int]) -> Float[Tensor, " chosen"]:
-    """How far the mean margin of the positive side falls, in nats, when each latent alone is set to its mean on the
-    negative side.
+    """How far the mean margin of the positive side falls, in nats, when each latent alone is set back to its mean on
+    the negative side.
 
     Not to zero: a latent that is active on both sides alike says what kind of place this is and not which of the two;
     without it the model is lost at both, which would pass for a large effect.
     """
-    means = decision.negative.f.mean(0)
+    level = decision.level
     untouched = decision.margin.of(decision.logits(decision.positive)).mean()
-    left = [decision.margin.of(decision.logits(decision.positive, [j], means[[j]])).mean() for j in latents]
+    left = [decision.margin.of(decision.logits(decision.positive, [j], level[[j]])).mean() for j in latents]
     return untouched - torch.stack(left) if left else torch.empty(0)

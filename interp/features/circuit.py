@@ -30,7 +30,7 @@ SCHEMA = {
     "effect": pl.Float64,
     "rate_positive": pl.Float64,
     "rate_negative": pl.Float64,
-    "harm": pl.Float64,
+    "level": pl.Float64,
     "chosen": pl.Boolean,
 }
 """Columns of `deciding.parquet`: those of `Ranked.table`, the class, and whether the latent is of the chosen set."""
@@ -55,11 +55,12 @@ class Found:
 
     @property
     def order(self) -> list[int]:
-        """All latents with an effect, the largest first: those that may be of a set, then the others."""
-        if self.ranked is None:
+        """The set in the order in which it was chosen, then the other latents with an effect, the largest first."""
+        if self.ranked is None or self.confirmed is None:
             return []
-        first, every = candidates(self.ranked), self.ranked.table.filter(pl.col("effect") > 0)["latent"].to_list()
-        return [*first, *(j for j in every if j not in first)]
+        chosen = self.confirmed.latents
+        every = self.ranked.table.filter(pl.col("effect") > 0)["latent"].to_list()
+        return [*chosen, *(j for j in every if j not in chosen)]
 
     @property
     def latents(self) -> list[int]:
@@ -81,6 +82,7 @@ class Found:
             "latents": self.latents,
             "tried": list(self.confirmed.latents),
             "order": self.order,
+            "level": [] if self.choosing is None else self.choosing.level.tolist(),
             "gap": self.ranked.gap,
             "explained": self.ranked.explained,
             "correlation": self.ranked.correlation,
@@ -107,13 +109,12 @@ def find(
         return Found(name, refused)
     choosing = read(contrast.half(choosing=True))
     ranked = rank(choosing)
-    order = candidates(ranked)
-    if not order:
-        return Found(
-            name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap without harm to the negative side"
-        )
-    chosen, confirming = smallest_set(choosing, order), read(contrast.half(choosing=False))
-    confirmed = confirm(confirming, chosen, seed)
+    pool = candidates(ranked)
+    chosen = smallest_set(choosing, pool) if pool else ()
+    if not chosen:
+        return Found(name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap between its sides")
+    confirming = read(contrast.half(choosing=False))
+    confirmed = confirm(confirming, chosen, choosing.level, seed)
     others = {key: confirming.read_with(one) for key, one in (dictionaries or {}).items()}
     own = {key: own_set(choosing.read_with(one), others[key]) for key, one in (dictionaries or {}).items()}
     recurs = recurrence(confirming, others, chosen)

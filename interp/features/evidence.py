@@ -3,9 +3,9 @@ whether what carries it in one model is enough in another.
 
 Every row is one intervention at the last position of the prefixes: the probability of a token that begins the
 behaviour after the positive side (P(onset | wrong)) and after the negative side (false alarms), and what is done to the
-next token there (KL). Beside it stand interventions of the same kind that should do nothing: latents matched at the
-same places, the same change with the latents' identities shuffled, latents of the other models, random directions
-displaced as far, other heads.
+next token there when no onset comes (KL). Beside it stand interventions of the same kind that should do nothing:
+latents matched at the same places, the same change with the latents' identities shuffled, latents of the other models,
+random directions displaced as far, other heads.
 
 A row shows what the model does at one position. What it then writes is measured in free-running text (`causal`).
 """
@@ -22,12 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.attribution import Decision, Side
-from interp.features.margin import kl
 from interp.features.matched import matched_latents
 from interp.features.specificity import specificity
 from interp.models.hooks import Site
 from interp.models.prefixes import ChangeRows, Prefixes
 
+SET_BACK = "set back"
+"""To the mean on the negative side."""
 SERIES = (1, 2, 4, 8, 16)
 """Sizes of the sets."""
 DRAWS = 100
@@ -166,35 +167,37 @@ def guest(
 def _latent_rows(
     choosing: Decision, confirming: Decision, order: Sequence[int], chosen: Sequence[int], seed: int
 ) -> list[_Row]:
-    means, onset_means = choosing.negative.f.mean(0), choosing.positive.f.mean(0)
-    fires, sizes = confirming.positive.rate(), confirming.positive.size(confirming.decoder)
+    means, onset_means = choosing.level, choosing.positive.f.mean(0)
+    fires, sizes = confirming.rate(), confirming.positive.size(confirming.decoder)
+    moved = confirming.positive.size(confirming.decoder, means)
     sets = {k: tuple(order[:k]) for k in SERIES if k <= len(order)} | {len(chosen): tuple(chosen)}
     rows = []
     for k, latents in sorted(sets.items()):
-        drawn = matched_latents(latents, fires, sizes, DRAWS, seed, never=[*order[:1], *chosen, *latents])
-        edits = {"set to zero": None, "set to their mean on the negative side": means}
+        never = [*order[:1], *chosen, *latents]
+        edits = {SET_BACK: (means, moved)}
         if k == len(chosen):
-            edits["set to their mean on the positive side"] = onset_means
-        for edit, to in edits.items():
-            others = drawn.draws if to is None or k == len(chosen) else []
-            controls = [_set(confirming, other, to) for other in others]
+            edits |= {"set to zero": (None, sizes), "set to their mean on the positive side": (onset_means, moved)}
+        for edit, (to, size) in edits.items():
+            drawn = matched_latents(latents, fires, size, DRAWS, seed, never=never)
+            controls = [_set(confirming, other, to) for other in drawn.draws]
             backwards = to is onset_means
             do, control = _set(confirming, latents, to), f"{k} matched latents"
             rows.append(_Row("latents", edit, k, latents, do, control, controls, raises=backwards, alarms=backwards))
     rng = np.random.default_rng(seed)
-    first, k = _set(confirming, chosen), len(chosen)
+    first, k = _set(confirming, chosen, means), len(chosen)
     alive = np.setdiff1d(np.flatnonzero(sizes > 0), chosen)
     if len(alive) >= k:
         shuffled = [
-            _set(confirming, chosen, decoders=rng.choice(alive, size=k, replace=False).tolist()) for _ in range(DRAWS)
+            _set(confirming, chosen, means, decoders=rng.choice(alive, size=k, replace=False).tolist())
+            for _ in range(DRAWS)
         ]
-        rows.append(_Row("latents", "set to zero", k, chosen, first, "their identities shuffled", shuffled))
+        rows.append(_Row("latents", SET_BACK, k, chosen, first, "their identities shuffled", shuffled))
     share = specificity(confirming.crosscoder.W_dec.detach()).cpu().numpy()
     others = [j for j in alive[np.argsort(-sizes[alive])].tolist() if share[j].argmax() != confirming.slot][:NEAR]
     if len(others) >= k:
         drawn_others = [rng.choice(others, size=k, replace=False).tolist() for _ in range(DRAWS)]
-        opposite = [_set(confirming, latents) for latents in drawn_others]
-        rows.append(_Row("latents", "set to zero", k, chosen, first, f"{k} latents of the other models", opposite))
+        opposite = [_set(confirming, latents, means) for latents in drawn_others]
+        rows.append(_Row("latents", SET_BACK, k, chosen, first, f"{k} latents of the other models", opposite))
     return rows
 
 
@@ -234,7 +237,7 @@ def _direction_row(choosing: Decision, confirming: Decision, rng: np.random.Gene
     random = [along(one / one.norm()) for one in drawn]
     return _Row(
         "direction",
-        "set to its mean on the negative side",
+        SET_BACK,
         1,
         ("difference of means",),
         along(unit),
@@ -261,7 +264,7 @@ def _head_rows(choosing: Decision, n_heads: int, rng: np.random.Generator) -> li
         draws = [[rest[i] for i in rng.choice(len(rest), min(k, len(rest)), replace=False)] for _ in range(DRAWS)]
         controls = [_heads(drawn, n_heads, means) for drawn in draws] if k <= CONTROLLED else []
         names = [f"{layer}.{head}" for layer, head in chosen]
-        edit, do = "set to their mean on the negative side", _heads(chosen, n_heads, means)
+        edit, do = SET_BACK, _heads(chosen, n_heads, means)
         rows.append(_Row("heads", edit, k, names, do, f"{k} other heads", controls))
     return rows
 
@@ -314,7 +317,7 @@ def _table(decision: Decision, rows: Sequence[_Row], model: str = "") -> pl.Data
                 "onset": float(margin.p(positive).mean()),
                 "false_alarm_untouched": float(margin.p(quiet).mean()),
                 "false_alarm": float(margin.p(negative).mean()),
-                "kl_negative": float(kl(quiet, negative).mean()),
+                "kl_negative": float(margin.harm(quiet, negative).mean()),
                 "control": row.control if there else "none",
                 "n_controls": len(controls),
                 "control_mean": float(controls.mean()) if there else None,

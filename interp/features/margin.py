@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -34,11 +35,13 @@ class Margin:
         """Probability that a positive token comes next."""
         return (logits[:, list(self.positive)].logsumexp(1) - logits.logsumexp(1)).exp()
 
-
-def kl(before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
-    """KL(before ‖ after) of the next token, nats."""
-    first = before.log_softmax(1)
-    return (first.exp() * (first - after.log_softmax(1))).sum(1)
+    def harm(self, before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+        """KL(before ‖ after), nats, of the next token given that it is none of `positive`: what is done to how the text
+        goes on, whatever is done to the decision."""
+        others = torch.ones(before.shape[1], dtype=torch.bool, device=before.device)
+        others[list(self.positive)] = False
+        first, second = (logits[:, others].log_softmax(1) for logits in (before, after))
+        return (first.exp() * (first - second)).sum(1)
 
 
 def margin_of(after_positive: Iterable[int], after_negative: Iterable[int]) -> Margin | None:

@@ -81,10 +81,11 @@ def not_recurring(table: pl.DataFrame) -> str | None:
 def own_set(choosing: Decision, confirming: Decision) -> dict[str, Any]:
     """The smallest set of another dictionary, chosen and confirmed like the first one's: its latents, the probability
     of an onset that they leave, and whether that is below a quarter."""
-    order = candidates(rank(choosing))
-    chosen = smallest_set(choosing, order) if order else ()
+    chosen = smallest_set(choosing, candidates(rank(choosing)))
+    level, positive = choosing.level[list(chosen)], confirming.positive
     untouched, left = (
-        float(confirming.margin.p(confirming.logits(confirming.positive, latents)).mean()) for latents in ((), chosen)
+        float(confirming.margin.p(logits).mean())
+        for logits in (confirming.logits(positive), confirming.logits(positive, chosen, level))
     )
     return {
         "latents": list(chosen),

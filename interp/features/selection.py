@@ -1,10 +1,14 @@
 """Deciding latents: the smallest set that carries a decision, chosen on one half of the problems and confirmed on the
 other.
 
+Latents are *set back*: to their mean on the negative side (what they are after right steps, or before neutral words).
+Zero would be wrong for two kinds: a latent that is active on both sides, without which the model is lost at both, and
+one that is active on the negative side alone.
+
 On the choosing half, integrated gradients of the contrast rank all latents and exact edits the best of them; the set
-grows in the order of the exact effects until the decision is gone. On the confirming half the same set is ablated
-beside sets that are matched at the same places, and the claim stands only where none of these comes as far and right
-steps are left alone.
+grows by the latent that does most, given those before it, until the decision is gone. On the confirming half the same
+set is set back beside sets that are matched at the same places, and the claim stands only where none of these comes as
+far and right steps are left alone.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
+from torch import Tensor
 
 from interp.features.attribution import Decision, Side, exact_effects, integrated_gradients
-from interp.features.margin import kl
 from interp.features.matched import matched_latents
 
 EXACT = 64
@@ -34,7 +39,7 @@ QUARTER = 0.25
 DAMAGE = 0.03
 """Largest rise of the probability of an onset after right steps."""
 DAMAGE_KL = 0.1
-"""Largest KL that ablation may do to the next token after right steps, nats: what leaves right steps alone."""
+"""Largest KL that may be done to the next token after right steps, nats: what leaves right steps alone."""
 DRAWS = 100
 """Matched sets."""
 
@@ -48,7 +53,7 @@ class Ranked:
     positive side from the negative one: `contrast` (integrated gradients from the negative side's code) and `effect`
     (of setting it to its mean on the negative side); and `attribution` (integrated gradients from no latent), which is
     also large for a latent that is active on both sides. `rate_positive` and `rate_negative`: how often it fires.
-    `harm`: KL of the next token on the negative side when the latent is set to zero, nats."""
+    `level`: what it is set back to, in units of its activation."""
     gap: float
     """Difference of the margin between the two sides, nats."""
     explained: float
@@ -62,6 +67,8 @@ class Confirmed:
     """A set of latents on the confirming half. Probabilities are of a token that begins the behaviour."""
 
     latents: tuple[int, ...]
+    levels: tuple[float, ...]
+    """What each is set back to."""
     located: bool
     why: str
     pairs: int
@@ -72,7 +79,8 @@ class Confirmed:
     """After the negative side, untouched."""
     false_alarm_ablated: float
     kl_negative: float
-    """KL(untouched ‖ ablated) of the next token after the negative side, nats: what is done to right steps."""
+    """KL(untouched ‖ set back) of the next token after the negative side, given that no onset comes, nats: what is done
+    to right steps."""
     controls: tuple[float, ...]
     """After the positive side under each matched set."""
     p: float | None
@@ -82,7 +90,8 @@ class Confirmed:
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return asdict(self) | {"latents": list(self.latents), "controls": list(self.controls)}
+        lists = {name: list(getattr(self, name)) for name in ("latents", "levels", "controls")}
+        return asdict(self) | lists
 
 
 def rank(decision: Decision, most: int = EXACT) -> Ranked:
@@ -100,39 +109,64 @@ def rank(decision: Decision, most: int = EXACT) -> Ranked:
             "effect": effect.astype(np.float64),
             "rate_positive": decision.positive.rate()[best],
             "rate_negative": decision.negative.rate()[best],
-            "harm": [_harm(decision, [j]) for j in best],
+            "level": decision.level[best].cpu().numpy().astype(np.float64),
         }
     ).sort("effect", descending=True)
     return Ranked(table, float((above - below).mean()), float(contrast.sum()), _spearman(given, effect))
 
 
 def candidates(ranked: Ranked) -> list[int]:
-    """Latents that may be of a set, the largest exact effect first: each carries at least LEAST of the gap, and the
-    negative side does not need it (a latent that says what kind of place this is would take the model apart there)."""
-    table = ranked.table.filter(pl.col("effect") >= LEAST * max(ranked.gap, 0.0), pl.col("harm") <= DAMAGE_KL)
-    return table.filter(pl.col("effect") > 0)["latent"].to_list()
+    """Latents that may be of a set, the largest exact effect first: by attribution or by effect, each carries at least
+    LEAST of the gap. Where several latents say the same, each one's effect alone is small and its share is not."""
+    enough = pl.max_horizontal("contrast", "effect") >= LEAST * max(ranked.gap, 1e-6)
+    return ranked.table.filter(enough)["latent"].to_list()
 
 
-def smallest_set(decision: Decision, order: Sequence[int]) -> tuple[int, ...]:
-    """The first latents of `order` that together take the mean probability of an onset below GONE of the untouched one;
-    where no number does, all of them, at most MOST."""
-    untouched = _onset(decision, decision.positive)
-    for k in range(1, min(MOST, len(order)) + 1):
-        if _onset(decision, decision.positive, order[:k]) <= GONE * untouched:
-            return tuple(order[:k])
-    return tuple(order[:MOST])
+def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
+    """Latents of `pool` that, set back together, take the mean probability of an onset below GONE of the untouched one,
+    chosen one after the other: each is the one that lowers the mean margin most, given those before it. Where no number
+    does, as many as lower it by LEAST of the gap, at most MOST."""
+    margin, positive = decision.margin, decision.positive
+    untouched = decision.logits(positive)
+    least = LEAST * float((margin.of(untouched).mean() - margin.of(decision.logits(decision.negative)).mean()).abs())
+    chosen: tuple[int, ...] = ()
+    left, goal = float(margin.of(untouched).mean()), GONE * float(margin.p(untouched).mean())
+    while len(chosen) < MOST:
+        tried = {j: _set_back(decision, (*chosen, j)) for j in pool if j not in chosen}
+        if not tried:
+            break
+        best = min(tried, key=lambda j: float(margin.of(tried[j]).mean()))
+        now = float(margin.of(tried[best]).mean())
+        if left - now < least:
+            break
+        chosen, left = (*chosen, best), now
+        if float(margin.p(tried[best]).mean()) <= goal:
+            break
+    return chosen
 
 
-def confirm(decision: Decision, latents: Sequence[int], seed: int, draws: int = DRAWS) -> Confirmed:
-    """The set's effect on the confirming half, beside matched sets."""
-    positive, negative = decision.positive, decision.negative
-    drawn = matched_latents(latents, positive.rate(), positive.size(decision.decoder), draws, seed, never=latents)
-    controls = tuple(_onset(decision, positive, chosen) for chosen in drawn.draws)
-    before, after = decision.logits(negative), decision.logits(negative, latents)
-    ablated = _onset(decision, positive, latents)
+def _set_back(decision: Decision, latents: Sequence[int]) -> Float[Tensor, "rows vocab"]:
+    return decision.logits(decision.positive, latents, decision.level[list(latents)])
+
+
+def confirm(
+    decision: Decision, latents: Sequence[int], level: Float[Tensor, " latents"], seed: int, draws: int = DRAWS
+) -> Confirmed:
+    """The set's effect on the confirming half, beside matched sets.
+
+    Args:
+        level: what every latent is set back to, from the choosing half.
+    """
+    positive, negative, chosen = decision.positive, decision.negative, list(latents)
+    moved = positive.size(decision.decoder, level)
+    drawn = matched_latents(latents, decision.rate(), moved, draws, seed, never=latents)
+    controls = tuple(_onset(decision, positive, others, level) for others in drawn.draws)
+    before, after = decision.logits(negative), decision.logits(negative, chosen, level[chosen])
+    ablated = _onset(decision, positive, chosen, level)
     p = (1 + sum(control <= ablated for control in controls)) / (1 + len(controls)) if controls else None
     found = Confirmed(
         latents=tuple(latents),
+        levels=tuple(level[chosen].tolist()),
         located=False,
         why="",
         pairs=len(positive.h),
@@ -140,15 +174,14 @@ def confirm(decision: Decision, latents: Sequence[int], seed: int, draws: int = 
         onset_ablated=ablated,
         false_alarm=float(decision.margin.p(before).mean()),
         false_alarm_ablated=float(decision.margin.p(after).mean()),
-        kl_negative=float(kl(before, after).mean()),
+        kl_negative=float(decision.margin.harm(before, after).mean()),
         controls=controls,
         p=p,
         match=drawn.note,
     )
     why = _why_not(found, draws)
-    claim = (
-        f"{_counted(latents)} to zero: the onset falls from {found.onset:.3f} to {ablated:.3f}, beyond all matched sets"
-    )
+    falls = f"the onset falls from {found.onset:.3f} to {ablated:.3f}"
+    claim = f"{_counted(latents)} set back: {falls}, beyond all matched sets"
     return Confirmed(**asdict(found) | {"located": why is None, "why": why or claim})
 
 
@@ -156,14 +189,14 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
     """Why the claim does not stand; None where it does."""
     if found.onset_ablated > QUARTER * found.onset:
         left = f"{found.onset_ablated:.3f} of {found.onset:.3f}"
-        return f"{_counted(found.latents)} to zero: an onset of {left} is left on the other half ({QUARTER:.0%} asked)"
+        return f"{_counted(found.latents)} set back: an onset of {left} is left on the other half ({QUARTER:.0%} asked)"
     rise = found.false_alarm_ablated - found.false_alarm
     if rise > DAMAGE:
-        return (
-            f"ablation makes the model check right steps: {found.false_alarm_ablated:.3f}, was {found.false_alarm:.3f}"
-        )
+        alarms = f"{found.false_alarm_ablated:.3f}, was {found.false_alarm:.3f}"
+        return f"setting them back makes the model check right steps: {alarms}"
     if found.kl_negative > DAMAGE_KL:
-        return f"ablation changes what follows right steps too (KL {found.kl_negative:.2f} nats, {DAMAGE_KL:g} allowed)"
+        harm = f"KL {found.kl_negative:.2f} nats, {DAMAGE_KL:g} allowed"
+        return f"setting them back changes what follows right steps too ({harm})"
     if len(found.controls) < draws:
         return f"{len(found.controls)} of {draws} matched sets: {found.match}"
     worst = min(found.controls)
@@ -172,18 +205,16 @@ def _why_not(found: Confirmed, draws: int) -> str | None:
     return None
 
 
-def _harm(decision: Decision, latents: Sequence[int]) -> float:
-    """KL of the next token on the negative side, nats."""
-    negative = decision.negative
-    return float(kl(decision.logits(negative), decision.logits(negative, latents)).mean())
-
-
 def _counted(latents: Sequence[int]) -> str:
     return f"{len(latents)} latent{'s' if len(latents) != 1 else ''}"
 
 
-def _onset(decision: Decision, side: Side, latents: Sequence[int] = ()) -> float:
-    return float(decision.margin.p(decision.logits(side, latents)).mean())
+def _onset(
+    decision: Decision, side: Side, latents: Sequence[int] = (), level: Float[Tensor, " latents"] | None = None
+) -> float:
+    """Mean probability of an onset with these latents set to their level."""
+    to = None if level is None else level[list(latents)]
+    return float(decision.margin.p(decision.logits(side, latents, to)).mean())
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

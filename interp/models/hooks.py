@@ -83,6 +83,15 @@ def site_width(model: PreTrainedModel, site: Site) -> int:
     return config.num_attention_heads * head
 
 
+def output_projection(model: PreTrainedModel, site: Site) -> torch.nn.Module:
+    """The projection that takes all heads' outputs at a site `z` to what attention adds.
+
+    Raises:
+        InterpError: the module is not found.
+    """
+    return _child(_child(decoder_blocks(model)[site.layer], _ATTENTION, site), _PROJECTION, site)
+
+
 def _check_sums(model: PreTrainedModel, block: torch.nn.Module, site: Site) -> None:
     """Refuse architectures whose blocks do not add what attention and MLP return, one after the other."""
     config = model.config.get_text_config()
@@ -129,8 +138,7 @@ def _register(model: PreTrainedModel, site: Site, change: Change) -> Iterator[An
         case "mlp_out":
             yield _child(block, _MLP, site).register_forward_hook(_output(change))
         case "z":
-            projection = _child(_child(block, _ATTENTION, site), _PROJECTION, site)
-            yield projection.register_forward_pre_hook(_input(change), with_kwargs=True)
+            yield output_projection(model, site).register_forward_pre_hook(_input(change), with_kwargs=True)
         case "resid_mid":
             before: list[Tensor] = []
             yield block.register_forward_pre_hook(_input(lambda h: _remember(before, h)), with_kwargs=True)

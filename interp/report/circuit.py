@@ -193,7 +193,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     spread = f"{number(min(controls), 3)} to {number(max(controls), 3)}" if controls else "none"
     return [
         ("Tried", ", ".join(map(str, found.get("tried") or []))),
-        ("Probability after the positive side, untouched → set to zero", both("onset")),
+        ("Probability after the positive side, untouched → set back", both("onset")),
         ("The same after the negative side (false alarms)", both("false_alarm")),
         ("KL after the negative side, nats", number(found.get("kl_negative"), 4)),
         (f"Probability under {len(controls)} matched sets", spread),

@@ -22,7 +22,7 @@ FAMILIES = {
     "both": ("Both removed", "Markers become neutral words, and steps worked again repeat the earlier result."),
     "circuit": (
         "Latents of the decision",
-        "The latents that carry the decision to check set to zero where a check can begin, everywhere, and everywhere "
+        "The latents that carry the decision to check set back where a check can begin, everywhere, and everywhere "
         "else; and the first ones alone.",
     ),
     "latents": (

@@ -19,6 +19,7 @@ from interp.report.schemas import (
     EXAMPLES,
     LATENTS,
     NOTICED,
+    PATH,
     RECURRENCE,
     SITES,
     SUMMARY,
@@ -53,6 +54,8 @@ class Study:
     """The latents of the decision, or why there are none, by class."""
     evidence: pl.DataFrame
     """What carries the decision, teacher-forced: one row per intervention and kind of control."""
+    path: pl.DataFrame
+    """What each head, MLP and the embedding adds to the decision at its site."""
     recurrence: pl.DataFrame
     """The latents' partners in dictionaries of other seeds."""
     metrics: pl.DataFrame
@@ -186,6 +189,7 @@ def read_study(root: Path) -> Study:
         site=reader.record("sites/site.json", optional=True),
         circuit=reader.record("features/circuit.json", optional=True),
         evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
+        path=reader.table("features/path.parquet", PATH, optional=True),
         recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),
         evaluation=reader.record("crosscoder/evaluation.json"),

@@ -64,6 +64,17 @@ EVIDENCE: Schema = {
     "p": REAL,
 }
 
+PATH: Schema = {
+    "class": TEXT,
+    "component": TEXT,
+    "layer": WHOLE,
+    "head": WHOLE,
+    "effect": REAL,
+    "share": REAL,
+    "attention": pl.List(REAL),
+    "tokens": pl.List(TEXT),
+}
+
 RECURRENCE: Schema = {
     "class": TEXT,
     "latent": WHOLE,

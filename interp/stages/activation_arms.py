@@ -16,7 +16,7 @@ from interp.activations.store import open_store
 from interp.causal.arms import Arm
 from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, DECIDING, Located, evidence_arms, removal_arms
 from interp.causal.edits import error_only, reconstruction_only
-from interp.causal.edits.latents import Scale
+from interp.causal.edits.latents import Scale, SetTo
 from interp.causal.places import FORKS, Places, after_first, behind
 from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
@@ -106,9 +106,12 @@ def _located(study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tu
     for name in CLASSES:
         if latents := found[name]["latents"]:
             at, says, tokens = _decided_at(study, trio, name)
-            firing, size = at_edits(cc, data, at_tokens(data, tokens))
+            level = np.array(found[name]["level"])
+            firing, size = at_edits(cc, data, at_tokens(data, tokens), level)
+            values = tuple(level[latents].tolist())
             located[name] = Located(
-                edit=Scale(data.store.place, cc, tuple(latents), models=names),
+                edit=SetTo(data.store.place, cc, tuple(latents), values=values, models=names),
+                level=level,
                 order=found[name]["order"],
                 at=at,
                 says=says,
@@ -161,9 +164,11 @@ def at_tokens(data: Labelled, tokens: Mapping[str, Sequence[int]]) -> np.ndarray
     return np.array([at in places for at in zip(index["text"], index["position"], strict=True)])
 
 
-def at_edits(cc: Crosscoder, data: Labelled, where: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(firing rate, mean f·‖d‖ in the edited model's input units) of every latent at these rows (bool), or at all that
-    stand in the edited model's texts."""
+def at_edits(
+    cc: Crosscoder, data: Labelled, where: np.ndarray | None = None, level: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(firing rate, mean |f - level|·‖d‖ in the edited model's input units) of every latent at these rows (bool), or at
+    all that stand in the edited model's texts; a level of 0 where none is given."""
     slot = data.store.names.index(EDITED)
     rows_here = data.written_by(EDITED) if where is None else where
     mine = torch.from_numpy(rows_here).nonzero().squeeze(1)
@@ -172,7 +177,7 @@ def at_edits(cc: Crosscoder, data: Labelled, where: np.ndarray | None = None) ->
     for rows in mine.split(8192):
         f = cc.encode(data.rows[rows].to(cc.W_dec.device)).cpu()
         fired += (f > 0).sum(0)
-        moved += f.sum(0)
+        moved += (f if level is None else (f - torch.from_numpy(level).to(f)).abs()).sum(0)
     n = max(1, len(mine))
     return (fired / n).numpy(), (moved / n * norms.cpu()).numpy()
 

@@ -18,6 +18,7 @@ from interp.activations.harvest import Harvest
 from interp.activations.store import open_store
 from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder
+from interp.errors import InterpError
 from interp.features.attribution import Decision, decide
 from interp.features.catalogue import behaviours, describe, per_model
 from interp.features.circuit import CLASSES, Found, find
@@ -27,6 +28,8 @@ from interp.features.contrasts import Contrast
 from interp.features.evidence import SCHEMA, guest, necessity, sufficiency
 from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows
+from interp.features.path import SCHEMA as PATH
+from interp.features.path import direct_path
 from interp.features.recurrence import SCHEMA as RECURRENCE
 from interp.features.sites import refusal
 from interp.models.hooks import Site
@@ -38,12 +41,12 @@ from interp.stages.decisions import Decisions, held_back
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.labels import INSIDE, NONE
-from interp.traces.tokens import pad_id
+from interp.traces.tokens import decode, pad_id
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `latents.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`, `recurrence.parquet` and
-    `examples.parquet`; returns the number of latents."""
+    """Write `latents.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`, `recurrence.parquet`,
+    `path.parquet` and `examples.parquet`; returns the number of latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
@@ -66,6 +69,7 @@ def run(study: Study, out: Path) -> int:
         progress.advance()
         pl.concat([_recurring(found) for found in circuit]).write_parquet(out / "recurrence.parquet")
         _evidence(study, trio, models, circuit).write_parquet(out / "evidence.parquet")
+        pl.concat([_path(study, trio, found) for found in circuit]).write_parquet(out / "path.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
         examples = contexts(f, data, list(shown), trio.tokenizer, config.contexts)
@@ -110,6 +114,21 @@ def _circuit(
 
 def _recurring(found: Found) -> pl.DataFrame:
     table = pl.DataFrame(schema=RECURRENCE) if found.recurs is None else found.recurs
+    return table.select(pl.lit(found.name).alias("class"), pl.all())
+
+
+def _path(study: Study, trio: Trio, found: Found) -> pl.DataFrame:
+    """How the difference between the sides comes to the site; empty where none was sought, or where the architecture's
+    blocks are no sums."""
+    table = pl.DataFrame(schema=PATH)
+    if found.confirming is not None:
+        contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
+        rows = [pair.positive for pair in contrasts[CLASSES[found.name]].half(choosing=False).pairs]
+        spelled = [decode(trio.tokenizer, [token]) for token in rows[0]]
+        try:
+            table = direct_path(found.confirming, rows, spelled)
+        except InterpError as error:
+            console.print(f"  {found.name} latents: no path to the site ({error})", soft_wrap=True, markup=False)
     return table.select(pl.lit(found.name).alias("class"), pl.all())
 
 

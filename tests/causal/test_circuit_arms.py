@@ -9,7 +9,7 @@ from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
 from interp.causal.circuit_arms import DECIDING, WORDING, Located, evidence_arms, removal_arms
 from interp.causal.edits import Echo, Redraw
 from interp.causal.edits.insert import Insert
-from interp.causal.edits.latents import Scale
+from interp.causal.edits.latents import SetTo
 from interp.causal.places import FORKS, after_first, behind
 from interp.causal.study_arms import Sizes
 from interp.models.hooks import Site
@@ -18,6 +18,7 @@ from interp.traces.lexicon import load_lexicon
 
 SITE, EVERYWHERE, LEXICON = Site(2, "resid_mid"), after_first(2), load_lexicon("default")
 AT_FORKS = EVERYWHERE & FORKS
+LEVEL = np.linspace(0.0, 1.0, 60)
 WORDS = Announcements((" wait ,",), (";",), 0.2)
 MODELS = ("distilled", "base")
 
@@ -26,7 +27,8 @@ def located(latents=(3, 5), order=(3, 5, 7, 9, 1), n_latents=60, at=FORKS, says=
     firing, size = np.full(n_latents, 0.1), np.ones(n_latents)
     firing[40:], size[40:] = 0.0, 0.0
     cc = cc or small_crosscoder(n_latents=n_latents)
-    return Located(Scale(SITE, cc, latents), order, at, says, EVERYWHERE, firing, size, (3, 5, 8))
+    edit = SetTo(SITE, cc, latents, values=tuple(LEVEL[list(latents)].tolist()))
+    return Located(edit, LEVEL[:n_latents], order, at, says, EVERYWHERE, firing, size, (3, 5, 8))
 
 
 def arms(draws=20, **given):
@@ -40,30 +42,32 @@ def by_name():
 
 def test_the_names_and_where_each_acts(by_name):
     assert {name: arm.edit.where.name for name, arm in by_name.items()} == {
-        "deciding latents to zero at forks": AT_FORKS.name,
-        "deciding latents to zero everywhere": EVERYWHERE.name,
-        "deciding latents to zero elsewhere": (EVERYWHERE & ~FORKS).name,
-        "first 1 deciding latents to zero at forks": AT_FORKS.name,
-        "first 4 deciding latents to zero at forks": AT_FORKS.name,
+        "deciding latents set back at forks": AT_FORKS.name,
+        "deciding latents set back everywhere": EVERYWHERE.name,
+        "deciding latents set back elsewhere": (EVERYWHERE & ~FORKS).name,
+        "first 1 deciding latents set back at forks": AT_FORKS.name,
+        "first 4 deciding latents set back at forks": AT_FORKS.name,
     }
 
 
-def test_each_ablates_and_the_series_follows_the_order(by_name):
-    assert {arm.edit.factor for arm in by_name.values()} == {0.0}
+def test_each_sets_its_latents_back_and_the_series_follows_the_order(by_name):
+    for arm in by_name.values():
+        assert arm.edit.values == tuple(LEVEL[list(arm.edit.latents)])
     assert {(arm.site, arm.layer, arm.family, arm.problems, arm.claim) for arm in by_name.values()} == {
         ("resid_mid", 2, CIRCUIT, 16, "")
     }
     latents = {name: arm.edit.latents for name, arm in by_name.items()}
-    assert latents["first 1 deciding latents to zero at forks"] == (3,)
-    assert latents["first 4 deciding latents to zero at forks"] == (3, 5, 7, 9)
+    assert latents["first 1 deciding latents set back at forks"] == (3,)
+    assert latents["first 4 deciding latents set back at forks"] == (3, 5, 7, 9)
     assert all(found == (3, 5) for name, found in latents.items() if not name.startswith("first"))
 
 
 def test_controls_are_as_many_latents_that_fire_at_the_same_places(by_name):
-    main = by_name["deciding latents to zero at forks"]
+    main = by_name["deciding latents set back at forks"]
     assert len(main.controls) == 20 and main.control_problems == 8
     for control in main.controls:
-        assert control.where == main.edit.where and control.factor == 0.0 and control.site == SITE
+        assert control.where == main.edit.where and control.site == SITE
+        assert control.values == tuple(LEVEL[list(control.latents)])
         assert len(set(control.latents)) == 2 and set(control.latents) <= set(range(40)) - {3, 5}
     assert len({control.latents for control in main.controls}) > 10
     assert "matched at the edited places" in main.note
@@ -72,9 +76,9 @@ def test_controls_are_as_many_latents_that_fire_at_the_same_places(by_name):
 
 def test_no_arm_is_there_twice():
     names = [arm.name for arm in arms(latents=(3, 5, 7, 9))]
-    assert len(set(names)) == len(names) and "first 4 deciding latents to zero at forks" not in names
+    assert len(set(names)) == len(names) and "first 4 deciding latents set back at forks" not in names
     short = [arm.name for arm in arms(latents=(3,), order=(3,))]
-    assert short == [f"deciding latents to zero {where}" for where in ("at forks", "everywhere", "elsewhere")]
+    assert short == [f"deciding latents set back {where}" for where in ("at forks", "everywhere", "elsewhere")]
 
 
 # Removals
@@ -101,8 +105,8 @@ def test_without_located_latents_nothing_is_removed():
 def test_deciding_latents_remove_both_and_with_markers_put_in_the_function_alone():
     found = removals(deciding=True)
     assert set(found) == {BOTH, FUNCTION}
-    assert kinds(found[BOTH].edit) == ["Scale"] and found[BOTH].edit.latents == (3, 5)
-    assert kinds(found[FUNCTION].edit) == ["Scale", "Insert"]
+    assert kinds(found[BOTH].edit) == ["SetTo"] and found[BOTH].edit.latents == (3, 5)
+    assert kinds(found[FUNCTION].edit) == ["SetTo", "Insert"]
     (put_in,) = [one for one in found[FUNCTION].edit.parts() if isinstance(one, Insert)]
     assert (put_in.texts, put_in.rate, put_in.joints) == ((" wait ,",), 0.2, (";",))
     for arm in found.values():
@@ -117,7 +121,7 @@ def test_wording_latents_remove_the_style_and_an_echo_the_function():
     found = removals(wording=True)
     assert set(found) == {STYLE, BOTH}
     assert found[STYLE].edit.latents == (8,) and "0 ;" in found[STYLE].edit.where.name
-    assert kinds(found[BOTH].edit) == ["Scale", "Echo"]
+    assert kinds(found[BOTH].edit) == ["SetTo", "Echo"]
     assert [type(control.parts()[1]) for control in found[BOTH].controls] == [Redraw] * 4
     assert [control.parts()[1].draw for control in found[BOTH].controls] == [1, 2, 3, 4]
     assert isinstance(found[BOTH].edit.parts()[1], Echo)

@@ -57,7 +57,7 @@ def verdict(word, why="so", **source):
 
 ROW = {
     "family": CIRCUIT,
-    "arm": "deciding latents to zero at forks",
+    "arm": "deciding latents set back at forks",
     "outcome": "verification_rate",
     "model": "distilled",
     "decoding": "sampled",
@@ -75,7 +75,7 @@ OTHERS = [
     ROW | {"decoding": "greedy", "estimate": 0.0},
     ROW | {"model": "base", "estimate": 0.0},
     ROW | {"outcome": "accuracy", "estimate": 0.0},
-    ROW | {"arm": "deciding latents to zero everywhere", "estimate": 0.0},
+    ROW | {"arm": "deciding latents set back everywhere", "estimate": 0.0},
 ]
 
 

@@ -74,7 +74,7 @@ def test_the_set_is_the_smallest_that_takes_the_onset_away(planted):
 
 
 def test_a_planted_set_is_located_beyond_all_matched_sets(planted):
-    found = confirm(planted, [0, 1], seed=0)
+    found = confirm(planted, [0, 1], planted.level, seed=0)
     assert found.located, found.why
     assert found.latents == (0, 1) and found.pairs == ROWS
     assert found.onset == pytest.approx(torch.sigmoid(torch.tensor(5.0)).item(), abs=1e-4)
@@ -87,16 +87,16 @@ def test_a_planted_set_is_located_beyond_all_matched_sets(planted):
     assert "beyond all matched sets" in found.why and f"{found.onset:.3f} to {found.onset_ablated:.3f}" in found.why
 
 
-def test_the_match_is_at_the_places_of_the_positive_side():
-    """Latents 2 to 9 are silent on the positive side, however much they fire on the other: they are no controls."""
+def test_what_would_not_move_on_the_positive_side_is_no_control():
+    """Latents 2 to 9 are always there at their level: setting them back is nothing."""
     f = codes(4.0)
-    f[0, :, 2:10], f[1, :, 2:10] = 0.0, 4.0
+    f[:, :, 2:10] = 4.0
     decision = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
-    assert f"of {D - 10} that fire there" in confirm(decision, [0, 1], seed=0).match
+    assert f"of {D - 10} that fire there" in confirm(decision, [0, 1], decision.level, seed=0).match
 
 
-def refused(decision, latents=(0, 1), **given):
-    found = confirm(decision, latents, seed=0, **given)
+def refused(decision, latents=(0, 1), level=None, **given):
+    found = confirm(decision, latents, decision.level if level is None else level, seed=0, **given)
     assert not found.located
     return found
 
@@ -104,7 +104,7 @@ def refused(decision, latents=(0, 1), **given):
 def test_a_set_that_leaves_more_than_a_quarter_is_none(planted):
     found = refused(planted, [0])
     assert found.onset_ablated > QUARTER * found.onset
-    assert found.why == "1 latent to zero: an onset of 0.269 of 0.993 is left on the other half (25% asked)"
+    assert found.why == "1 latent set back: an onset of 0.269 of 0.993 is left on the other half (25% asked)"
 
 
 def test_ablation_that_makes_it_check_right_steps_is_none():
@@ -112,15 +112,15 @@ def test_ablation_that_makes_it_check_right_steps_is_none():
     f = codes(4.0)
     f[0, :, 2], f[1, :, 2] = 0.0, 4.0
     decision = linear_decision(f[0], f[1], weights(8.0, 2.0, -6.0), bias=-3.0)
-    found = refused(decision, (0, 1, 2))
+    found = refused(decision, (0, 1, 2), torch.zeros(D))
     assert found.false_alarm_ablated - found.false_alarm > DAMAGE
-    assert found.why.startswith("ablation makes the model check right steps: 0.119, was 0.000")
+    assert found.why.startswith("setting them back makes the model check right steps: 0.119, was 0.000")
 
 
 def test_too_few_matched_sets_are_none(planted):
-    quiet = replace(planted.positive, f=planted.positive.f.clone())
-    quiet.f[:, 2:] = 0.0
-    found = refused(replace(planted, positive=quiet))
+    quiet, other = (replace(side, f=side.f.clone()) for side in (planted.positive, planted.negative))
+    quiet.f[:, 2:], other.f[:, 2:] = 0.0, 0.0
+    found = refused(replace(planted, positive=quiet, negative=other))
     assert found.controls == () and found.p is None
     assert found.why.startswith("0 of 100 matched sets: no set of 2")
 
@@ -139,7 +139,7 @@ def test_a_matched_set_that_does_as_much_is_enough_to_refuse():
 def test_draws_follow_the_seed(planted):
     f = codes(4.0, fires=0.6)
     decision = linear_decision(f[0], f[1], torch.linspace(3.0, 0.0, D), bias=-75.0)
-    one, two, three = (confirm(decision, [0, 1], seed).controls for seed in (5, 5, 6))
+    one, two, three = (confirm(decision, [0, 1], decision.level, seed).controls for seed in (5, 5, 6))
     assert one == two != three
 
 
@@ -147,19 +147,22 @@ def test_the_choice_is_stricter_than_the_claim():
     assert GONE <= QUARTER / 2
 
 
-def test_what_both_sides_need_is_no_candidate():
-    """Latent 2 fires everywhere and more after wrong steps; without it the negative side is another place."""
+def test_latents_are_set_back_and_not_to_zero():
+    """Latent 2 fires on both sides, more after wrong steps, and is needed on both; latent 3 fires on the negative side
+    alone and pushes away from an onset."""
     f = codes(4.0)
     f[0, :, 2], f[1, :, 2] = 6.0, 4.0
-    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, 5.0), bias=-16.25)
+    f[0, :, 3], f[1, :, 3] = 0.0, 4.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, 5.0, -2.0), bias=-16.0)
     ranked = rank(decision)
-    harm = dict(ranked.table.select("latent", "harm").rows())
-    assert ranked.table["latent"].to_list()[:3] == [0, 2, 1], "it has an effect"
-    assert harm[0] == harm[1] == pytest.approx(0.0, abs=1e-6)
-    assert candidates(ranked) == [0, 1]
-    after, without = (torch.sigmoid(torch.tensor(x)).item() for x in (-3.75, -13.75))
-    wanted = after * np.log(after / without) + (1 - after) * np.log((1 - after) / (1 - without))
-    assert harm[2] == pytest.approx(wanted, rel=1e-3)
+    rows = {row["latent"]: row for row in ranked.table.head(4).iter_rows(named=True)}
+    assert {j: round(row["effect"], 2) for j, row in rows.items()} == {0: 6.0, 1: 4.0, 2: 5.0, 3: 4.0}
+    assert {j: round(row["level"], 2) for j, row in rows.items()} == {0: 0.0, 1: 0.0, 2: 4.0, 3: 4.0}
+    assert candidates(ranked)[:2] == [0, 2] and sorted(candidates(ranked)) == [0, 1, 2, 3]
+    found = confirm(decision, [0, 1, 2, 3], decision.level, seed=0)
+    assert found.levels == pytest.approx((0.0, 0.0, 4.0, 4.0))
+    assert found.onset_ablated == pytest.approx(found.false_alarm, abs=1e-4), "all that tells the sides apart is gone"
+    assert found.kl_negative == pytest.approx(0.0, abs=1e-6), "and nothing else"
 
 
 def test_a_latent_of_little_effect_is_no_candidate():
@@ -171,9 +174,14 @@ def test_a_latent_of_little_effect_is_no_candidate():
     assert candidates(ranked) == [0, 1]
 
 
-def test_ablation_that_changes_what_follows_right_steps_is_refused():
-    """Without latent 2, which fires on both sides, the negative side goes on otherwise."""
+def test_what_changes_how_right_steps_go_on_is_refused():
+    """Latent 2 is on both sides and keeps a third token away; at zero that one follows right steps. Whatever is done to
+    the decision itself is no harm."""
     f = codes(4.0)
     f[:, :, 2] = 4.0
-    found = refused(linear_decision(f[0], f[1], weights(3.0, 2.0, 1.5), bias=-6.5), [0, 1, 2])
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25, aside=weights(0.0, 0.0, -4.0))
+    found = refused(decision, [0, 1, 2], torch.zeros(D))
     assert "changes what follows right steps too" in found.why and found.kl_negative > DAMAGE_KL
+    before, after = (torch.tensor([0.0, x]).log_softmax(0) for x in (-9.0, -1.0))
+    assert found.kl_negative == pytest.approx(float((before.exp() * (before - after)).sum()), rel=1e-3)
+    assert confirm(decision, [0, 1], torch.zeros(D), seed=0).kl_negative == pytest.approx(0.0, abs=1e-6)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,28 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tokenizer):
     whole, parts = kept
     assert all(torch.allclose(whole[name], parts[name], rtol=1e-4, atol=1e-6) for name in whole)
     assert max(grad.abs().max() for grad in whole.values()) > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["distilled", "adapters"])
+def test_the_last_blocks_stay_the_bases(kind, base, tmp_path):
+    frozen = arm(kind, base)
+    frozen = replace(frozen, recipe=frozen.recipe.model_copy(update={"frozen_last": 1}))
+    make_arm(frozen, tmp_path / "made", 1, lambda done: None)
+    before, after = weights(Path(base)), weights(tmp_path / "made")
+    depth = 1 + max(int(name.split("layers.")[1].split(".")[0]) for name in before if "layers." in name)
+    last = [name for name in after if f"layers.{depth - 1}." in name]
+    moved = [name for name in after if "layers.0." in name]
+    assert last and moved
+    if kind == "adapters":
+        assert all(after[name].abs().max() == 0 for name in last if "lora_B" in name)
+        assert any(after[name].abs().max() > 0 for name in moved if "lora_B" in name)
+    else:
+        assert all(torch.equal(after[name], before[name]) for name in last)
+        assert any(not torch.equal(after[name], before[name]) for name in moved)
+
+
+def test_at_least_one_block_is_trained(base, tmp_path):
+    frozen = arm("distilled", base)
+    frozen = replace(frozen, recipe=frozen.recipe.model_copy(update={"frozen_last": 9}))
+    with pytest.raises(InterpError, match=r"frozen_last = 9: the model has \d blocks; leave at least one"):
+        make_arm(frozen, tmp_path / "made", 1, lambda done: None)

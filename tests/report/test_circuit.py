@@ -9,6 +9,7 @@ import pytest
 
 from interp.report import render
 from interp.report.figures.circuit import ARMS, circuit
+from interp.report.figures.path import path
 from interp.report.inputs import read_study
 from interp.report.latents import listed
 from interp.report.palette import house_style
@@ -69,10 +70,10 @@ def effects(copy: Path, estimate: float) -> None:
 def test_every_number_of_the_confirmation_is_in_the_table(copy):
     write(copy, deciding=LOCATED, wording=REFUSED)
     page(copy)
-    ((*rows,),) = tables(copy / "report" / "index.html", "circuit")
+    rows = tables(copy / "report" / "index.html", "circuit")[0]
     assert dict(rows) == {
         "Tried": "7, 3",
-        "Probability after the positive side, untouched → set to zero": "0.993 → 0.140",
+        "Probability after the positive side, untouched → set back": "0.993 → 0.140",
         "The same after the negative side (false alarms)": "0.011 → 0.012",
         "KL after the negative side, nats": "0.0123",
         "Probability under 4 matched sets": "0.900 to 0.990",
@@ -113,13 +114,156 @@ def test_the_figure_tells_the_files_numbers(copy):
     write(copy, deciding=LOCATED)
     effects(copy, -0.62)
     drawing = draw(copy)
-    assert "untouched 0.993, with 2 latents set to zero 0.140, with 4 matched sets 0.900 to 0.990" in drawing.alt
-    assert "deciding latents to zero at forks: Verification −62.0 [−67.0, −57.0] points" in drawing.alt
-    assert "deciding latents to zero elsewhere: Verification 0.0 [−5.0, +5.0] points" in drawing.alt
+    assert "untouched 0.993, with 2 latents set back 0.140, with 4 matched sets 0.900 to 0.990" in drawing.alt
+    assert "deciding latents set back at forks: Verification −62.0 [−67.0, −57.0] points" in drawing.alt
+    assert "deciding latents set back elsewhere: Verification 0.0 [−5.0, +5.0] points" in drawing.alt
     forced, free = drawing.figure.axes
     assert sorted(forced.collections[0].get_offsets()[:, 1].tolist()) == sorted(CONTROLS)
     assert [line.get_ydata()[0] for line in forced.lines] == [0.993, 0.14]
     assert [c.lines[0].get_ydata()[0] for c in free.containers if hasattr(c, "lines")] == pytest.approx([-62.0, 0.0])
+
+
+EVIDENCE = {
+    "class": "deciding",
+    "what": "latents",
+    "edit": "set back",
+    "model": "distilled",
+    "k": 2,
+    "chosen": ["7", "3"],
+    "margin_untouched": 9.44,
+    "margin": -8.25,
+    "onset_untouched": 0.993,
+    "onset": 0.14,
+    "false_alarm_untouched": 0.011,
+    "false_alarm": 0.012,
+    "kl_negative": 0.0123,
+    "control": "2 matched latents",
+    "n_controls": 100,
+    "control_mean": 0.97,
+    "control_low": 0.9,
+    "control_high": 0.995,
+    "p": 1 / 101,
+}
+INTO = EVIDENCE | {
+    "what": "residual",
+    "edit": "the subject's activation",
+    "model": "base",
+    "k": 0,
+    "onset_untouched": 0.001,
+    "onset": 0.901,
+    "control": "none",
+    "n_controls": 0,
+    "control_mean": None,
+    "control_low": None,
+    "control_high": None,
+    "p": None,
+}
+
+
+def table_of(copy, head):
+    """The one table of the section with this first heading."""
+    (found,) = [t for t in tables(copy / "report" / "index.html", "circuit") if t[0] and t[0][0] == head]
+    return found
+
+
+def test_evidence_stands_beside_its_controls(copy):
+    write(copy, deciding=LOCATED)
+    pl.DataFrame([EVIDENCE, INTO], infer_schema_length=None).write_parquet(copy / "features" / "evidence.parquet")
+    page(copy)
+    first, second = table_of(copy, "what")[1:]
+    assert first[:3] == ["latents", "distilled", "2"]
+    assert first[3:] == [
+        "set back",
+        "9.4 → −8.2",
+        "0.993 → 0.140",
+        "0.011 → 0.012",
+        "0.012",
+        "100 × 2 matched latents",
+        "0.970, 0.900 to 0.995",
+        ".010",
+    ]
+    assert second[:4] == ["residual", "base", "", "the subject&#39;s activation"]
+    assert second[5] == "0.001 → 0.901" and second[8:10] == ["none", "–"]
+
+
+def test_partners_in_other_dictionaries_and_what_they_find_themselves(copy):
+    own = {
+        "1": {"latents": [9], "onset_ablated": 0.051, "carries": True},
+        "2": {"latents": [], "onset_ablated": 0.9, "carries": False},
+    }
+    write(copy, deciding=LOCATED | {"own_sets": own})
+    row = {"class": "deciding", "latent": 7, "dictionary": 1, "partner": 9, "cosine": 0.931, "recurs": True}
+    other = row | {"dictionary": 2, "partner": None, "cosine": 0.0, "recurs": False}
+    pl.DataFrame([row, other], infer_schema_length=None).write_parquet(copy / "features" / "recurrence.parquet")
+    page(copy)
+    partners, sets = (
+        t
+        for t in tables(copy / "report" / "index.html", "circuit")
+        if t[0][:1] in (["dictionary"], ["latent"]) and "dictionary" in t[0]
+    )
+    assert partners[1:] == [["7", "1", "9", "0.93", "yes"], ["7", "2", "–", "0.00", "no"]]
+    assert sets[1:] == [["1", "9", "0.051", "yes"], ["2", "", "0.900", "no"]]
+
+
+def test_the_latents_between_the_models(copy):
+    write(copy, deciding=LOCATED)
+    latents = pl.read_parquet(copy / "features" / "latents.parquet")
+    page(copy)
+    (found,) = [t for t in tables(copy / "report" / "index.html", "circuit") if "ν error" in t[0]]
+    row = latents.filter(pl.col("latent") == 7).row(0, named=True)
+    shown = dict(zip(found[0], next(r for r in found[1:] if r[0] == "7"), strict=True))
+    assert shown["share, distilled"] == f"{row['specificity_distilled']:.2f}"
+    assert shown["fires, base"] == f"{row['rate_base']:.4f}"
+
+
+def test_the_verdict_through_the_circuit_and_whether_it_agrees(copy):
+    write(copy, deciding=LOCATED)
+    verdict = json.loads((copy / "causal" / "verdict.json").read_text())
+    arm = next(iter(verdict["arms"].values()))
+    for word, agrees in ((verdict["verdict"], True), ("redundant", False)):
+        through = {
+            "verdict": word,
+            "verdict_why": "Since so.",
+            "agrees": agrees,
+            "read_from": {},
+            "arms": {"deciding latents removed": arm},
+        }
+        (copy / "causal" / "verdict.json").write_text(json.dumps(verdict | {"circuit": through}))
+        found = page(copy)
+        assert f"The verdict through the circuit: {word}" in found.text and "Since so." in found.text
+        assert ("The verdict by edits of text is the same." in found.text) == agrees
+        assert (f"is another: {verdict['verdict']}" in found.text) != agrees
+        assert "deciding latents removed" in found.text
+
+
+def paths(copy, attention=(0.05, 0.9, 0.05)):
+    row = {"class": "deciding", "component": "head", "layer": 2, "head": 1, "effect": 8.1, "share": 0.6}
+    rows = [
+        row | {"attention": list(attention), "tokens": [" 5", " =", " 2"]},
+        row | {"component": "mlp", "layer": 2, "head": None, "effect": 3.04, "attention": None, "tokens": None},
+        row
+        | {"component": "embedding", "layer": None, "head": None, "effect": -0.5, "attention": None, "tokens": None},
+    ]
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(copy / "features" / "path.parquet")
+    with house_style():
+        return path(read_study(copy))
+
+
+def test_the_path_tells_the_effects_and_where_the_heads_look(copy):
+    drawing = paths(copy)
+    assert "head 2.1 8.1; MLP 2 3.0; embedding −0.5" in drawing.alt
+    assert "head 2.1 looks most, with 0.90, 1 token before it." in drawing.alt
+    bars, looked = drawing.figure.axes
+    assert [bar.get_width() for bar in bars.patches] == [8.1, 3.04, -0.5]
+    assert [label.get_text() for label in looked.get_xticklabels()] == ["5", "=", "2"]
+    assert looked.images[0].get_array().tolist() == [[0.05, 0.9, 0.05]]
+    assert "at the place itself" in paths(copy, (0.1, 0.2, 0.7)).alt
+
+
+def test_without_a_path_none_is_drawn(copy):
+    (copy / "features" / "path.parquet").unlink(missing_ok=True)
+    with house_style():
+        assert path(read_study(copy)) is None
 
 
 @pytest.mark.parametrize("change", [{"controls": []}, {"onset": None}, {"onset_ablated": None}])

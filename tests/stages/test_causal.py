@@ -12,7 +12,7 @@ from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.activation_arms import at_edits, at_events, behaviour_direction, selected_latents
+from interp.stages.activation_arms import at_edits, at_tokens, behaviour_direction, selected_latents
 from interp.stages.causal import _coherence, _written
 from interp.study import Study
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
@@ -154,12 +154,5 @@ def test_the_truth_is_the_organisms_and_unknown_of_given_models(tmp_path, kind, 
 def test_events_are_rows_of_the_edited_models_own_texts(tmp_path):
     """Texts 1 and 4 are the distilled model's; events are counted from the first token of the completion."""
     whole = labelled(tmp_path / "store", torch.zeros(30, 3, 16), [5, 5, 5, 5, 5, 5])
-    events = {("distilled", "p1"): [0, 3], ("distilled", "p4"): [2], ("base", "p0"): [1], ("distilled", "p0"): [1]}
-    traces = pl.DataFrame(
-        [
-            {"model": model, "problem": problem, "events": [{"token": token} for token in tokens]}
-            for (model, problem), tokens in events.items()
-        ]
-    )
-    rows = whole.store.index.filter(pl.Series(at_events(whole, traces)))
+    rows = whole.store.index.filter(pl.Series(at_tokens(whole, {"p1": [0, 3], "p4": [2], "p0": [1], "none": [0]})))
     assert rows.select("text", "position").rows() == [(1, 1), (1, 4), (4, 3)]

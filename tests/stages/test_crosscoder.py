@@ -18,7 +18,7 @@ from interp.crosscoder.trainer import Trainer
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
 from interp.stages import crosscoder as stage
-from interp.stages.crosscoder import _tracker, spread
+from interp.stages.crosscoder import _tracker, other_seeds, spread
 from interp.study import Study
 
 NAMES = ["base", "distilled", "zero_rl"]
@@ -81,7 +81,11 @@ def run(study):
 def test_what_it_writes(root, calls):
     rows, files = run(study(root))
     assert rows == 3000
-    assert set(files) == {"config.json", "model.safetensors", "metrics.jsonl", "evaluation.json"}
+    weights = {
+        f"{folder}{name}" for folder in ("", "seed-1/", "seed-2/") for name in ("config.json", "model.safetensors")
+    }
+    assert set(files) == weights | {"metrics.jsonl", "evaluation.json"}
+    assert len({files[name] for name in weights if name.endswith("safetensors")}) == 3
     measured = json.loads((root / ".crosscoder.partial" / "evaluation.json").read_text())
     assert measured["spliced"] == LOSSES
     assert set(measured["fve"]) == set(NAMES)
@@ -91,8 +95,30 @@ def test_what_it_writes(root, calls):
 @pytest.mark.parametrize("seed", [0, 5])
 def test_it_trains_with_the_studys_seed(root, calls, seed):
     run(study(root, seed=seed))
-    ((_, recipe),) = calls["train"][0]
-    assert recipe.seed == seed
+    recipes = [recipe for _, recipe in calls["train"][0]]
+    assert [recipe.seed for recipe in recipes] == [seed, seed + 1, seed + 2]
+    assert {recipe.data_order_seed for recipe in recipes} == {seed}
+    found = [(i, folder.name) for i, folder in other_seeds(root / ".crosscoder.partial")]
+    assert found == [(1, "seed-1"), (2, "seed-2")]
+
+
+def test_one_dictionary_has_no_other_seeds(root, calls):
+    alone = CONFIG["crosscoder"] | {"dictionaries": 1}
+    assert set(run(study(root, crosscoder=alone))[1]) == {
+        "config.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "evaluation.json",
+    }
+    assert other_seeds(root / ".crosscoder.partial") == []
+
+
+def test_the_first_dictionary_is_the_same_however_many_there_are(root, calls, monkeypatch):
+    """To the bit: the others read the same batches and change nothing."""
+    several = run(study(root))[1]["model.safetensors"]
+    shutil.rmtree(root / ".crosscoder.partial")
+    alone = CONFIG["crosscoder"] | {"dictionaries": 1}
+    assert run(study(root, crosscoder=alone))[1]["model.safetensors"] == several
 
 
 def test_another_seed_trains_another_crosscoder(tmp_path, root, calls):
@@ -117,10 +143,10 @@ def test_a_failure_while_the_weights_are_saved_loses_no_training(root, monkeypat
     monkeypatch.setattr(Crosscoder, "save", fails)
     with pytest.raises(InterpError, match="the disk is full"):
         run(study(root))
-    assert len(updates) == 4
+    assert len(updates) == 4 * 3, "of three dictionaries"
     monkeypatch.setattr(Crosscoder, "save", save)
     assert run(study(root))[1] == whole
-    assert len(updates) == 4
+    assert len(updates) == 4 * 3
 
 
 def test_a_failure_while_splicing_loses_no_training(root, calls, monkeypatch):

@@ -19,14 +19,14 @@ CLASS = "deciding"
 SHOWN = ("verification_rate", "accuracy", "marker_density")
 """Outcomes of free-running text, a panel each."""
 ARMS = {
-    "at forks": f"{CLASS} latents to zero at forks",
-    "elsewhere": f"{CLASS} latents to zero elsewhere",
+    "at forks": f"{CLASS} latents set back at forks",
+    "elsewhere": f"{CLASS} latents set back elsewhere",
 }
 """Label to arm: where a check can begin, and everywhere else."""
 
 
 def circuit(study: Study) -> Drawing | None:
-    """What zeroing the deciding latents does, teacher-forced and free-running, beside matched sets."""
+    """What setting the deciding latents back does, teacher-forced and free-running, beside matched sets."""
     found: dict[str, Any] = study.circuit.get(CLASS) or {}
     controls = [value for value in map(real, found.get("controls") or []) if value is not None]
     onset, ablated = real(found.get("onset")), real(found.get("onset_ablated"))
@@ -47,15 +47,15 @@ def circuit(study: Study) -> Drawing | None:
     n = len(found.get("tried") or [])
     claim = f"{n} latent{'s' if n != 1 else ''}"
     alt = (
-        f"Probability that a check begins after a wrong step: untouched {number(onset, 3)}, with {claim} set to zero "
+        f"Probability that a check begins after a wrong step: untouched {number(onset, 3)}, with {claim} set back "
         f"{number(ablated, 3)}, with {len(controls)} matched sets {number(min(controls), 3)} to "
         f"{number(max(controls), 3)}. {' '.join(_told(row) for row in rows.iter_rows(named=True))}"
     )
     caption = (
         "Left: the probability that a check begins after a wrong step, on problems on which no latent was chosen, with "
-        f"{claim} set to zero at that position, beside {len(controls)} sets of as many latents that fire there as "
+        f"{claim} set back at that position, beside {len(controls)} sets of as many latents that fire there as "
         "often and move the residual as far (grey). Right: changes in free-running text of held-back problems, with "
-        "95 % intervals over problems; grey: the matched sets' central 95 %. Elsewhere: the same latents set to zero "
+        "95 % intervals over problems; grey: the matched sets' central 95 %. Elsewhere: the same latents set back "
         "everywhere but where a check can begin."
     )
     return Drawing("circuit", figure, alt, caption)

@@ -1,0 +1,147 @@
+"""How the difference between a contrast's two sides comes to the site of the decision: what each attention head, each
+MLP and the embedding adds to the residual there, and where the heads that matter look.
+
+Up to the site a residual is a sum. So the difference of the two sides' residuals at the place of decision is the sum of
+the components' differences, and a component's *direct* effect is that of putting its difference alone into the positive
+side's residual (path patching with all other paths held fixed; Goldowsky-Dill et al. 2023). The effects need not add
+up, since what follows the site is not linear.
+
+What a component adds it may only pass on: the paths end here, and where they begin is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import InterpError
+from interp.features.attribution import Decision
+from interp.generation.sampling import left_padded
+from interp.models.hooks import Site, check_site, output_projection
+from interp.models.prefixes import Prefixes
+
+LOOKED = 8
+"""Last positions of the prefixes whose attention is shown."""
+SHOWN = 4
+"""Heads whose attention is shown."""
+ROWS = 64
+"""Prefixes over which attention is averaged."""
+SCHEMA = {
+    "component": pl.String,
+    "layer": pl.Int64,
+    "head": pl.Int64,
+    "effect": pl.Float64,
+    "share": pl.Float64,
+    "attention": pl.List(pl.Float64),
+    "tokens": pl.List(pl.String),
+}
+"""Columns of `path.parquet`, one row per component that writes before the site. `effect`: how far the mean margin of
+the positive side falls, nats, when the component's part of the residual is that of the negative side; `share`: of the
+whole site's. `attention`: of the SHOWN heads with the largest effect, the mean over prefixes of the attention from the
+place of decision to its last LOOKED positions, the oldest first; `tokens`: these positions in one prefix."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one component adds to the residual at the last position, of both sides."""
+
+    component: str
+    """`head`, `mlp` or `embedding`."""
+    layer: int | None
+    head: int | None
+    positive: Float[Tensor, "rows d_model"]
+    negative: Float[Tensor, "rows d_model"]
+
+
+def direct_path(decision: Decision, rows: Sequence[Sequence[int]], tokens: Sequence[str]) -> pl.DataFrame:
+    """The components' direct effects on the decision, with SCHEMA.
+
+    Args:
+        rows: the positive side's prefixes, for attention.
+        tokens: the first of them, spelled.
+
+    Raises:
+        InterpError: the architecture's blocks do not add what their attention and MLP return.
+    """
+    side, other, site, margin = decision.positive, decision.negative, decision.site, decision.margin
+    untouched = float(margin.of(side.prefixes.logits()).mean())
+
+    def left(change: Float[Tensor, "rows d_model"]) -> float:
+        logits = side.prefixes.logits({site: lambda h, here: h + change[here].to(h)})
+        return float(margin.of(logits).mean())
+
+    with torch.no_grad():
+        whole = untouched - left(other.h - side.h)
+        found = [
+            {
+                "component": part.component,
+                "layer": part.layer,
+                "head": part.head,
+                "effect": (effect := untouched - left(part.negative - part.positive)),
+                "share": effect / whole if whole else None,
+                "attention": None,
+                "tokens": None,
+            }
+            for part in parts(side.prefixes, other.prefixes, site)
+        ]
+    heads = sorted((row for row in found if row["component"] == "head"), key=lambda row: -row["effect"])[:SHOWN]
+    looked = attention(side.prefixes.model, rows[:ROWS], [(row["layer"], row["head"]) for row in heads])
+    for row, weights in zip(heads, looked, strict=True):
+        row |= {"attention": weights, "tokens": list(tokens[-LOOKED:])}
+    return pl.DataFrame(found, schema=SCHEMA).sort("effect", descending=True)
+
+
+def parts(positive: Prefixes, negative: Prefixes, site: Site) -> Iterator[Part]:
+    """Every component that writes to the residual before `site`, with what it adds at the last position. Their sum is
+    the residual.
+
+    Raises:
+        InterpError: the architecture's blocks do not add what their attention and MLP return, or the site is none of
+            the residual.
+    """
+    model = positive.model
+    if site.name not in ("resid_mid", "resid_post"):
+        raise InterpError(f"{site}: what leads to it can be shown for resid_mid and resid_post only")
+    layers = range(site.layer + 1)
+    z = [Site(layer, "z") for layer in layers]
+    mlps = [Site(layer, "mlp_out") for layer in layers if layer < site.layer or site.name == "resid_post"]
+    first = Site(0, "resid_pre")
+    for one in (*z, *mlps):
+        check_site(model, one)
+    sides = [prefixes.read([first, *z, *mlps]) for prefixes in (positive, negative)]
+    yield Part("embedding", None, None, *(side[first] for side in sides))
+    heads = model.config.get_text_config().num_attention_heads
+    for one in z:
+        project = output_projection(model, one)
+        nothing = project(torch.zeros_like(sides[0][one][:1]))  # its bias, which is no head's
+        for head in range(heads):
+            yield Part("head", one.layer, head, *(project(_alone(side[one], head, heads)) - nothing for side in sides))
+    for one in mlps:
+        yield Part("mlp", one.layer, None, *(side[one] for side in sides))
+
+
+def _alone(z: Float[Tensor, "rows width"], head: int, heads: int) -> Float[Tensor, "rows width"]:
+    split = z.view(len(z), heads, -1)
+    kept = torch.zeros_like(split)
+    kept[:, head] = split[:, head]
+    return kept.view_as(z)
+
+
+@torch.no_grad()
+def attention(model: Any, rows: Sequence[Sequence[int]], heads: Sequence[tuple[int, int]]) -> list[list[float]]:
+    """Of each (layer, head), the mean over prefixes of the attention from the last position to the last LOOKED ones,
+    the oldest first."""
+    ids, mask = left_padded([list(row) for row in rows], 0, model.device)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the only one that returns its weights
+    try:
+        seen = model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False).attentions
+    finally:
+        model.set_attn_implementation(before)
+    return [seen[layer][:, head, -1, -LOOKED:].float().mean(0).tolist() for layer, head in heads]
