@@ -9,6 +9,7 @@ Each study goes to `results/calibration/KIND-SEED` and is skipped if it is there
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from interp.cli import prepare
 from interp.config import check_config, load_config
 from interp.pipeline import run_study
 from interp.study import Study
+
+PLANTED = {"deciding": ("functional", "coupled"), "wording": ("gated",)}
+"""Class of latents to the kinds of organism that must have it."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,19 @@ def read_organism(options: Options, kind: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "truth": verdict["truth"],
         "verdict": verdict["verdict"],
+        **_circuit(verdict["circuit"]),
         **{f"accuracy_{name}": value for name, value in accuracy.items()},
         **{f"loss, {name}": f"{d['estimate']:.3f} [{d['low']:.3f}, {d['high']:.3f}]" for name, d in drops.items()},
     }
+
+
+def _circuit(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict through the circuit, and what of it is located."""
+    repairs, controls = found["repairs"] or {}, found["matched_controls"] or {}
+    latents = {name: len(chosen) for name, chosen in found["latents"].items()}
+    told = f"{repairs['untouched']:.3f} to {repairs['ablated']:.3f}" if repairs else ""
+    beside = f"{controls['low']:.3f} to {controls['high']:.3f}" if controls else ""
+    return {"circuit": found["verdict"], **latents, "repairs": told, "under matched latents": beside}
 
 
 def main(options: Options) -> None:
@@ -65,6 +79,9 @@ def main(options: Options) -> None:
         print(table)
     right = table.filter(pl.col("truth") == pl.col("verdict"))
     print(f"{len(right)} of {len(table)} verdicts equal the truth")
+    planted = {name: pl.col("kind").is_in(kinds) for name, kinds in PLANTED.items()}
+    found = table.filter(*(where == (pl.col(name) > 0) for name, where in planted.items()))
+    print(f"latents of {len(found)} of {len(table)} are located where they were planted and nowhere else")
 
 
 if __name__ == "__main__":

@@ -127,4 +127,5 @@ class EditedDecoder:
             in_prompt=in_prompt[:, None].expand(ids.shape),
             numbers=part.numbers,
             texts=so_far,
+            ends_prompt=not part.is_beginning,
         )

@@ -36,17 +36,22 @@ class Reading:
     """Number of each row's problem."""
     texts: Callable[[], Sequence[str]]
     """The text of each row's completion up to the last of its tokens."""
+    ends_prompt: bool = True
+    """Whether the last token read of a prompt is its last; false where only what all prompts begin with is read."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Positions at which an edit acts; `a & b` is where both hold, `~a` where it does not."""
+    """Positions at which an edit acts; `a & b` is where both hold, `a | b` where one does, `~a` where it does not."""
 
     name: str
     mask: Callable[[Reading], Bool[Tensor, "rows new"]] = field(repr=False, compare=False)
 
     def __and__(self, other: Places) -> Places:
         return Places(f"{self.name} and {other.name}", lambda r: self.mask(r) & other.mask(r))
+
+    def __or__(self, other: Places) -> Places:
+        return Places(f"{self.name} or {other.name}", lambda r: self.mask(r) | other.mask(r))
 
     def __invert__(self) -> Places:
         return Places(f"not {self.name}", lambda r: ~self.mask(r))
@@ -55,8 +60,16 @@ class Places:
         return self.name
 
 
+def _last_column(r: Reading) -> Bool[Tensor, "rows new"]:
+    last = torch.zeros_like(r.real)
+    last[:, -1] = True
+    return last
+
+
 EVERYWHERE = Places("everywhere", lambda r: torch.ones_like(r.real))
 PROMPT = Places("prompt", lambda r: r.in_prompt)
+PROMPT_END = Places("the prompt's end", lambda r: _last_column(r) & r.in_prompt & r.ends_prompt)
+"""The last token of the prompt, where the first word of the completion is chosen."""
 COMPLETION = Places("completion", lambda r: ~r.in_prompt)
 
 

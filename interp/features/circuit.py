@@ -9,7 +9,7 @@ attribution finds latents of the slot (a word comes here), and taking those for 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ import polars as pl
 from interp.crosscoder import Crosscoder
 from interp.features.attribution import Decision
 from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast
-from interp.features.recurrence import not_recurring, own_set, recurrence
+from interp.features.recurrence import own_set, recurrence, recurring
 from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, rank, smallest_set
 
 CLASSES = {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
@@ -49,7 +49,7 @@ class Found:
     """The contrast as the crosscoder reads it, of either half of the problems."""
     confirming: Decision | None = None
     recurs: pl.DataFrame | None = None
-    """Partners of the latents in dictionaries of other seeds (`recurrence`)."""
+    """Partners of the candidates in dictionaries of other seeds (`recurrence`)."""
     own_sets: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Seed of another dictionary to its own smallest set (`own_set`)."""
 
@@ -103,21 +103,21 @@ def find(
     Args:
         refused: why they must not be sought, if they must not.
         read: how a crosscoder reads a contrast (`attribution.decide`).
-        dictionaries: crosscoders of other seeds, in most of which located latents must recur.
+        dictionaries: crosscoders of other seeds; only latents that recur are chosen.
     """
     if refused is not None:
         return Found(name, refused)
     choosing = read(contrast.half(choosing=True))
     ranked = rank(choosing)
-    pool = candidates(ranked)
-    chosen = smallest_set(choosing, pool) if pool else ()
+    pool, others = candidates(ranked), dictionaries or {}
+    recurs = recurrence(choosing, {key: choosing.read_with(one) for key, one in others.items()}, pool)
+    kept = recurring(recurs, pool)
+    if pool and not kept:
+        return Found(name, f"{contrast.name}: none of {len(pool)} latents recurs in dictionaries of other seeds")
+    chosen = smallest_set(choosing, kept)
     if not chosen:
         return Found(name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap between its sides")
     confirming = read(contrast.half(choosing=False))
     confirmed = confirm(confirming, chosen, choosing.level, seed)
-    others = {key: confirming.read_with(one) for key, one in (dictionaries or {}).items()}
-    own = {key: own_set(choosing.read_with(one), others[key]) for key, one in (dictionaries or {}).items()}
-    recurs = recurrence(confirming, others, chosen)
-    if confirmed.located and (why := not_recurring(recurs)) is not None:
-        confirmed = replace(confirmed, located=False, why=why)
+    own = {key: own_set(choosing.read_with(one), confirming.read_with(one)) for key, one in others.items()}
     return Found(name, None, ranked, confirmed, choosing, confirming, recurs, own)

@@ -33,7 +33,7 @@ SERIES = (1, 2, 4, 8, 16)
 """Sizes of the sets."""
 DRAWS = 100
 """Control interventions of each row."""
-CONTROLLED = 4
+CONTROLLED = 2
 """Most heads of a set that is compared with other sets: of 20 heads there are few others of more."""
 NEAR = 24
 """Latents of the other model that a control is drawn from: those that move the residual most at these places."""
@@ -178,7 +178,8 @@ def _latent_rows(
         if k == len(chosen):
             edits |= {"set to zero": (None, sizes), "set to their mean on the positive side": (onset_means, moved)}
         for edit, (to, size) in edits.items():
-            drawn = matched_latents(latents, fires, size, DRAWS, seed, never=never)
+            draws = DRAWS if k in (1, len(chosen)) else 0
+            drawn = matched_latents(latents, fires, size, draws, seed, never=never)
             controls = [_set(confirming, other, to) for other in drawn.draws]
             backwards = to is onset_means
             do, control = _set(confirming, latents, to), f"{k} matched latents"

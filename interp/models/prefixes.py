@@ -65,6 +65,7 @@ class Prefixes:
         ids, mask = left_padded([list(row) for row in rows], pad_id, self.model.device)
         cache = DynamicCache(config=self.model.config)
         self._forward(ids[:, :-1], mask[:, :-1], cache)
+        cache.layers = [_with_slot(x) for x in cache.layers]
         return _Part(here, ids[:, -1:], mask, cache)
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
@@ -91,12 +92,50 @@ class Prefixes:
         return torch.cat(parts)
 
 
+def _with_slot(layer: Any) -> Any:
+    if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+        return layer
+    return _Slot(layer.keys, layer.values)
+
+
+class _Slot(DynamicLayer):
+    """Keys and values of the prefixes with room for one token, which every forward writes anew: nothing is copied."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, keys: Tensor, values: Tensor):
+        super().__init__()
+        self.keys, self.values = (torch.nn.functional.pad(x, (0, 0, 0, 1)) for x in (keys, values))
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.keys[:, :, -1:], self.values[:, :, -1:] = key_states, value_states
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        return self.keys.shape[-2] - 1
+
+    def without(self) -> DynamicLayer:
+        """A layer of the prefixes alone, which a forward with gradients may extend."""
+        layer: Any = DynamicLayer()
+        layer.keys, layer.values = self.keys[:, :, :-1], self.values[:, :, :-1]
+        layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
+        return layer
+
+
 def _shallow(cache: Any) -> Any:
-    """A cache that a forward may extend: a layer of attention replaces its tensors and leaves the old ones as they are;
-    a recurrent state is written in place, so it is copied."""
+    """A cache that a forward may extend: a layer of attention replaces its tensors or writes its free slot; a recurrent
+    state is written in place, so it is copied."""
     own = copy.copy(cache)
-    own.layers = [copy.copy(x) if type(x) in _REPLACE else copy.deepcopy(x) for x in cache.layers]
+    own.layers = [_extendable(x) for x in cache.layers]
     return own
+
+
+def _extendable(layer: Any) -> Any:
+    if isinstance(layer, _Slot):
+        return layer.without() if torch.is_grad_enabled() else layer
+    return copy.copy(layer) if type(layer) in _REPLACE else copy.deepcopy(layer)
 
 
 def _at_last(change: ChangeRows, here: slice) -> Callable[[Tensor], Tensor]:

@@ -17,7 +17,7 @@ from interp.causal.arms import Arm
 from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, DECIDING, Located, evidence_arms, removal_arms
 from interp.causal.edits import error_only, reconstruction_only
 from interp.causal.edits.latents import Scale, SetTo
-from interp.causal.places import FORKS, Places, after_first, behind
+from interp.causal.places import FORKS, PROMPT_END, Places, after_first, behind
 from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
 from interp.crosscoder import Crosscoder
@@ -134,12 +134,13 @@ def _decided_at(study: Study, trio: Trio, name: str) -> tuple[Places, str, dict[
     kinds, tokens = Counter[str](), {}
     for row, where in zip(mine, offsets, strict=True):
         text = row["text"]
+        # What begins the completion is decided at the prompt's end, which is a place of its own.
         starts = [span.start for span in (*lexicon.marker_spans(text), *lexicon.neutral_spans(text))]
         kinds.update(kind_of_end(text[:start]) for start in starts if start)
         ends = [end for _, end in where]
         tokens[row["problem"]] = [bisect_right(ends, start) - 1 for start in starts if start]
     usual = frozenset(kind for kind, n in kinds.items() if n >= COMMON * kinds.total())
-    return behind(usual), BEFORE_WORDS, tokens
+    return behind(usual) | PROMPT_END, BEFORE_WORDS, tokens
 
 
 def _written(study: Study, trio: Trio) -> tuple[list[dict], list[list[tuple[int, int]]]]:

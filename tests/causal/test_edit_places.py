@@ -11,8 +11,10 @@ from interp.causal.places import (
     EVERYWHERE,
     FORKS,
     PROMPT,
+    PROMPT_END,
     Reading,
     after_first,
+    behind,
     markers,
     random,
     random_like,
@@ -56,6 +58,10 @@ def edited(text, place):
         (~after_first(2), "7 8", [-3, -2]),
         (COMPLETION & after_first(4), "7 8", [1]),
         (~(COMPLETION & after_first(4)), "7 8", [-3, -2, -1, 0]),
+        (PROMPT_END, "7 8", [-1]),
+        (PROMPT_END | after_first(4), "7 8", [-1, 1]),
+        (behind(frozenset({"0 ;"})), "3 + 4 = 7 ; 7 - 1 = 6 #### 6", [5]),
+        (behind(frozenset({"0 ;", "= 0"})), "3 + 4 = 7 ; 7 - 1 = 6", [4, 5, 10]),
         (FORKS, "3 + 4 = 7 ; 7 - 1 = 6 #### 6", [4, 10]),
         (FORKS, "wait , 3 + 4 = 7 , 3 + 4", [6]),
         (~FORKS & COMPLETION, "3 + 4 = 7 ;", [0, 1, 2, 3, 5]),
@@ -103,6 +109,13 @@ def test_coins_belong_to_a_problem_and_a_position():
 
 def test_names_tell_places_apart():
     places = [EVERYWHERE, PROMPT, COMPLETION, ~PROMPT, FORKS, markers(LEXICON), random(0.1), random(0.1, 1)]
+    places += [
+        PROMPT_END,
+        PROMPT_END | FORKS,
+        PROMPT_END & FORKS,
+        behind(frozenset({"0 ;"})),
+        behind(frozenset({"a ;"})),
+    ]
     places += [random(0.1000001), after_first(1), after_first(2), PROMPT & after_first(1)]
     names = [str(place) for place in places]
     assert len(set(names)) == len(names)
@@ -137,6 +150,15 @@ def test_only_these_positions_are_edited_while_generating(place):
             wanted += int(place.mask(reading).sum())
         assert n == wanted
     assert sum(fired(running)) > 0
+
+
+@pytest.mark.parametrize(
+    "prompts", [PROMPTS, ["Q 7 + 5 A", "Q 7 + 3 A"], ["Q 1 A", "Q 1 A"]], ids=["apart", "shared", "same"]
+)
+def test_the_prompts_end_is_one_token_also_where_its_beginning_is_read_once(prompts):
+    edit = Add(Site(1), VECTOR).at(PROMPT_END)
+    _, (running,), _ = generated(trio("qwen2"), [edit], prompts, steps=5, temperature=1.0)
+    assert fired(running) == [1] * len(prompts)
 
 
 def test_a_place_without_positions_changes_no_bit():

@@ -72,3 +72,36 @@ def test_latents_that_push_away_are_no_candidates():
     against = linear_decision(f[0], f[1], weights(-1.0, -1.0), bias=30.0)
     found = find("deciding", CONTRAST, None, reader(against, against), 0)
     assert found.latents == [] and "no latent carries 2% of the gap" in found.as_json()["why"]
+
+
+def test_only_latents_that_recur_are_chosen(planted):
+    """In the other dictionaries latent 1 is another direction; latent 0 alone leaves more than a quarter."""
+    from interp.features.recurrence import SCHEMA as RECURRENCE
+
+    others = {}
+    for key in (1, 2):
+        others[key] = linear_decision(*codes(4.0), weights(3.0, 2.0), bias=-6.25).crosscoder
+        others[key].W_dec[1] = 0.0
+        others[key].W_dec[1, :, 30] = 1.0
+        others[key].encode = lambda x: x[:, 0]  # its code is what it is given
+    for side in (planted.positive, planted.negative):
+        object.__setattr__(side, "x", side.f[:, None].expand(-1, 3, -1))
+
+    found = find("deciding", CONTRAST, None, reader(planted, planted), 0, others)
+    assert found.recurs.schema == pl.Schema(RECURRENCE)
+    recurs = {row["latent"]: row["recurs"] for row in found.recurs.iter_rows(named=True)}
+    assert recurs == {0: True, 1: False}
+    assert found.confirmed.latents == (0,) and not found.confirmed.located
+    assert set(found.own_sets) == {1, 2} and found.as_json()["own_sets"]["1"]["latents"] == [0]
+    alone = find("deciding", CONTRAST, None, reader(planted, planted), 0)
+    assert alone.latents == [0, 1] and alone.own_sets == {} and len(alone.recurs) == 0
+
+
+def test_where_none_recurs_none_is_claimed(planted, monkeypatch):
+    monkeypatch.setattr("interp.features.circuit.recurring", lambda table, latents: [])
+    found = find("deciding", CONTRAST, None, reader(planted, planted), 0)
+    assert found.as_json() == {
+        "located": False,
+        "why": "wrong / right: none of 2 latents recurs in dictionaries of other seeds",
+        "latents": [],
+    }

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 import torch
 
-from interp.features.recurrence import SAME, SCHEMA, not_recurring, own_set, recurrence
+from interp.features.recurrence import SAME, SCHEMA, own_set, recurrence, recurring
 from tests.features.decisions import SLOT, D, linear_decision
 from tests.features.test_selection import codes, weights
 
@@ -26,7 +26,7 @@ def test_a_latent_is_found_again_under_another_number():
     assert table.schema == pl.Schema(SCHEMA)
     assert table["partner"].to_list() == [order.tolist().index(0), order.tolist().index(1)]
     assert table["cosine"].to_list() == pytest.approx([1.0, 1.0]) and table["dictionary"].to_list() == [7, 7]
-    assert not_recurring(table) is None
+    assert recurring(table, [0, 1]) == [0, 1]
 
 
 def test_only_the_subjects_decoders_count():
@@ -77,10 +77,15 @@ def table_of(*recurs):
     ],
 )
 def test_two_in_three_dictionaries_are_asked_for(recurs, is_finding):
-    why = not_recurring(table_of(*recurs))
-    assert (why is None) == is_finding
-    if why is not None:
-        assert f"of {1 + len(recurs)} dictionaries" in why and "latent 3" in why
+    assert recurring(table_of(*recurs), [3]) == ([3] if is_finding else [])
+
+
+def test_a_latent_of_the_negative_side_alone_has_a_partner_too():
+    one, other = decision(), decision()
+    for found in (one, other):
+        found.positive.f[:, 5], found.negative.f[:, 5] = 0.0, 4.0
+    row = recurrence(one, {1: other}, [5]).row(0, named=True)
+    assert (row["partner"], row["recurs"]) == (5, True)
 
 
 def test_another_dictionarys_own_set_does_not_depend_on_a_match():

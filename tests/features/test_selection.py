@@ -144,7 +144,7 @@ def test_draws_follow_the_seed(planted):
 
 
 def test_the_choice_is_stricter_than_the_claim():
-    assert GONE <= QUARTER / 2
+    assert GONE < QUARTER
 
 
 def test_latents_are_set_back_and_not_to_zero():
