@@ -39,12 +39,14 @@ SCHEMA = {
     "effect": pl.Float64,
     "share": pl.Float64,
     "attention": pl.List(pl.Float64),
+    "attention_negative": pl.List(pl.Float64),
     "tokens": pl.List(pl.String),
 }
 """Columns of `path.parquet`, one row per component that writes before the site. `effect`: how far the mean margin of
 the positive side falls, nats, when the component's part of the residual is that of the negative side; `share`: of the
-whole site's. `attention`: of the SHOWN heads with the largest effect, the mean over prefixes of the attention from the
-place of decision to its last LOOKED positions, the oldest first; `tokens`: these positions in one prefix."""
+whole site's. `attention`: of the SHOWN heads with the largest effect, the mean over the positive side's prefixes of the
+attention from the place of decision, first to all tokens before the last LOOKED together, then to these, the oldest
+first; `attention_negative`: the same of the negative side; `tokens`: the last LOOKED of one prefix."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,17 @@ class Part:
     negative: Float[Tensor, "rows d_model"]
 
 
-def direct_path(decision: Decision, rows: Sequence[Sequence[int]], tokens: Sequence[str]) -> pl.DataFrame:
+def direct_path(
+    decision: Decision,
+    positive: Sequence[Sequence[int]],
+    negative: Sequence[Sequence[int]],
+    tokens: Sequence[str],
+) -> pl.DataFrame:
     """The components' direct effects on the decision, with SCHEMA.
 
     Args:
-        rows: the positive side's prefixes, for attention.
-        tokens: the first of them, spelled.
+        positive, negative: the two sides' prefixes, for attention.
+        tokens: the first of the positive ones, spelled.
 
     Raises:
         InterpError: the architecture's blocks do not add what their attention and MLP return.
@@ -86,14 +93,16 @@ def direct_path(decision: Decision, rows: Sequence[Sequence[int]], tokens: Seque
                 "effect": (effect := untouched - left(part.negative - part.positive)),
                 "share": effect / whole if whole else None,
                 "attention": None,
+                "attention_negative": None,
                 "tokens": None,
             }
             for part in parts(side.prefixes, other.prefixes, site)
         ]
     heads = sorted((row for row in found if row["component"] == "head"), key=lambda row: -row["effect"])[:SHOWN]
-    looked = attention(side.prefixes.model, rows[:ROWS], [(row["layer"], row["head"]) for row in heads])
-    for row, weights in zip(heads, looked, strict=True):
-        row |= {"attention": weights, "tokens": list(tokens[-LOOKED:])}
+    places = [(row["layer"], row["head"]) for row in heads]
+    looked = [attention(side.prefixes.model, rows[:ROWS], places) for rows in (positive, negative)]
+    for row, here, there in zip(heads, *looked, strict=True):
+        row |= {"attention": here, "attention_negative": there, "tokens": list(tokens[-LOOKED:])}
     return pl.DataFrame(found, schema=SCHEMA).sort("effect", descending=True)
 
 
@@ -135,8 +144,8 @@ def _alone(z: Float[Tensor, "rows width"], head: int, heads: int) -> Float[Tenso
 
 @torch.no_grad()
 def attention(model: Any, rows: Sequence[Sequence[int]], heads: Sequence[tuple[int, int]]) -> list[list[float]]:
-    """Of each (layer, head), the mean over prefixes of the attention from the last position to the last LOOKED ones,
-    the oldest first."""
+    """Of each (layer, head), the mean over prefixes of the attention from the last position: to all before the last
+    LOOKED together, and to each of these, the oldest first."""
     ids, mask = left_padded([list(row) for row in rows], 0, model.device)
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the only one that returns its weights
@@ -144,4 +153,8 @@ def attention(model: Any, rows: Sequence[Sequence[int]], heads: Sequence[tuple[i
         seen = model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False).attentions
     finally:
         model.set_attn_implementation(before)
-    return [seen[layer][:, head, -1, -LOOKED:].float().mean(0).tolist() for layer, head in heads]
+    found = []
+    for layer, head in heads:
+        weights = seen[layer][:, head, -1].float().mean(0)
+        found.append([float(weights[:-LOOKED].sum()), *weights[-LOOKED:].tolist()])
+    return found

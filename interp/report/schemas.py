@@ -72,6 +72,7 @@ PATH: Schema = {
     "effect": REAL,
     "share": REAL,
     "attention": pl.List(REAL),
+    "attention_negative": pl.List(REAL),
     "tokens": pl.List(TEXT),
 }
 

@@ -123,10 +123,11 @@ def _path(study: Study, trio: Trio, found: Found) -> pl.DataFrame:
     table = pl.DataFrame(schema=PATH)
     if found.confirming is not None:
         contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
-        rows = [pair.positive for pair in contrasts[CLASSES[found.name]].half(choosing=False).pairs]
-        spelled = [decode(trio.tokenizer, [token]) for token in rows[0]]
+        pairs = contrasts[CLASSES[found.name]].half(choosing=False).pairs
+        sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
+        spelled = [decode(trio.tokenizer, [token]) for token in pairs[0].positive]
         try:
-            table = direct_path(found.confirming, rows, spelled)
+            table = direct_path(found.confirming, *sides, spelled)
         except InterpError as error:
             console.print(f"  {found.name} latents: no path to the site ({error})", soft_wrap=True, markup=False)
     return table.select(pl.lit(found.name).alias("class"), pl.all())

@@ -32,7 +32,8 @@ def test_the_parts_add_up_to_the_residual(kind, site):
 @pytest.fixture(scope="module")
 def found():
     decision = decided(site=SITES[1])
-    return decision, direct_path(decision, rows("positive"), [str(i) for i in rows("positive")[0]])
+    spelled = [str(i) for i in rows("positive")[0]]
+    return decision, direct_path(decision, rows("positive"), rows("negative"), spelled)
 
 
 def test_an_effect_is_that_of_the_parts_difference_in_a_whole_forward(found):
@@ -69,17 +70,21 @@ def test_attention_is_of_the_heads_with_the_largest_effect(found):
     assert shown.select("layer", "head").rows() == heads.head(SHOWN).select("layer", "head").rows()
     model = trio("qwen2")["distilled"]
     first = shown.row(0, named=True)
-    wanted = torch.zeros(LOOKED)
     model.set_attn_implementation("eager")
-    for ids in rows("positive"):
-        with torch.no_grad():
-            seen = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions
-        last = seen[first["layer"]][0, first["head"], -1, -LOOKED:]
-        wanted[LOOKED - len(last) :] += last / len(PAIRS)
+    for column, side in (("attention", "positive"), ("attention_negative", "negative")):
+        wanted = torch.zeros(LOOKED + 1)
+        for ids in rows(side):
+            with torch.no_grad():
+                seen = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions
+            weights = seen[first["layer"]][0, first["head"], -1]
+            wanted[0] += weights[:-LOOKED].sum() / len(PAIRS)
+            last = weights[-LOOKED:]
+            wanted[LOOKED + 1 - len(last) :] += last / len(PAIRS)
+        width = len(first[column])
+        assert first[column] == pytest.approx([wanted[0].item(), *wanted[LOOKED + 2 - width :].tolist()], abs=1e-4)
+        assert sum(first[column]) == pytest.approx(1.0, abs=1e-4)
     model.set_attn_implementation("sdpa")
-    width = len(first["attention"])
-    assert first["attention"] == pytest.approx(wanted[LOOKED - width :].tolist(), abs=1e-4)
-    assert len(first["tokens"]) <= LOOKED
+    assert first["attention"] != first["attention_negative"] and len(first["tokens"]) <= LOOKED
 
 
 def test_the_attentions_implementation_is_as_before():

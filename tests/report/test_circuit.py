@@ -236,13 +236,14 @@ def test_the_verdict_through_the_circuit_and_whether_it_agrees(copy):
         assert "deciding latents removed" in found.text
 
 
-def paths(copy, attention=(0.05, 0.9, 0.05)):
+def paths(copy, attention=(0.05, 0.1, 0.8, 0.05)):
     row = {"class": "deciding", "component": "head", "layer": 2, "head": 1, "effect": 8.1, "share": 0.6}
+    looks = {"attention": list(attention), "attention_negative": [0.6, 0.2, 0.1, 0.1], "tokens": [" 5", " =", " 2"]}
+    nowhere = dict.fromkeys(looks)
     rows = [
-        row | {"attention": list(attention), "tokens": [" 5", " =", " 2"]},
-        row | {"component": "mlp", "layer": 2, "head": None, "effect": 3.04, "attention": None, "tokens": None},
-        row
-        | {"component": "embedding", "layer": None, "head": None, "effect": -0.5, "attention": None, "tokens": None},
+        row | looks,
+        row | nowhere | {"component": "mlp", "head": None, "effect": 3.04},
+        row | nowhere | {"component": "embedding", "layer": None, "head": None, "effect": -0.5},
     ]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(copy / "features" / "path.parquet")
     with house_style():
@@ -252,12 +253,13 @@ def paths(copy, attention=(0.05, 0.9, 0.05)):
 def test_the_path_tells_the_effects_and_where_the_heads_look(copy):
     drawing = paths(copy)
     assert "head 2.1 8.1; MLP 2 3.0; embedding −0.5" in drawing.alt
-    assert "head 2.1 looks most, with 0.90, 1 token before it." in drawing.alt
+    assert "head 2.1 looks most 1 before it (0.80), on the negative side at earlier tokens (0.60)." in drawing.alt
     bars, looked = drawing.figure.axes
     assert [bar.get_width() for bar in bars.patches] == [8.1, 3.04, -0.5]
-    assert [label.get_text() for label in looked.get_xticklabels()] == ["5", "=", "2"]
-    assert looked.images[0].get_array().tolist() == [[0.05, 0.9, 0.05]]
-    assert "at the place itself" in paths(copy, (0.1, 0.2, 0.7)).alt
+    assert [label.get_text() for label in looked.get_xticklabels()] == ["…", "5", "=", "2"]
+    assert [label.get_text() for label in looked.get_yticklabels()] == ["head 2.1 +", "head 2.1 −"]
+    assert looked.images[0].get_array().tolist() == [[0.05, 0.1, 0.8, 0.05], [0.6, 0.2, 0.1, 0.1]]
+    assert "looks most at the place itself (0.70)" in paths(copy, (0.1, 0.1, 0.1, 0.7)).alt
 
 
 def test_without_a_path_none_is_drawn(copy):

@@ -15,6 +15,8 @@ from interp.report.numbers import number
 from interp.report.palette import BAND_EDGE, MODEL_COLOURS, Drawing, sheet
 
 CLASSES = ("deciding", "wording")
+SIDES = {"attention": "+", "attention_negative": "−"}
+"""Column to the sign of its side."""
 MOST = 12
 """Components that are drawn."""
 
@@ -26,8 +28,9 @@ def path(study: Study) -> Drawing | None:
         return None
     rows = study.path.filter(pl.col("class") == name, pl.col("effect").is_finite()).sort("effect", descending=True)
     shown = rows.head(MOST)
-    looked = [row for row in rows.iter_rows(named=True) if row["attention"]]
-    figure, axes = sheet(1, 2 if looked else 1, 9.2 if looked else 5.2, 0.9 + 0.28 * len(shown))
+    looked = [row for row in rows.iter_rows(named=True) if row["attention"] and row["attention_negative"]]
+    height = max(0.9 + 0.28 * len(shown), 1.4 + 0.55 * len(looked))
+    figure, axes = sheet(1, 2 if looked else 1, 10.4 if looked else 5.2, height)
     bars = axes[0]
     labels = [_label(row) for row in shown.iter_rows(named=True)]
     bars.barh(range(len(shown)), shown["effect"], color=MODEL_COLOURS[EDITED], alpha=0.75, height=0.7)
@@ -45,7 +48,8 @@ def path(study: Study) -> Drawing | None:
     caption = (
         "Left: how far the margin falls when one component’s part of the residual at the site is that of the negative "
         "side, all other paths being held fixed. Right: the mean attention of the heads with the largest effect, from "
-        "the place of decision to the last tokens; their spelling is of one example."
+        "the place of decision to all earlier tokens together (…) and to the last ones, on the positive (+) and on the "
+        "negative side (−); the tokens’ spelling is of one example."
     )
     return Drawing("path", figure, alt, caption)
 
@@ -57,11 +61,12 @@ def _label(row: Mapping[str, Any]) -> str:
 
 
 def _attention(axes: Axes, looked: Sequence[Mapping[str, Any]]) -> None:
-    weights = np.array([row["attention"] for row in looked])
+    weights = np.array([row[side] for row in looked for side in SIDES])
     tokens = [str(token).strip() or "·" for token in looked[0]["tokens"] or []]
+    shown = weights.shape[1] - 1
     axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    axes.set_yticks(range(len(looked)), [_label(row) for row in looked])
-    axes.set_xticks(range(weights.shape[1]), ["·"] * (weights.shape[1] - len(tokens)) + tokens[-weights.shape[1] :])
+    axes.set_yticks(range(len(weights)), [f"{_label(row)} {sign}" for row in looked for sign in SIDES.values()])
+    axes.set_xticks(range(shown + 1), ["…", *["·"] * (shown - len(tokens)), *tokens[-shown:]])
     for i, row in enumerate(weights):
         for j, value in enumerate(row):
             if value >= 0.1:
@@ -71,7 +76,13 @@ def _attention(axes: Axes, looked: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    best = int(np.argmax(row["attention"]))
-    back = len(row["attention"]) - 1 - best
-    where = "at the place itself" if back == 0 else f"{back} token{'s' if back > 1 else ''} before it"
-    return f"{_label(row)} looks most, with {number(row['attention'][best], 2)}, {where}."
+    return (
+        f"{_label(row)} looks most {_most(row['attention'])}, on the negative side {_most(row['attention_negative'])}."
+    )
+
+
+def _most(weights: Sequence[float]) -> str:
+    best = int(np.argmax(weights))
+    back = len(weights) - 1 - best
+    where = "at earlier tokens" if best == 0 else "at the place itself" if back == 0 else f"{back} before it"
+    return f"{where} ({number(weights[best], 2)})"
