@@ -11,6 +11,7 @@ from pathlib import Path
 
 from interp.report.figures.circuit import circuit
 from interp.report.figures.noticing import noticing
+from interp.report.figures.path import path
 from interp.report.figures.reading import reading
 from interp.report.figures.sites import sites
 from interp.report.inputs import read_study
@@ -18,11 +19,11 @@ from interp.report.palette import house_style, save
 
 
 def main(study: Path) -> None:
-    """Write `circuit`, `noticing`, `reading`, `sites` and, where the study was steered, `doses_distilled`, as SVG and
+    """Write `circuit`, `noticing`, `path`, `reading`, `sites` and, where the study was steered, `doses_distilled`, as SVG and
     PNG, beside this script."""
     data, here = read_study(study), Path(__file__).parent
     with house_style():
-        for draw in (circuit, noticing, reading, sites):
+        for draw in (circuit, noticing, path, reading, sites):
             drawing = draw(data)
             if drawing is not None:
                 save(drawing, here)
