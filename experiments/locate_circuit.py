@@ -56,23 +56,28 @@ class Options:
     """Study that each of them varies."""
     out: Path = Path("results/located")
     """Folder of the studies and the table."""
+    ways: tuple[str, ...] = ("batch top-k", "ReLU + L1", "dedicated partitions", "random decoders")
+    """Dictionaries that are trained; a direction and heads come with the first."""
+    l1: float = 0.02
+    """Weight of the L1 penalty; the table has the L0 that it leads to."""
 
 
-def dictionaries(study: Study, store: Store) -> dict[str, tuple[CrosscoderConfig, TrainConfig]]:
+def dictionaries(study: Study, store: Store, options: Options) -> dict[str, tuple[CrosscoderConfig, TrainConfig]]:
     """Name to shape and recipe: the study's, others of its size, and a null whose decoders stay random."""
     section = study.config.crosscoder
     shape, recipe = section.shape.between(*store.row_shape), section.recipes(study.config.seed, len(store))[0]
     relu = shape.model_copy(update={"activation": "relu", "k": None})
     own = shape.model_copy(update={"n_dedicated": shape.n_latents // 16})
-    return {
+    every = {
         "batch top-k": (shape, recipe),
-        "ReLU + L1": (relu, recipe.model_copy(update={"sparsity": 0.02})),
+        "ReLU + L1": (relu, recipe.model_copy(update={"sparsity": options.l1})),
         "dedicated partitions": (own, recipe),
         "random decoders": (shape, recipe.model_copy(update={"freeze_decoder": True})),
     }
+    return {name: every[name] for name in options.ways}
 
 
-def located(study: Study, kind: str) -> Iterator[dict[str, Any]]:
+def located(study: Study, kind: str, options: Options) -> Iterator[dict[str, Any]]:
     """One row for each class and way of looking."""
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
     store, decisions = open_store(study.folder("activations")), Decisions(study, trio)
@@ -90,13 +95,14 @@ def located(study: Study, kind: str) -> Iterator[dict[str, Any]]:
             yield common | {"class": name, "planted": PLANTED.get(kind) == name, "located": False, "why": why}
     if all(refused.values()):
         return
-    ways = dictionaries(study, store)
-    trained = [train_many(store, [pair], device=device)[0].crosscoder for pair in ways.values()]
+    ways = dictionaries(study, store, options)
+    trained = [train_many(store, [pair], device=device)[0] for pair in ways.values()]
     for name, why in refused.items():
         if why is not None:
             continue
         row = common | {"class": name, "planted": PLANTED.get(kind) == name}
-        for way, cc in zip(ways, trained, strict=True):
+        for way, done in zip(ways, trained, strict=True):
+            cc, measured = done.crosscoder, {"l0": done.held_out.l0, "fve": min(done.held_out.fve)}
 
             def read(contrast: Contrast, cc: Crosscoder = cc) -> Any:
                 return decide(models, EDITED, cc, store.place, contrast, pad, rules.batch_size)
@@ -105,10 +111,11 @@ def located(study: Study, kind: str) -> Iterator[dict[str, Any]]:
             yield (
                 row
                 | {"way": way}
+                | measured
                 | _found(found.as_json())
                 | _against_labels(contrasts[LABELS[name]], found.latents, read)
             )
-            if way == "batch top-k" and found.choosing is not None and found.confirming is not None:
+            if way == options.ways[0] and found.choosing is not None and found.confirming is not None:
                 heads = models[EDITED].config.get_text_config().num_attention_heads
                 assert found.confirmed is not None  # for the type checker: both halves were read
                 given = found.order, found.confirmed.latents, heads, study.config.seed
@@ -174,14 +181,14 @@ def studies(options: Options) -> Iterator[tuple[str, Study]]:
 
 def main(options: Options) -> None:
     """Fill the table and print it."""
-    rows = [row for kind, study in studies(options) for row in located(study, kind)]
+    rows = [row for kind, study in studies(options) for row in located(study, kind, options)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     table.write_parquet(options.out / "located.parquet")
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=220, fmt_str_lengths=60, float_precision=3):
         print(table.drop("site"))
-    claims = table.filter(pl.col("way").is_in(["batch top-k"]) | pl.col("way").is_null())
+    claims = table.filter(pl.col("way").is_in([options.ways[0]]) | pl.col("way").is_null())
     right = claims.filter(pl.col("planted") == pl.col("located"))
-    print(f"{len(right)} of {len(claims)} classes are located where planted and nowhere else (batch top-k)")
+    print(f"{len(right)} of {len(claims)} classes are located where planted and nowhere else ({options.ways[0]})")
 
 
 if __name__ == "__main__":

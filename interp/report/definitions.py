@@ -38,6 +38,11 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "fork": "A place of the same kind as an onset, at which a behaviour could have begun and did not.",
         "contrast": "Matched pairs of prefixes between which a model may decide differently: with and without an "
         "injected error (wrong / right), at an onset and at a fork, before a marker and before a neutral word.",
+        "set back": "Of a latent: to its mean on the negative side, which is what it is after right steps, or before "
+        "neutral words.",
+        "recurs": "Of a latent: dictionaries of other seeds hold it too (cosine of the decoders, matched one to one).",
+        "direct effect": "Of a head, MLP or the embedding: the fall of the margin when its part of the residual at the "
+        "site is the negative side's and everything else is kept.",
         "margin": "Log-odds of the next token, in nats: those that follow onsets (or are markers) against those that "
         "follow forks (or are neutral words). Positive leans to the former.",
         "noising, denoising patch": "At the place of decision, the activation of a pair's second side put into the "

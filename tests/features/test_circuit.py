@@ -105,3 +105,12 @@ def test_where_none_recurs_none_is_claimed(planted, monkeypatch):
         "why": "wrong / right: none of 2 latents recurs in dictionaries of other seeds",
         "latents": [],
     }
+
+
+def test_latents_are_set_back_to_the_choosing_halfs_level(planted):
+    f = codes(4.0)
+    f[1, :, 0] = 1.0  # there latent 0 is a little active after right steps too
+    other = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+    found = find("deciding", CONTRAST, None, reader(planted, other), 0)
+    assert found.confirmed.levels == pytest.approx((0.0, 0.0))
+    assert find("deciding", CONTRAST, None, reader(other, planted), 0).confirmed.levels == pytest.approx((1.0, 0.0))

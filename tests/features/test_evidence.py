@@ -185,3 +185,23 @@ def test_another_dictionary_reads_the_same_prefixes(decision):
     assert isinstance(own_set(again, again)["carries"], bool)
     assert np.isfinite(own_set(again, again)["onset"])
     assert isinstance(CONTRAST, Contrast)
+
+
+def test_p_of_a_rise_is_that_of_the_controls_that_rise_as_far():
+    from interp.features.evidence import _Row, _set, _table
+    from tests.features.decisions import linear_decision
+    from tests.features.test_selection import codes, weights
+
+    f = codes(4.0)
+    planted = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+    there, nothing = planted.positive.f.mean(0), [_set(planted, [j], planted.level) for j in range(5, 14)]
+    both = _set(planted, [0, 1], there)
+    rows = [
+        _Row("latents", "raised", 2, (0, 1), both, "others", nothing, raises=True, alarms=True),
+        _Row("latents", "raised", 2, (0, 1), both, "the same", [both, *nothing], raises=True, alarms=True),
+        _Row("latents", "set back", 2, (0, 1), _set(planted, [0, 1], planted.level), "others", nothing),
+    ]
+    got = _table(planted, rows)
+    assert got["false_alarm"][0] == pytest.approx(torch.sigmoid(torch.tensor(5.0)).item(), abs=1e-4)
+    assert got["p"].to_list() == pytest.approx([1 / 10, 2 / 11, 1 / 10])
+    assert got["control_high"][0] < 0.01 < 0.99 < got["control_low"][2]
