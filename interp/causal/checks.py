@@ -46,6 +46,8 @@ UNSEEN = 0.05
 LENGTH = (0.67, 1.5)
 FINISHED = 0.05
 REPETITION = 0.1
+FEWEST_DRAWS = 20
+"""Control draws below which their mean says little."""
 DAMAGE = 0.05
 """Largest loss of accuracy on problems that hold none of what is removed."""
 
@@ -236,11 +238,7 @@ def _style_kept(untouched: Outcomes, edited: Outcomes) -> Check:
 def _damage(claim: str, is_wider: bool, untouched: Outcomes, edited: Outcomes) -> list[Check]:
     """Accuracy on the problems whose untouched text holds nothing of what is removed, where they are enough. Not of an
     arm that removes unlisted words too (`is_wider`), which the outcomes do not count."""
-    quiet = np.ones(len(untouched), dtype=bool)
-    if claim != FUNCTION:
-        quiet &= untouched.parts["marker_density"][0] == 0
-    if claim != STYLE:
-        quiet &= (untouched.parts["redone"][0] == 0) & (untouched.parts["verification_rate"][1] == 0)
+    quiet = _quiet(claim, untouched)
     if is_wider or quiet.sum() < EVENTS:
         return []
     was, now = (o.at(np.flatnonzero(quiet)).value("accuracy") for o in (untouched, edited))
@@ -253,6 +251,33 @@ def _damage(claim: str, is_wider: bool, untouched: Outcomes, edited: Outcomes) -
             f"it also fails where nothing is to be removed (accuracy {was:.3f} to {now:.3f})",
         )
     ]
+
+
+def _quiet(claim: str, untouched: Outcomes) -> np.ndarray:
+    """Which problems hold nothing of what a claim removes (bool)."""
+    quiet = np.ones(len(untouched), dtype=bool)
+    if claim != FUNCTION:
+        quiet &= untouched.parts["marker_density"][0] == 0
+    if claim != STYLE:
+        quiet &= (untouched.parts["redone"][0] == 0) & (untouched.parts["verification_rate"][1] == 0)
+    return quiet
+
+
+def sound_draws(runs: Runs, name: str) -> list[int]:
+    """The draws of an arm's controls that its losses are compared with. Of an arm on latents, those that pass the check
+    of harm that the arm itself must pass: a matched set that breaks the arithmetic on problems where nothing is to be
+    removed has an effect of another kind. All where these problems are too few, or
+    fewer than FEWEST_DRAWS pass."""
+    draws, about = runs.draws(name), runs.arms[name]
+    if not draws or about["family"] != CIRCUIT:
+        return draws
+    untouched = runs.outcomes(UNTOUCHED, 0, EDITED, numbers=runs.numbers(name, draws[0]))
+    quiet = np.flatnonzero(_quiet(about["claim"], untouched))
+    if len(quiet) < EVENTS:
+        return draws
+    was = untouched.at(quiet).value("accuracy")
+    kept = [draw for draw in draws if runs.outcomes(name, draw).at(quiet).value("accuracy") >= was - DAMAGE]
+    return kept if len(kept) >= FEWEST_DRAWS else draws
 
 
 def side_effects(runs: Runs, name: str, *, model: str = EDITED, bound: float = UNSEEN) -> tuple[float, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp.causal.arms import STYLE
-from interp.causal.checks import Check, failures, side_effects
+from interp.causal.checks import Check, failures, side_effects, sound_draws
 from interp.causal.runs import UNTOUCHED, Runs
 from interp.names import EDITED
 from interp.statistics import Bootstrap, Interval, Refused, problems_needed
@@ -71,8 +71,9 @@ def losses(runs: Runs, name: str, draw: int = 0, model: str = EDITED) -> np.ndar
 
 
 def control_losses(runs: Runs, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(losses [draws, m] under the arm's controls, places of these m problems among the arm's), None without any."""
-    draws = runs.draws(name)
+    """(losses [draws, m] under the arm's controls, places of these m problems among the arm's), None without any. Of an
+    arm on latents, controls that do harm of another kind are left out (`checks.sound_draws`)."""
+    draws = sound_draws(runs, name)
     if not draws:
         return None
     numbers, among = runs.numbers(name), runs.numbers(name, draws[0])

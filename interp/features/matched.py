@@ -40,8 +40,9 @@ def matched_latents(
     at the edited places.
 
     Distance is Euclidean in the logarithms of both, in units of their spread over the latents that fire. A set whose
-    summed size is not within CALLIPER of the selected set's is redrawn. Where that leaves too few, because no others
-    move the residual as far, larger sets, grown from the NEIGHBOURS of each selected latent, make up the number.
+    summed size is not within CALLIPER of the selected set's is redrawn, and so is one that was drawn before. Where that
+    leaves too few, because no others move the residual as far, larger sets, grown from the NEIGHBOURS of each selected
+    latent, make up the number.
     """
     alive = np.flatnonzero((firing > 0) & (size > 0))
     z = np.stack([np.log(firing[alive]), np.log(size[alive])], axis=1)
@@ -52,6 +53,7 @@ def matched_latents(
     rng = np.random.default_rng(seed)
     wanted = float(size[list(selected)].sum())
     kept: list[tuple[int, ...]] = []
+    seen: set[frozenset[int]] = set()
     near = sorted({c for j in selected if j in place and pool for c in _nearest(j, pool, place, z)})
     for grows in (False, True):
         for _ in range(TRIES * draws):
@@ -61,8 +63,10 @@ def matched_latents(
             if grows and drawn:
                 drawn = _grown(drawn, near, size, wanted, rng)
             as_many = len(drawn) > len(selected) if grows else len(drawn) == len(selected)
-            if as_many and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
+            is_new = frozenset(drawn) not in seen
+            if as_many and is_new and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
                 kept.append(tuple(drawn))
+                seen.add(frozenset(drawn))
     return Drawn(list(kept), _balance(selected, kept, firing, size, len(pool), draws))
 
 

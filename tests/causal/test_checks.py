@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from interp.causal.arms import BOTH, FUNCTION, STYLE
-from interp.causal.checks import as_rows, by_chance, check_arm, failures, function_of, side_effects
+from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
+from interp.causal.checks import as_rows, by_chance, check_arm, failures, function_of, side_effects, sound_draws
 from interp.causal.runs import UNTOUCHED
 
 from .runs import READ, Table, answers
@@ -185,3 +185,45 @@ def test_a_control_of_another_model_is_checked_on_that_model():
     made.arm("arm", STYLE, **GONE)
     (stayed,) = [c for c in check_arm(made.runs(), "arm", model="base") if c.what == "markers per 100 tokens"]
     assert (stayed.untouched, stayed.edited, stayed.passed) == (2.0, 2.0, False)
+
+
+def controlled(draws, family=CIRCUIT, claim=BOTH, quiet=0.5):
+    """An arm on latents whose controls are right on these shares of the problems without a wrong step, of which there
+    are a share `quiet`; elsewhere they are as untouched."""
+    made, right = Table(), np.ones(N)
+    busy = (np.arange(N) >= quiet * N).astype(float)
+    made.untouched("distilled", right, markers=4.0 * busy, wrong=busy, repaired=busy, redone=busy, revised=busy)
+    answers_ = []
+    for share in draws:
+        values = right.copy()
+        values[: int(quiet * N * (1 - share))] = 0.0
+        answers_.append(values)
+    made.arm("arm", claim, said={"family": family}, draws=answers_, **(GOOD[claim]))
+    return sound_draws(made.runs(), "arm")
+
+
+def test_controls_of_latents_that_do_other_harm_are_left_out():
+    assert controlled([1.0] * 21 + [0.4, 0.94]) == list(range(1, 22))
+    assert controlled([1.0] * 20 + [0.96]) == list(range(1, 22)), "within five points"
+    assert controlled([1.0] * 19 + [0.4]) == list(range(1, 21)), "too few would be left"
+
+
+def test_of_edits_of_text_all_controls_count():
+    assert controlled([1.0] * 21 + [0.4], family="both") == list(range(1, 23))
+
+
+def test_with_too_few_problems_to_see_harm_all_controls_count():
+    assert controlled([1.0] * 21 + [0.0], quiet=29 / N) == list(range(1, 23))
+    assert controlled([1.0] * 21 + [0.0], quiet=30 / N) == list(range(1, 22))
+
+
+def test_harm_is_looked_for_where_nothing_is_to_be_removed():
+    """Of a removal of function, markers do not make a problem one of those: here every problem has one."""
+    made, right, busy = Table(), np.ones(N), (np.arange(N) >= N / 2).astype(float)
+    made.untouched("distilled", right, markers=4.0, wrong=busy, repaired=busy, redone=busy, revised=busy)
+    broken = np.where(busy == 0, 0.0, 1.0)
+    draws = [right] * 20 + [broken]
+    made.arm("function", FUNCTION, said={"family": CIRCUIT}, draws=draws, **ECHOED)
+    made.arm("both", BOTH, said={"family": CIRCUIT}, draws=draws, **(GONE | ECHOED))
+    assert sound_draws(made.runs(), "function") == list(range(1, 21))
+    assert sound_draws(made.runs(), "both") == list(range(1, 22)), "no problem is without markers"

@@ -206,3 +206,17 @@ def test_what_is_written_is_plain_json_and_holds_the_numbers():
         assert {c["what"] for c in arm["checks"]} >= {"share finished", "tokens"}
     assert written["read_from"] == {STYLE: "s", FUNCTION: "f", BOTH: "b"}
     assert EDITED == "distilled"
+
+
+def test_matched_latents_that_do_other_harm_are_not_subtracted():
+    """Half of the problems hold no marker, and there 20 of 40 draws break everything."""
+    plain = np.tile([1.0, 1.0, 1.0, 1.0, 0.0], N // 5)
+    quiet = np.arange(N) < N / 2
+    made = Table().untouched("distilled", plain, markers=np.where(quiet, 0.0, 4.0)).untouched("base", answers(0.4, N))
+    lost, broken = np.where(quiet, plain, 0.0), np.where(quiet, 0.0, plain)
+    draws = [plain] * 20 + [broken] * 20
+    for family, control in (("circuit", 0.0), ("style", 0.2)):
+        made.arm(family, STYLE, lost, draws=draws, said={"family": family}, **GONE)
+        found = read(made.runs(), family, BOUND, bootstrap, ())
+        assert found.own.estimate == pytest.approx(0.4) and found.control == pytest.approx(control)
+        assert found.beyond.estimate == pytest.approx(0.4 - control)

@@ -112,4 +112,12 @@ def test_draws_differ_and_are_the_same_for_the_same_seed():
     firing, size = latents()
     one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).draws for seed in (5, 5, 6))
     assert one == two != three
-    assert len(set(one)) > 10
+    assert len({frozenset(chosen) for chosen in one}) == 20, "none is drawn twice"
+
+
+def test_what_was_drawn_before_is_redrawn_and_larger_sets_make_up_the_number():
+    """A latent has few neighbours of its size; each is one draw, in whatever order a set of them was drawn."""
+    firing, size = latents()
+    drawn = matched_latents([4], firing, size, 60, 0).draws
+    assert len({frozenset(chosen) for chosen in drawn}) == len(drawn)
+    assert sum(len(chosen) == 1 for chosen in drawn) <= NEIGHBOURS
