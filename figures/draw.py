@@ -19,8 +19,8 @@ from interp.report.palette import house_style, save
 
 
 def main(study: Path) -> None:
-    """Write `circuit`, `noticing`, `path`, `reading`, `sites` and, where the study was steered, `doses_distilled`, as SVG and
-    PNG, beside this script."""
+    """Write `circuit`, `noticing`, `path`, `reading`, `sites` and, where the study was steered, `doses_distilled`, as
+    SVG and PNG, beside this script."""
     data, here = read_study(study), Path(__file__).parent
     with house_style():
         for draw in (circuit, noticing, path, reading, sites):
