@@ -19,11 +19,10 @@ import tyro
 
 from interp.cli import prepare
 from interp.config import check_config, load_config
+from interp.features.circuit import CLASSES
+from interp.organisms.documents import PLANTED
 from interp.pipeline import run_study
 from interp.study import Study
-
-PLANTED = {"deciding": ("functional", "coupled"), "wording": ("gated",)}
-"""Class of latents to the kinds of organism that must have it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ def main(options: Options) -> None:
         print(table)
     right = table.filter(pl.col("truth") == pl.col("verdict"))
     print(f"{len(right)} of {len(table)} verdicts equal the truth")
-    planted = {name: pl.col("kind").is_in(kinds) for name, kinds in PLANTED.items()}
-    found = table.filter(*(where == (pl.col(name) > 0) for name, where in planted.items()))
+    planted = pl.col("kind").replace_strict(PLANTED, default=None)
+    found = table.filter(*(planted.eq_missing(name) == (pl.col(name) > 0) for name in CLASSES))
     print(f"latents of {len(found)} of {len(table)} are located where they were planted and nowhere else")
 
 

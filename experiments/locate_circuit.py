@@ -2,7 +2,7 @@
 
     .venv/bin/python experiments/locate_circuit.py --kinds functional coupled decorative gated plain --seeds 105
 
-Each study runs up to its activations (or is found there); then every dictionary of `DICTIONARIES`, a direction and the
+Each study runs up to its activations (or is found there); then every dictionary of `--ways`, a direction and the
 attention heads are tried on each class of the decision, chosen on one half of the problems and measured on the other.
 The table says what was planted and what was found; `precision` and `recall` are of the latents' firing at the ends of
 steps against the generator's own labels: a check begins here (deciding), a marker comes here (wording). It is printed
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -31,14 +31,15 @@ from interp.features.evidence import necessity
 from interp.features.sites import refusal
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.names import EDITED
+from interp.organisms.documents import PLANTED
 from interp.pipeline import run_stage
 from interp.stages.decisions import Decisions
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.tokens import pad_id
 
-PLANTED = {"functional": "deciding", "coupled": "deciding", "gated": "wording"}
-"""Kind of organism to the class of latents that it must have; the others have none."""
+Way = Literal["batch top-k", "ReLU + L1", "dedicated partitions", "random decoders"]
+"""A dictionary to look with."""
 STAGES = ("checkpoints", "traces", "sites", "activations")
 LABELS = {"deciding": ONSET_FORK, "wording": CLASSES["wording"]}
 """Class to the contrast of the generator's own labels in free text."""
@@ -56,7 +57,7 @@ class Options:
     """Study that each of them varies."""
     out: Path = Path("results/located")
     """Folder of the studies and the table."""
-    ways: tuple[str, ...] = ("batch top-k", "ReLU + L1", "dedicated partitions", "random decoders")
+    ways: tuple[Way, ...] = ("batch top-k", "ReLU + L1", "dedicated partitions", "random decoders")
     """Dictionaries that are trained; a direction and heads come with the first."""
     l1: float = 0.02
     """Weight of the L1 penalty; the table has the L0 that it leads to."""
@@ -92,7 +93,8 @@ def located(study: Study, kind: str, options: Options) -> Iterator[dict[str, Any
     common = {"kind": kind, "seed": study.config.seed, "site": str(store.place)}
     for name, why in refused.items():
         if why is not None:
-            yield common | {"class": name, "planted": PLANTED.get(kind) == name, "located": False, "why": why}
+            planted = PLANTED.get(kind) == name
+            yield common | {"class": name, "planted": planted, "way": "refused", "located": False, "why": why}
     if all(refused.values()):
         return
     ways = dictionaries(study, store, options)
@@ -186,7 +188,7 @@ def main(options: Options) -> None:
     table.write_parquet(options.out / "located.parquet")
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=220, fmt_str_lengths=60, float_precision=3):
         print(table.drop("site"))
-    claims = table.filter(pl.col("way").is_in([options.ways[0]]) | pl.col("way").is_null())
+    claims = table.filter(pl.col("way").is_in([options.ways[0], "refused"]))
     right = claims.filter(pl.col("planted") == pl.col("located"))
     print(f"{len(right)} of {len(claims)} classes are located where planted and nowhere else ({options.ways[0]})")
 

@@ -17,14 +17,13 @@ from interp.causal.edits import Echo, Edit, Redraw, insert
 from interp.causal.edits.latents import SetTo
 from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
+from interp.features.circuit import DECIDING, WORDING
+from interp.features.evidence import SERIES
 from interp.features.matched import matched_latents
 from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
 from interp.traces.lexicon import Lexicon
 
-SERIES = (1, 2, 4, 8, 16)
-"""Sizes of the sets that show how the effect grows, in the order of the exact effects."""
-DECIDING, WORDING = "deciding", "wording"
 AT_FORKS, BEFORE_WORDS = "at forks", "before words"
 """Where each class decides."""
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interp.causal.arms import CIRCUIT, FUNCTION, REMOVALS
-from interp.causal.circuit_arms import AT_FORKS, DECIDING, evidence_name
+from interp.causal.circuit_arms import AT_FORKS, evidence_name
 from interp.causal.runs import Runs
 from interp.causal.setting import SAMPLED
 from interp.causal.verdict import NO_GAIN, TRAINING, UNDETERMINED, Verdict
+from interp.features.circuit import DECIDING
 from interp.names import EDITED
 
 
@@ -73,7 +74,8 @@ def _repairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if row is None or row["estimate"] is None:
         return {"repairs": None, "matched_controls": None}
     was = row["untouched"]
-    repairs = {"untouched": was, "ablated": was + row["estimate"], "low": was + row["low"], "high": was + row["high"]}
+    low, high = (min(1.0, max(0.0, was + row[edge])) for edge in ("low", "high"))
+    repairs = {"untouched": was, "ablated": was + row["estimate"], "low": low, "high": high}
     if not row.get("n_controls"):
         return {"repairs": repairs, "matched_controls": None}
     controls = {key: was + row[f"control_{key}"] for key in ("mean", "low", "high")}

@@ -20,7 +20,8 @@ from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast
 from interp.features.recurrence import own_set, recurrence, recurring
 from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, rank, smallest_set
 
-CLASSES = {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
+DECIDING, WORDING = "deciding", "wording"
+CLASSES = {DECIDING: WRONG_RIGHT, WORDING: MARKER_NEUTRAL}
 """Class of latents to the contrast that they carry."""
 SCHEMA = {
     "class": pl.String,

@@ -12,8 +12,11 @@ A row shows what the model does at one position. What it then writes is measured
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -27,12 +30,13 @@ from interp.features.specificity import specificity
 from interp.models.hooks import Site
 from interp.models.prefixes import ChangeRows, Prefixes
 
+T = TypeVar("T")
 SET_BACK = "set back"
 """To the mean on the negative side."""
 SERIES = (1, 2, 4, 8, 16)
 """Sizes of the sets."""
 DRAWS = 100
-"""Control interventions of each row."""
+"""Control interventions of each row, at most: there are only so many heads, and latents of other models."""
 CONTROLLED = 2
 """Most heads of a set that is compared with other sets: of 20 heads there are few others of more."""
 NEAR = 24
@@ -173,7 +177,7 @@ def _latent_rows(
     sets = {k: tuple(order[:k]) for k in SERIES if k <= len(order)} | {len(chosen): tuple(chosen)}
     rows = []
     for k, latents in sorted(sets.items()):
-        never = [*order[:1], *chosen, *latents]
+        never = [*chosen, *latents]
         edits = {SET_BACK: (means, moved)}
         if k == len(chosen):
             edits |= {"set to zero": (None, sizes), "set to their mean on the positive side": (onset_means, moved)}
@@ -188,18 +192,25 @@ def _latent_rows(
     first, k = _set(confirming, chosen, means), len(chosen)
     alive = np.setdiff1d(np.flatnonzero(sizes > 0), chosen)
     if len(alive) >= k:
-        shuffled = [
-            _set(confirming, chosen, means, decoders=rng.choice(alive, size=k, replace=False).tolist())
-            for _ in range(DRAWS)
-        ]
+        shuffled = [_set(confirming, chosen, means, decoders=drawn) for drawn in _distinct(rng, alive.tolist(), k)]
         rows.append(_Row("latents", SET_BACK, k, chosen, first, "their identities shuffled", shuffled))
     share = specificity(confirming.crosscoder.W_dec.detach()).cpu().numpy()
     others = [j for j in alive[np.argsort(-sizes[alive])].tolist() if share[j].argmax() != confirming.slot][:NEAR]
     if len(others) >= k:
-        drawn_others = [rng.choice(others, size=k, replace=False).tolist() for _ in range(DRAWS)]
-        opposite = [_set(confirming, latents, means) for latents in drawn_others]
+        opposite = [_set(confirming, latents, means) for latents in _distinct(rng, others, k)]
         rows.append(_Row("latents", SET_BACK, k, chosen, first, f"{k} latents of the other models", opposite))
     return rows
+
+
+def _distinct(rng: np.random.Generator, pool: Sequence[T], k: int) -> list[list[T]]:
+    """At most DRAWS sets of `k`, no two of the same members: all of them where there are no more."""
+    if math.comb(len(pool), k) <= DRAWS:
+        return [list(one) for one in combinations(pool, k)]
+    drawn: dict[frozenset[int], list[T]] = {}
+    while len(drawn) < DRAWS:
+        places = rng.choice(len(pool), size=k, replace=False).tolist()
+        drawn.setdefault(frozenset(places), [pool[i] for i in places])
+    return list(drawn.values())
 
 
 def _set(
@@ -262,25 +273,22 @@ def _head_rows(choosing: Decision, n_heads: int, rng: np.random.Generator) -> li
     rows = []
     for k in (k for k in SERIES if k < len(heads)):
         chosen, rest = order[:k], order[k:]
-        draws = [[rest[i] for i in rng.choice(len(rest), min(k, len(rest)), replace=False)] for _ in range(DRAWS)]
-        controls = [_heads(drawn, n_heads, means) for drawn in draws] if k <= CONTROLLED else []
+        draws = _distinct(rng, rest, k) if k <= CONTROLLED else []
+        controls = [_heads(drawn, n_heads, means) for drawn in draws]
         names = [f"{layer}.{head}" for layer, head in chosen]
         edit, do = SET_BACK, _heads(chosen, n_heads, means)
         rows.append(_Row("heads", edit, k, names, do, f"{k} other heads", controls))
     return rows
 
 
-def _heads(
-    heads: Sequence[tuple[int, int]], n_heads: int, to: Mapping[Site, Float[Tensor, " width"]] | None
-) -> Intervention:
-    """Heads (layer, head) to zero, or to these values of their site."""
+def _heads(heads: Sequence[tuple[int, int]], n_heads: int, to: Mapping[Site, Float[Tensor, " width"]]) -> Intervention:
+    """Heads (layer, head) set to these values of their site."""
     mine = {layer: [h for at, h in heads if at == layer] for layer in {layer for layer, _ in heads}}
 
     def change(site: Site, chosen: Sequence[int]) -> ChangeRows:
         def do(z: Tensor, here: slice) -> Tensor:
             split = z.clone().view(len(z), n_heads, -1)
-            goal = torch.zeros_like(split[0]) if to is None else to[site].to(z).view(n_heads, -1)
-            split[:, list(chosen)] = goal[list(chosen)]
+            split[:, list(chosen)] = to[site].to(z).view(n_heads, -1)[list(chosen)]
             return split.view_as(z)
 
         return do

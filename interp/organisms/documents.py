@@ -22,6 +22,8 @@ TRUTHS = {
     "plain": "no gain beyond training",
 }
 """The correct verdict on each kind of organism."""
+PLANTED = {"functional": "deciding", "coupled": "deciding", "gated": "wording"}
+"""Kind of organism to the class of latents that it must have (`features.circuit`); the others have none."""
 WRONG_STEPS = 0.15
 """Share of wrong results in noisy steps."""
 MISWORKED_WRONG = 0.9

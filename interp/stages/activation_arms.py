@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ import torch
 
 from interp.activations.store import open_store
 from interp.causal.arms import Arm
-from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, DECIDING, Located, evidence_arms, removal_arms
+from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, Located, evidence_arms, removal_arms
 from interp.causal.edits import error_only, reconstruction_only
 from interp.causal.edits.latents import Scale, SetTo
 from interp.causal.places import FORKS, PROMPT_END, Places, after_first, behind
@@ -22,7 +23,7 @@ from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
 from interp.crosscoder import Crosscoder
 from interp.directions import Provenance, difference_of_means
-from interp.features.circuit import CLASSES
+from interp.features.circuit import CLASSES, DECIDING
 from interp.features.labelled import Labelled
 from interp.models.trio import Trio
 from interp.names import BEHAVIOURS, EDITED
@@ -32,7 +33,10 @@ from interp.study import Study
 from interp.traces.announcements import announcements
 from interp.traces.events import COMMON, kind_of_end
 from interp.traces.labels import ELSEWHERE, INSIDE, token_offsets
-from interp.traces.lexicon import load_lexicon
+from interp.traces.lexicon import Lexicon, load_lexicon
+
+Offsets = Sequence[Sequence[tuple[int, int]]]
+"""Of each text, the characters [start, end) of its tokens."""
 
 
 def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -> list[Arm]:
@@ -90,8 +94,8 @@ def _circuit_arms(
     study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tuple[str, ...], sizes: Sizes, problems: int
 ) -> list[Arm]:
     """Ablations of the latents that the stage `features` has located, and the removals of the circuit's verdict."""
-    lexicon, located = load_lexicon(study.config.traces.lexicon), _located(study, trio, data, cc, names)
-    mine, offsets = _written(study, trio)
+    lexicon, (mine, offsets) = load_lexicon(study.config.traces.lexicon), _written(study, trio)
+    located = _located(study, data, cc, names, lexicon, mine, offsets)
     forks = [[event["token"] for event in row["events"] if event["behaviour"] is None] for row in mine]
     words = announcements([row["text"] for row in mine], forks, lexicon, offsets)
     models = tuple(name for name in (EDITED, "base") if name in names)
@@ -99,13 +103,21 @@ def _circuit_arms(
     return arms + removal_arms(located, lexicon, words, models, sizes, problems)
 
 
-def _located(study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tuple[str, ...]) -> dict[str, Located]:
+def _located(
+    study: Study,
+    data: Labelled,
+    cc: Crosscoder,
+    names: tuple[str, ...],
+    lexicon: Lexicon,
+    mine: Sequence[Mapping[str, Any]],
+    offsets: Offsets,
+) -> dict[str, Located]:
     """Class to its claimed latents; those of which none is claimed are absent."""
     found = json.loads((study.folder("features") / "circuit.json").read_text())
     everywhere, located = after_first(study.config.activations.skip_first), {}
     for name in CLASSES:
         if latents := found[name]["latents"]:
-            at, says, tokens = _decided_at(study, trio, name)
+            at, says, tokens = _decided_at(name, lexicon, mine, offsets)
             level = np.array(found[name]["level"])
             firing, size = at_edits(cc, data, at_tokens(data, tokens), level)
             values = tuple(level[latents].tolist())
@@ -123,14 +135,14 @@ def _located(study: Study, trio: Trio, data: Labelled, cc: Crosscoder, names: tu
     return located
 
 
-def _decided_at(study: Study, trio: Trio, name: str) -> tuple[Places, str, dict[str, list[int]]]:
+def _decided_at(
+    name: str, lexicon: Lexicon, mine: Sequence[Mapping[str, Any]], offsets: Offsets
+) -> tuple[Places, str, dict[str, list[int]]]:
     """Where a class's decision is made: as places of an edit, in words, and as tokens of the edited model's texts by
     problem."""
-    mine, offsets = _written(study, trio)
     if name == DECIDING:
         events = {row["problem"]: [event["token"] for event in row["events"]] for row in mine}
         return FORKS, AT_FORKS, events
-    lexicon = load_lexicon(study.config.traces.lexicon)
     kinds, tokens = Counter[str](), {}
     for row, where in zip(mine, offsets, strict=True):
         text = row["text"]
@@ -143,7 +155,7 @@ def _decided_at(study: Study, trio: Trio, name: str) -> tuple[Places, str, dict[
     return behind(usual) | PROMPT_END, BEFORE_WORDS, tokens
 
 
-def _written(study: Study, trio: Trio) -> tuple[list[dict], list[list[tuple[int, int]]]]:
+def _written(study: Study, trio: Trio) -> tuple[list[dict[str, Any]], Offsets]:
     """Rows of `traces.parquet` of the edited model, with the characters of their tokens."""
     traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
     mine = traces.filter(pl.col("model") == EDITED).to_dicts()

@@ -63,13 +63,14 @@ def run(study: Study, out: Path) -> int:
         latents = latents.with_columns(_kinds(models, cc, f, data, latents, config.injected_texts, study.config.seed))
         latents.write_parquet(out / "latents.parquet")
         progress.advance()
-        circuit = _circuit(study, trio, models, cc, data.store.place)
+        contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
+        circuit = _circuit(study, trio, models, cc, data.store.place, contrasts)
         pl.concat([found.table() for found in circuit]).write_parquet(out / "deciding.parquet")
         (out / "circuit.json").write_text(json.dumps(_as_json(data.store.place, circuit), indent=1))
         progress.advance()
         pl.concat([_recurring(found) for found in circuit]).write_parquet(out / "recurrence.parquet")
-        _evidence(study, trio, models, circuit).write_parquet(out / "evidence.parquet")
-        pl.concat([_path(study, trio, found) for found in circuit]).write_parquet(out / "path.parquet")
+        _evidence(study, trio, models, circuit, contrasts).write_parquet(out / "evidence.parquet")
+        pl.concat([_path(trio, found, contrasts) for found in circuit]).write_parquet(out / "path.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
         examples = contexts(f, data, list(shown), trio.tokenizer, config.contexts)
@@ -93,12 +94,16 @@ def labelled(study: Study, tokenizer: PreTrainedTokenizerBase, without: Collecti
 
 
 def _circuit(
-    study: Study, trio: Trio, models: Mapping[str, PreTrainedModel], cc: Crosscoder, site: Site
+    study: Study,
+    trio: Trio,
+    models: Mapping[str, PreTrainedModel],
+    cc: Crosscoder,
+    site: Site,
+    contrasts: Mapping[str, Contrast],
 ) -> list[Found]:
     """The latents of each class of the decision, or why there are none."""
-    rules, decisions = study.config.sites, Decisions(study, trio)
+    rules = study.config.sites
     scanned = pl.read_parquet(study.folder("sites") / "sites.parquet", glob=False)
-    contrasts = {contrast.name: contrast for contrast in decisions.contrasts}
 
     def read(contrast: Contrast) -> Decision:
         return decide(models, EDITED, cc, site, contrast, pad_id(trio.tokenizer), rules.batch_size)
@@ -117,12 +122,11 @@ def _recurring(found: Found) -> pl.DataFrame:
     return table.select(pl.lit(found.name).alias("class"), pl.all())
 
 
-def _path(study: Study, trio: Trio, found: Found) -> pl.DataFrame:
+def _path(trio: Trio, found: Found, contrasts: Mapping[str, Contrast]) -> pl.DataFrame:
     """How the difference between the sides comes to the site; empty where none was sought, or where the architecture's
     blocks are no sums."""
     table = pl.DataFrame(schema=PATH)
     if found.confirming is not None:
-        contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
         pairs = contrasts[CLASSES[found.name]].half(choosing=False).pairs
         sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
         spelled = [decode(trio.tokenizer, [token]) for token in pairs[0].positive]
@@ -134,10 +138,13 @@ def _path(study: Study, trio: Trio, found: Found) -> pl.DataFrame:
 
 
 def _evidence(
-    study: Study, trio: Trio, models: Mapping[str, PreTrainedModel], circuit: Sequence[Found]
+    study: Study,
+    trio: Trio,
+    models: Mapping[str, PreTrainedModel],
+    circuit: Sequence[Found],
+    contrasts: Mapping[str, Contrast],
 ) -> pl.DataFrame:
     """What each class of the decision needs in the edited model, and whether it is enough in the others."""
-    contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
     seed, rows = study.config.seed, study.config.sites.batch_size
     tables = [pl.DataFrame(schema={"class": pl.String} | SCHEMA)]
     for found in circuit:

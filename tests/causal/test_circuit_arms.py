@@ -6,12 +6,13 @@ import pytest
 from small import small_crosscoder
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
-from interp.causal.circuit_arms import DECIDING, WORDING, Located, evidence_arms, removal_arms
+from interp.causal.circuit_arms import Located, evidence_arms, removal_arms
 from interp.causal.edits import Echo, Redraw
 from interp.causal.edits.insert import Insert
 from interp.causal.edits.latents import SetTo
 from interp.causal.places import FORKS, after_first, behind
 from interp.causal.study_arms import Sizes
+from interp.features.circuit import DECIDING, WORDING
 from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
 from interp.traces.lexicon import load_lexicon

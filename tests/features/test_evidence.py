@@ -81,8 +81,9 @@ def test_the_direction_is_set_and_random_ones_are_displaced_as_far(decision, tab
 
 
 def test_heads_are_slices_of_z(decision):
-    """One head to zero: the others keep their bits."""
-    changes = _heads([(1, 2), (0, 3)], 4, None)(decision.positive)
+    """One head is set: the others keep their bits."""
+    zero = {Site(layer, "z"): torch.zeros(16) for layer in range(2)}
+    changes = _heads([(1, 2), (0, 3)], 4, zero)(decision.positive)
     assert set(changes) == {Site(0, "z"), Site(1, "z")}
     z = torch.randn(3, 16)
     new = changes[Site(1, "z")](z, slice(0, 3))
@@ -205,3 +206,13 @@ def test_p_of_a_rise_is_that_of_the_controls_that_rise_as_far():
     assert got["false_alarm"][0] == pytest.approx(torch.sigmoid(torch.tensor(5.0)).item(), abs=1e-4)
     assert got["p"].to_list() == pytest.approx([1 / 10, 2 / 11, 1 / 10])
     assert got["control_high"][0] < 0.01 < 0.99 < got["control_low"][2]
+
+
+def test_no_control_is_drawn_twice():
+    from interp.features.evidence import _distinct
+
+    rng = np.random.default_rng(0)
+    assert _distinct(rng, [3, 5, 8], 1) == [[3], [5], [8]], "all, where there are few"
+    many = _distinct(rng, list(range(40)), 2)
+    assert len(many) == DRAWS == len({frozenset(one) for one in many}) and all(len(set(one)) == 2 for one in many)
+    assert _distinct(rng, [1], 2) == []
