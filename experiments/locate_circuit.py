@@ -28,6 +28,7 @@ from interp.features.attribution import decide
 from interp.features.circuit import CLASSES, find
 from interp.features.contrasts import ONSET_FORK, Contrast
 from interp.features.evidence import necessity
+from interp.features.selection import DAMAGE, DAMAGE_KL, QUARTER
 from interp.features.sites import refusal
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.names import EDITED
@@ -142,9 +143,11 @@ def _found(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _other(row: Mapping[str, Any]) -> dict[str, Any]:
     """A direction's or heads' row of `necessity`; a claim by the same rule as of latents, for comparison."""
+    gone = row["onset"] <= QUARTER * row["onset_untouched"] and row["onset"] < row["control_low"]
+    alarms = row["false_alarm"] - row["false_alarm_untouched"]
     return {
         "way": f"{row['what']}, {row['edit']}",
-        "located": row["onset"] <= row["onset_untouched"] / 4 and row["onset"] < (row["control_low"] or 0.0),
+        "located": gone and alarms <= DAMAGE and row["kl_negative"] <= DAMAGE_KL,
         "n": row["k"],
         "onset": row["onset_untouched"],
         "left": row["onset"],
