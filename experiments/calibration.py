@@ -19,7 +19,7 @@ import tyro
 
 from interp.cli import prepare
 from interp.config import check_config, load_config
-from interp.features.circuit import CLASSES
+from interp.features.circuit import OF_THE_DECISION
 from interp.organisms.documents import PLANTED
 from interp.pipeline import run_study
 from interp.study import Study
@@ -79,7 +79,7 @@ def main(options: Options) -> None:
     right = table.filter(pl.col("truth") == pl.col("verdict"))
     print(f"{len(right)} of {len(table)} verdicts equal the truth")
     planted = pl.col("kind").replace_strict(PLANTED, default=None)
-    found = table.filter(*(planted.eq_missing(name) == (pl.col(name) > 0) for name in CLASSES))
+    found = table.filter(*(planted.eq_missing(name) == (pl.col(name) > 0) for name in OF_THE_DECISION))
     print(f"latents of {len(found)} of {len(table)} are located where they were planted and nowhere else")
 
 

@@ -153,9 +153,9 @@ class SitesConfig(Section):
     """Further problems into whose answers errors are injected and on which sites are scanned; at most all others."""
     auroc: float = Field(default=0.9, gt=0.5, le=1)
     """Least held-out AUROC of a probe at a site where the decision can be read."""
-    carried: float = Field(default=0.95, gt=0, le=1)
-    """Least share of the decision that a patch of such a site carries. At .5 the earliest sites pass too, where more
-    latents share it than can be told from others."""
+    carried: float = Field(default=0.97, gt=0, le=1)
+    """Least share of the decision that a patch of such a site carries in either direction. At .5 earlier sites pass
+    too, where more latents share it."""
     batch_size: int = Field(default=256, ge=1)
     """Prefixes read together."""
 

@@ -24,7 +24,7 @@ from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
 from interp.traces.lexicon import Lexicon
 
-AT_FORKS, BEFORE_WORDS = "at forks", "before words"
+AT_FORKS, BEFORE_WORDS, BEFORE_RESULTS = "at forks", "before words", "before results"
 """Where each class decides."""
 
 
@@ -56,7 +56,7 @@ class Located:
     claimed: Sequence[int]
     """The claimed latents of every class: none of them is a control."""
 
-    def set_back(self, latents: Sequence[int], where: Places | None = None) -> Edit:
+    def set_back(self, latents: Sequence[int], where: Places | None = None) -> SetTo:
         """These latents set back where the decision is made, or elsewhere."""
         values = tuple(self.level[list(latents)].tolist())
         return replace(self.edit, latents=tuple(latents), values=values, where=where or self.everywhere & self.at)
@@ -136,8 +136,9 @@ class _Part:
 def _of_latents(found: Located, sizes: Sizes) -> _Part:
     mine = found.edit.latents
     drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.claimed)
-    controls = [found.set_back(latents) for latents in drawn.draws]
-    return _Part(found.set_back(mine), controls, f"{len(mine)} matched latents {found.says}", drawn.note)
+    edit = found.set_back(mine)
+    controls = drawn.controls(found.set_back, lambda along: replace(edit, along=along))
+    return _Part(edit, controls, f"{len(mine)} matched latents {found.says}", drawn.note)
 
 
 def _arm(name: str, site: Site | None, parts: Sequence[_Part], sizes: Sizes, problems: int, **given: Any) -> Arm:

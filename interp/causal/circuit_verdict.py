@@ -15,7 +15,7 @@ from interp.causal.circuit_arms import AT_FORKS, evidence_name
 from interp.causal.runs import Runs
 from interp.causal.setting import SAMPLED
 from interp.causal.verdict import NO_GAIN, TRAINING, UNDETERMINED, Verdict
-from interp.features.circuit import DECIDING
+from interp.features.circuit import DECIDING, OF_THE_DECISION
 from interp.names import EDITED
 
 
@@ -49,7 +49,7 @@ def circuit_json(
     """
     classes = {name: found for name, found in located.items() if name != "site"}
     latents = {name: list(found["latents"]) for name, found in classes.items()}
-    anywhere = any(latents.values())
+    anywhere = any(latents[name] for name in OF_THE_DECISION)
     word, reason = circuit.verdict, circuit.why
     if not anywhere and word not in (NO_GAIN, TRAINING):
         word, reason = UNDETERMINED, "No latents of the decision are located."

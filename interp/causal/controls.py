@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from interp.features.matched import TRIES, Drawn
+from interp.features.matched import TRIES
 from interp.traces.lexicon import Lexicon
 from interp.traces.phrases import canonical, pattern, words
 
@@ -16,6 +17,14 @@ FREQUENCY = 4.0
 replaced, and the ratio is printed."""
 FEW = 12
 """Phrases of which all parts are listed; of more, parts are drawn."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Control draws with what is known of their match."""
+
+    draws: list[tuple[str, ...]]
+    note: str
 
 
 def control_phrases(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from interp.causal.arms import BOTH, FUNCTION, STYLE, Arm
 from interp.causal.controls import control_phrases, swapped_phrases
-from interp.causal.edits import Echo, Edit, Redraw, Scene, affirm, insert
+from interp.causal.edits import Echo, Redraw, Scene, affirm, insert
 from interp.causal.edits.ban import Ban
 from interp.causal.edits.latents import Scale
 from interp.causal.edits.substitute import Substitute
@@ -152,15 +152,16 @@ def latent_arms(
     for behaviour, edit in edits.items():
         drawn = matched_latents(edit.latents, firing, size, sizes.draws, sizes.seed, never=never)
         for verb, times in (("ablate", 0.0), ("amplify", factor)):
-
-            def scaled(latents: tuple[int, ...], edit: Scale = edit, times: float = times) -> Edit:
-                return replace(edit, latents=latents, factor=times, where=where)
-
+            mine = replace(edit, factor=times, where=where)
+            controls = drawn.controls(
+                lambda latents, mine=mine: replace(mine, latents=latents),
+                lambda along, mine=mine: replace(mine, along=along),
+            )
             arms.append(
                 Arm(
                     f"{verb} {behaviour} latents",
-                    scaled(edit.latents),
-                    tuple(map(scaled, drawn.draws)),
+                    mine,
+                    tuple(controls),
                     f"{len(edit.latents)} random latents, matched",
                     family="latents",
                     problems=problems,

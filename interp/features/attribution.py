@@ -17,7 +17,8 @@ from torch import Tensor
 
 from interp.crosscoder import Crosscoder
 from interp.features.contrasts import Contrast
-from interp.features.margin import Margin
+from interp.features.margin import Margin, PairMargin
+from interp.features.matched import as_long
 from interp.models.hooks import Site
 from interp.models.prefixes import ROWS, ChangeRows, Prefixes
 
@@ -58,7 +59,7 @@ class Decision:
     site: Site
     slot: int
     """The subject's number among the crosscoder's models."""
-    margin: Margin
+    margin: Margin | PairMargin
     positive: Side
     negative: Side
 
@@ -91,20 +92,32 @@ class Decision:
             sides.append(replace(side, f=f))
         return replace(self, crosscoder=crosscoder, positive=sides[0], negative=sides[1])
 
-    def change(self, side: Side, df: Float[Tensor, "rows chosen"], latents: Sequence[int]) -> ChangeRows:
+    def directions(self, latents: Sequence[int], along: Sequence[int] | None = None) -> Float[Tensor, "chosen d_model"]:
+        """The subject's decoders of these latents, or those of others at their lengths."""
+        own = self.decoder[list(latents)]
+        return own if along is None else as_long(self.decoder[list(along)], own)
+
+    def change(
+        self, side: Side, df: Float[Tensor, "rows chosen"], latents: Sequence[int], along: Sequence[int] | None = None
+    ) -> ChangeRows:
         """h + Σ df · d over the chosen latents."""
-        added = (df @ self.decoder[list(latents)]).detach()
+        added = (df @ self.directions(latents, along)).detach()
         return lambda h, here: h + added[here].to(h.dtype)
 
     @torch.no_grad()
     def logits(
-        self, side: Side, latents: Sequence[int] = (), to: Float[Tensor, " chosen"] | None = None
+        self,
+        side: Side,
+        latents: Sequence[int] = (),
+        to: Float[Tensor, " chosen"] | None = None,
+        along: Sequence[int] | None = None,
     ) -> Float[Tensor, "rows vocab"]:
-        """Logits of the next token with these latents set to zero, or to the given values."""
+        """Logits of the next token with these latents set to zero, or to the given values; `along`: the change is
+        written along the decoders of other latents, as far."""
         if not len(latents):
             return side.prefixes.logits()
         df = -side.f[:, list(latents)] if to is None else to - side.f[:, list(latents)]
-        return side.prefixes.logits({self.site: self.change(side, df, latents)})
+        return side.prefixes.logits({self.site: self.change(side, df, latents, along)})
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
 """The latents of a decision: ranked on one half of the problems, confirmed on the other, or the reason why none is
 claimed.
 
-Two classes are sought at the place of decision. *Deciding* latents carry whether a check begins. *Wording* latents
-carry which word opens it, and are sought only where that choice can be read after the same two tokens: elsewhere
-attribution finds latents of the slot (a word comes here), and taking those for style would fake a stylistic verdict.
+*Deciding* latents carry whether a check begins, at the place where it can. *Wording* latents carry which word opens it,
+and are sought only where that choice can be read after the same two tokens: elsewhere attribution finds latents of the
+slot (a word comes here), and taking those for style would fake a stylistic verdict. *Executing* latents carry that a
+step that is worked again comes out otherwise, before its second result: without them a check begins and mends nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import polars as pl
 
 from interp.crosscoder import Crosscoder
 from interp.features.attribution import Decision
-from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast
+from interp.features.contrasts import MARKER_NEUTRAL, SECOND_FIRST, WRONG_RIGHT, Contrast
 from interp.features.recurrence import own_set, recurrence, recurring
 from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, rank, smallest_set
 
-DECIDING, WORDING = "deciding", "wording"
-CLASSES = {DECIDING: WRONG_RIGHT, WORDING: MARKER_NEUTRAL}
+DECIDING, WORDING, EXECUTING = "deciding", "wording", "executing"
+CLASSES = {DECIDING: WRONG_RIGHT, WORDING: MARKER_NEUTRAL, EXECUTING: SECOND_FIRST}
 """Class of latents to the contrast that they carry."""
+OF_THE_DECISION = (DECIDING, WORDING)
+"""The classes that the verdict through the circuit is read from."""
+EVENTS = {DECIDING: "onset", WORDING: "marker", EXECUTING: "second result"}
+"""What each class brings about."""
 SCHEMA = {
     "class": pl.String,
     "latent": pl.Int64,
@@ -119,6 +124,6 @@ def find(
     if not chosen:
         return Found(name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap between its sides")
     confirming = read(contrast.half(choosing=False))
-    confirmed = confirm(confirming, chosen, choosing.level, seed)
+    confirmed = confirm(confirming, chosen, choosing.level, seed, event=EVENTS[name])
     own = {key: own_set(choosing.read_with(one), confirming.read_with(one)) for key, one in others.items()}
     return Found(name, None, ranked, confirmed, choosing, confirming, recurs, own)

@@ -4,8 +4,10 @@
 - `onset / fork`: where its subject began to check, and where it could have. It asks where the decision can be read.
 - `marker / neutral`: where a marker comes next, and where a neutral word does, after the same two tokens. It asks
   whether the wording is a choice of the model that can be read, or drawn anew each time.
+- `second / first`: before the result of a step that is worked again and comes out otherwise, and before its first
+  result. It asks what makes the second working another one than the first.
 
-Each pair also has a margin: the tokens that the two sides go on with in the subject's own texts.
+Each contrast also has a margin: the tokens that the two sides go on with in the subject's own texts.
 """
 
 from __future__ import annotations
@@ -14,25 +16,30 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Bool
 
 from interp.features.behaviour import selection_half
-from interp.features.margin import Margin, margin_of
+from interp.features.margin import Margin, PairMargin, margin_of
+from interp.models.prefixes import Prefixes
 from interp.tasks.base import Task
 from interp.traces.events import Event
 from interp.traces.injected import KINDS, Injected, inject
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import Lexicon, Span
+from interp.traces.redone import Redone, redone
 from interp.traces.tokens import encode
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WRONG_RIGHT, ONSET_FORK, MARKER_NEUTRAL = "wrong / right", "onset / fork", "marker / neutral"
+SECOND_FIRST = "second / first"
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Contrast:
 
     name: str
     pairs: Sequence[Pair]
-    margin: Margin | None
+    margin: Margin | PairMargin | None
 
     def choosing(self) -> Bool[np.ndarray, " pairs"]:
         """Whether each pair is of the half of the problems on which probes are fitted and latents chosen."""
@@ -64,9 +71,16 @@ class Contrast:
 
     def half(self, *, choosing: bool) -> Contrast:
         """The pairs of one half."""
-        kept = self.choosing() if choosing else ~self.choosing()
-        pairs = [pair for pair, keep in zip(self.pairs, kept, strict=True) if keep]
-        return Contrast(self.name, pairs, self.margin)
+        return self.only((self.choosing() if choosing else ~self.choosing()).tolist())
+
+    def first(self, n: int) -> Contrast:
+        """The first `n` pairs."""
+        return self.only([i < n for i in range(len(self.pairs))])
+
+    def only(self, kept: Sequence[bool]) -> Contrast:
+        """Some of the pairs."""
+        pairs = list(compress(self.pairs, kept))
+        return Contrast(self.name, pairs, None if self.margin is None else self.margin.only(kept))
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,48 @@ def marker_neutral(
                 after[is_marker].append(ids[token])
     pairs = _matched(found[True], found[False], most, random.Random(f"{MARKER_NEUTRAL}/{seed}"))
     return Contrast(MARKER_NEUTRAL, pairs, margin_of(after[True], after[False]))
+
+
+def second_first(
+    traces: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, lexicon: Lexicon, most: int, seed: int
+) -> Contrast:
+    """Steps of one model's traces that were worked again to another result, up to the first token that differs: the
+    second working beside the first. The margin is of these two tokens. Some of the first results are what the model
+    would say again, others were drawn at random: `said_again` keeps the former."""
+    found = []
+    for row in traces.iter_rows(named=True):
+        starts = _starts(token_offsets(tokenizer, row["completion_ids"]), row["text"])
+        for step in redone(row["text"], lexicon):
+            places = _parting(row["completion_ids"], starts, step)
+            if places is not None:
+                first, second = (_prefix(row, token - 1) for token in places)
+                tokens = [row["completion_ids"][token] for token in places]
+                found.append((Pair(row["problem"], second, first), tokens[1], tokens[0]))
+    random.Random(f"{SECOND_FIRST}/{seed}").shuffle(found)
+    pairs, positive, negative = zip(*found[:most], strict=True) if found else ((), (), ())
+    return Contrast(SECOND_FIRST, list(pairs), PairMargin(positive, negative) if pairs else None)
+
+
+def said_again(contrast: Contrast, model: PreTrainedModel, pad_id: int, batch_size: int) -> Contrast:
+    """The pairs on whose negative side the model prefers the negative token."""
+    if contrast.margin is None:
+        return contrast
+    with torch.no_grad():
+        logits = Prefixes(model, [pair.negative for pair in contrast.pairs], pad_id, batch_size).logits()
+        return contrast.only((contrast.margin.of(logits) < 0).tolist())
+
+
+def _parting(ids: Sequence[int], starts: dict[int, int], step: Redone) -> tuple[int, int] | None:
+    """Tokens of the first and of the second working at which their results part; None where they do not, or where a
+    result begins in the middle of a token."""
+    if step.first_result == step.again_result or not all(at in starts for at in step.result_at):
+        return None
+    first, again = (starts[at] for at in step.result_at)
+    ends = starts.get(step.again[0], again), len(ids)
+    for one, other in zip(range(first, ends[0]), range(again, ends[1]), strict=False):
+        if ids[one] != ids[other]:
+            return one, other
+    return None
 
 
 @dataclass(frozen=True)

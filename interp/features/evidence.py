@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.attribution import Decision, Side
-from interp.features.matched import matched_latents
+from interp.features.matched import as_long, matched_latents
 from interp.features.specificity import specificity
 from interp.models.hooks import Site
 from interp.models.prefixes import ChangeRows, Prefixes
@@ -116,8 +116,13 @@ def sufficiency(decision: Decision, guests: Mapping[str, Decision], chosen: Sequ
             chosen, decision.positive.rate(), decision.positive.size(difference), DRAWS, seed, never=chosen
         )
 
-        def transplant(latents: Sequence[int], difference: Tensor = difference) -> Intervention:
-            return lambda side: {decision.site: _added(side.f[:, list(latents)] @ difference[list(latents)])}
+        def transplant(
+            latents: Sequence[int], difference: Tensor = difference, along: Sequence[int] | None = None
+        ) -> Intervention:
+            written = difference[list(latents)]
+            if along is not None:
+                written = as_long(difference[list(along)], written)
+            return lambda side: {decision.site: _added(side.f[:, list(latents)] @ written)}
 
         whole = {id(other.positive): decision.positive.h, id(other.negative): decision.negative.h}
         rows = [
@@ -128,7 +133,7 @@ def sufficiency(decision: Decision, guests: Mapping[str, Decision], chosen: Sequ
                 chosen,
                 transplant(chosen),
                 f"{len(chosen)} matched latents",
-                [transplant(latents) for latents in drawn.draws],
+                drawn.controls(transplant, lambda along: transplant(chosen, along=along)),
                 raises=True,
             ),
             _Row(
@@ -184,7 +189,10 @@ def _latent_rows(
         for edit, (to, size) in edits.items():
             draws = DRAWS if k in (1, len(chosen)) else 0
             drawn = matched_latents(latents, fires, size, draws, seed, never=never)
-            controls = [_set(confirming, other, to) for other in drawn.draws]
+            controls = drawn.controls(
+                lambda other, to=to: _set(confirming, other, to),
+                lambda along, to=to, latents=latents: _set(confirming, latents, to, along),
+            )
             backwards = to is onset_means
             do, control = _set(confirming, latents, to), f"{k} matched latents"
             rows.append(_Row("latents", edit, k, latents, do, control, controls, raises=backwards, alarms=backwards))
@@ -192,7 +200,7 @@ def _latent_rows(
     first, k = _set(confirming, chosen, means), len(chosen)
     alive = np.setdiff1d(np.flatnonzero(sizes > 0), chosen)
     if len(alive) >= k:
-        shuffled = [_set(confirming, chosen, means, decoders=drawn) for drawn in _distinct(rng, alive.tolist(), k)]
+        shuffled = [_set(confirming, chosen, means, drawn) for drawn in _distinct(rng, alive.tolist(), k)]
         rows.append(_Row("latents", SET_BACK, k, chosen, first, "their identities shuffled", shuffled))
     share = specificity(confirming.crosscoder.W_dec.detach()).cpu().numpy()
     others = [j for j in alive[np.argsort(-sizes[alive])].tolist() if share[j].argmax() != confirming.slot][:NEAR]
@@ -217,11 +225,11 @@ def _set(
     decision: Decision,
     latents: Sequence[int],
     to: Float[Tensor, " latents"] | None = None,
-    decoders: Sequence[int] | None = None,
+    along: Sequence[int] | None = None,
 ) -> Intervention:
-    """Latents to zero, or to a value each; `decoders`: written with those of other latents."""
+    """Latents to zero, or to a value each; `along`: written along the decoders of other latents, as far."""
     mine = list(latents)
-    directions = decision.decoder[list(decoders) if decoders is not None else mine]
+    directions = decision.directions(mine, along)
 
     def do(side: Side) -> Changes:
         goal = 0.0 if to is None else to[mine]

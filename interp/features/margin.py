@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 CLEAR = 4.0
@@ -18,7 +19,7 @@ RARE = 0.01
 
 @dataclass(frozen=True)
 class Margin:
-    """The first tokens of two alternatives."""
+    """The first tokens of two alternatives, the same for all pairs."""
 
     positive: tuple[int, ...]
     negative: tuple[int, ...]
@@ -38,10 +39,52 @@ class Margin:
     def harm(self, before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
         """KL(before ‖ after), nats, of the next token given that it is none of `positive`: what is done to how the text
         goes on, whatever is done to the decision."""
-        others = torch.ones(before.shape[1], dtype=torch.bool, device=before.device)
-        others[list(self.positive)] = False
-        first, second = (logits[:, others].log_softmax(1) for logits in (before, after))
-        return (first.exp() * (first - second)).sum(1)
+        away = torch.zeros(before.shape, dtype=torch.bool, device=before.device)
+        away[:, list(self.positive)] = True
+        return _kl_without(away, before, after)
+
+    def only(self, kept: Iterable[bool]) -> Margin:
+        """Of some of the pairs."""
+        return self
+
+
+@dataclass(frozen=True)
+class PairMargin:
+    """Two alternatives that are other tokens in each pair: `positive[i]` against `negative[i]` in the i-th."""
+
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+
+    def of(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+        """M = log p(positive) - log p(negative) of the next token, in nats; one row for each pair."""
+        return _at(logits, self.positive) - _at(logits, self.negative)
+
+    def p(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+        """Probability that the pair's positive token comes next."""
+        return _at(logits.log_softmax(1), self.positive).exp()
+
+    def harm(self, before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+        """KL(before ‖ after), nats, of the next token given that it is not the pair's positive one."""
+        away = torch.zeros(before.shape, dtype=torch.bool, device=before.device)
+        away[range(len(away)), list(self.positive)] = True
+        return _kl_without(away, before, after)
+
+    def only(self, kept: Iterable[bool]) -> PairMargin:
+        """Of some of the pairs."""
+        chosen = list(kept)
+        return PairMargin(tuple(compress(self.positive, chosen)), tuple(compress(self.negative, chosen)))
+
+
+def _at(x: Float[Tensor, "rows vocab"], tokens: tuple[int, ...]) -> Float[Tensor, " rows"]:
+    return x.gather(1, torch.tensor(tokens, device=x.device)[:, None]).squeeze(1)
+
+
+def _kl_without(
+    away: Bool[Tensor, "rows vocab"], before: Float[Tensor, "rows vocab"], after: Float[Tensor, "rows vocab"]
+) -> Float[Tensor, " rows"]:
+    """KL of two distributions, from their logits, each given that no token of `away` comes."""
+    first, second = (logits.masked_fill(away, -torch.inf).log_softmax(1) for logits in (before, after))
+    return (first.exp() * (first - second).masked_fill(away, 0.0)).sum(1)
 
 
 def margin_of(after_positive: Iterable[int], after_negative: Iterable[int]) -> Margin | None:

@@ -1,15 +1,19 @@
-"""Matched latents: sets of latents that an edit could as well have been made of, in how often and how far they move the
-residual at the edited places. A draw that lies outside the calliper is not used, and the achieved balance is kept as a
-sentence beside the arm."""
+"""Controls of an edit of latents: *matched* sets, which it could as well have been made of, in how often and how far
+they move the residual at the edited places; and, where too few others move it as far, the *same change written
+elsewhere*: as often, as far and at the same places, along the decoders of other latents. A draw that lies outside the
+calliper is not used, and the achieved balance is kept as a sentence beside the arm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
+T = TypeVar("T")
 NEIGHBOURS = 24
 """A control latent is drawn from this many nearest neighbours."""
 CALLIPER = 2.0
@@ -19,11 +23,18 @@ TRIES = 20
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Matched:
     """Control draws with what is known of their match."""
 
-    draws: list[tuple]
+    sets: list[tuple[int, ...]]
+    """Matched sets, to be edited in the selected latents' stead."""
+    along: list[tuple[int, ...]]
+    """For each of the selected latents another, along whose decoder its change is written."""
     note: str
+
+    def controls(self, edited: Callable[[tuple[int, ...]], T], along: Callable[[tuple[int, ...]], T]) -> list[T]:
+        """One control a draw: the edit of a matched set, or the selected latents' change written along others."""
+        return [*map(edited, self.sets), *map(along, self.along)]
 
 
 def matched_latents(
@@ -34,15 +45,15 @@ def matched_latents(
     seed: int,
     *,
     never: Sequence[int] = (),
-) -> Drawn:
+) -> Matched:
     """Sets as large as `selected`, of latents that fire at the edited places and are not in `never`, each matched to
     one of the selected in firing frequency and in mean edit, `size` = mean of f·‖d‖ per position, of the edited model
     at the edited places.
 
     Distance is Euclidean in the logarithms of both, in units of their spread over the latents that fire. A set whose
     summed size is not within CALLIPER of the selected set's is redrawn, and so is one that was drawn before. Where that
-    leaves too few, because no others move the residual as far, larger sets, grown from the NEIGHBOURS of each selected
-    latent, make up the number.
+    leaves too few, because no others move the residual as far, latents to write the same change along make up the
+    number; no two such draws are the same either.
     """
     alive = np.flatnonzero((firing > 0) & (size > 0))
     z = np.stack([np.log(firing[alive]), np.log(size[alive])], axis=1)
@@ -52,22 +63,25 @@ def matched_latents(
     pool = [j for j in alive.tolist() if j not in barred]
     rng = np.random.default_rng(seed)
     wanted = float(size[list(selected)].sum())
-    kept: list[tuple[int, ...]] = []
-    seen: set[frozenset[int]] = set()
-    near = sorted({c for j in selected if j in place and pool for c in _nearest(j, pool, place, z)})
-    for grows in (False, True):
-        for _ in range(TRIES * draws):
-            if len(kept) == draws:
-                break
-            drawn = _one_set(selected, pool, place, z, rng)
-            if grows and drawn:
-                drawn = _grown(drawn, near, size, wanted, rng)
-            as_many = len(drawn) > len(selected) if grows else len(drawn) == len(selected)
-            is_new = frozenset(drawn) not in seen
-            if as_many and is_new and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
-                kept.append(tuple(drawn))
-                seen.add(frozenset(drawn))
-    return Drawn(list(kept), _balance(selected, kept, firing, size, len(pool), draws))
+    sets: dict[frozenset[int], tuple[int, ...]] = {}
+    for _ in range(TRIES * draws):
+        if len(sets) == draws:
+            break
+        drawn = _one_set(selected, pool, place, z, rng)
+        if drawn and wanted / CALLIPER <= size[drawn].sum() <= CALLIPER * wanted:
+            sets.setdefault(frozenset(drawn), tuple(drawn))
+    along: dict[tuple[int, ...], None] = {}
+    for _ in range(TRIES * draws if len(selected) <= len(pool) else 0):
+        if len(sets) + len(along) == draws:
+            break
+        along.setdefault(tuple(rng.choice(pool, size=len(selected), replace=False).tolist()))
+    kept = list(sets.values())
+    return Matched(kept, list(along), _balance(selected, kept, len(along), firing, size, len(pool), draws))
+
+
+def as_long(directions: Float[Tensor, "n d"], as_these: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Each of the directions at the length of its partner; zero stays zero."""
+    return directions * (as_these.norm(dim=1) / directions.norm(dim=1).clamp_min(1e-12))[:, None]
 
 
 def _one_set(
@@ -82,17 +96,6 @@ def _one_set(
     return chosen
 
 
-def _grown(
-    drawn: list[int], near: Sequence[int], size: np.ndarray, wanted: float, rng: np.random.Generator
-) -> list[int]:
-    """The set with others of `near`, in random order, until its summed size is `wanted`."""
-    for j in rng.permutation([j for j in near if j not in drawn]).tolist():
-        if size[drawn].sum() >= wanted:
-            break
-        drawn = [*drawn, j]
-    return drawn
-
-
 def _nearest(j: int, free: Sequence[int], place: Mapping[int, int], z: np.ndarray) -> list[int]:
     """The NEIGHBOURS of latent j among some others."""
     distance = np.linalg.norm(z[[place[c] for c in free]] - z[place[j]], axis=1)
@@ -102,24 +105,26 @@ def _nearest(j: int, free: Sequence[int], place: Mapping[int, int], z: np.ndarra
 def _balance(
     selected: Sequence[int],
     kept: Sequence[tuple[int, ...]],
+    along: int,
     firing: np.ndarray,
     size: np.ndarray,
     pool: int,
     asked: int,
 ) -> str:
     if not kept:
-        return f"no set of {len(selected)} of {pool} latents that fire there is within a factor {CALLIPER:g} in size"
-    chosen = list(selected)
-    ratios = [
-        np.median([values[list(drawn)].sum() for drawn in kept]) / max(values[chosen].sum(), 1e-12)
-        for values in (firing, size)
-    ]
-    short = "" if len(kept) == asked else f"; {len(kept)} of {asked} draws within the calliper"
-    different = len({j for drawn in kept for j in drawn})
-    most = max(map(len, kept))
-    if most > len(selected):
-        short += f"; sets of up to {most} latents, since too few of {len(selected)} are as large"
-    return (
-        f"matched at the edited places, controls / edit: frequency {ratios[0]:.2f}, size {ratios[1]:.2f}; "
-        f"{different} different latents of {pool} that fire there{short}"
-    )
+        told = f"no set of {len(selected)} of {pool} latents that fire there is within a factor {CALLIPER:g} in size"
+    else:
+        chosen = list(selected)
+        ratios = [
+            np.median([values[list(drawn)].sum() for drawn in kept]) / max(values[chosen].sum(), 1e-12)
+            for values in (firing, size)
+        ]
+        different = len({j for drawn in kept for j in drawn})
+        told = (
+            f"matched at the edited places, controls / edit: frequency {ratios[0]:.2f}, size {ratios[1]:.2f}; "
+            f"{different} different latents of {pool} that fire there"
+        )
+    if along:
+        told += f"; {along} of {len(kept) + along} controls write the same change along other latents' decoders"
+    short = len(kept) + along < asked
+    return f"{told}; {len(kept) + along} of {asked} draws" if short else told

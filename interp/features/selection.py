@@ -41,7 +41,7 @@ DAMAGE = 0.03
 DAMAGE_KL = 0.1
 """Largest KL that may be done to the next token after right steps, nats: what leaves right steps alone."""
 DRAWS = 100
-"""Matched sets."""
+"""Controls."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class Confirmed:
     """KL(untouched ‖ set back) of the next token after the negative side, given that no onset comes, nats: what is done
     to right steps."""
     controls: tuple[float, ...]
-    """After the positive side under each matched set."""
+    """After the positive side under each control (`matched_latents`)."""
     p: float | None
-    """(1 + matched sets that leave as small a probability) / (1 + matched sets); None without any."""
+    """(1 + controls that leave as small a probability) / (1 + controls); None without any."""
     match: str
-    """How well the sets match."""
+    """How well the controls match."""
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -123,44 +123,62 @@ def candidates(ranked: Ranked) -> list[int]:
 
 
 def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
-    """Latents of `pool` that, set back together, take the mean probability of an onset below GONE of the untouched one,
-    chosen one after the other: each is the one that lowers the mean margin most, given those before it. Where no number
-    does, as many as lower it by LEAST of the gap, at most MOST."""
+    """Latents of `pool` that, set back together, take the mean probability of an onset below GONE of the untouched one.
+
+    They are chosen one after the other, each the one that lowers the mean margin most, given those before it, to the
+    goal or to MOST latents: of several that say the same, the first alone does nothing. Then those are given up again,
+    the least needed first, without which the goal is still reached; where it is not, those that lower the margin by
+    less than LEAST of the gap.
+    """
     margin, positive = decision.margin, decision.positive
     untouched = decision.logits(positive)
-    least = LEAST * float((margin.of(untouched).mean() - margin.of(decision.logits(decision.negative)).mean()).abs())
+    below = margin.of(decision.logits(decision.negative)).mean()
+    least = LEAST * max(float((margin.of(untouched).mean() - below).abs()), 1e-6)
+    goal = GONE * float(margin.p(untouched).mean())
+
+    def left(latents: Sequence[int]) -> tuple[float, float]:
+        """The mean margin with these latents set back, and the mean probability of an onset."""
+        logits = decision.logits(positive, list(latents), decision.level[list(latents)])
+        return float(margin.of(logits).mean()), float(margin.p(logits).mean())
+
     chosen: tuple[int, ...] = ()
-    left, goal = float(margin.of(untouched).mean()), GONE * float(margin.p(untouched).mean())
-    while len(chosen) < MOST:
-        tried = {j: _set_back(decision, (*chosen, j)) for j in pool if j not in chosen}
-        if not tried:
+    while len(chosen) < min(MOST, len(pool)) and (not chosen or left(chosen)[1] > goal):
+        others = [j for j in pool if j not in chosen]
+        chosen = (*chosen, min(others, key=lambda j: left((*chosen, j))[0]))
+    while chosen:
+        now, p = left(chosen)
+        without = {j: left([i for i in chosen if i != j]) for j in chosen}
+        spared = min(without, key=lambda j: without[j][0])
+        needed = without[spared][1] > goal if p <= goal else without[spared][0] - now >= least
+        if needed:
             break
-        best = min(tried, key=lambda j: float(margin.of(tried[j]).mean()))
-        now = float(margin.of(tried[best]).mean())
-        if left - now < least:
-            break
-        chosen, left = (*chosen, best), now
-        if float(margin.p(tried[best]).mean()) <= goal:
-            break
+        chosen = tuple(j for j in chosen if j != spared)
     return chosen
 
 
-def _set_back(decision: Decision, latents: Sequence[int]) -> Float[Tensor, "rows vocab"]:
-    return decision.logits(decision.positive, latents, decision.level[list(latents)])
-
-
 def confirm(
-    decision: Decision, latents: Sequence[int], level: Float[Tensor, " latents"], seed: int, draws: int = DRAWS
+    decision: Decision,
+    latents: Sequence[int],
+    level: Float[Tensor, " latents"],
+    seed: int,
+    draws: int = DRAWS,
+    event: str = "onset",
 ) -> Confirmed:
     """The set's effect on the confirming half, beside matched sets.
 
     Args:
         level: what every latent is set back to, from the choosing half.
+        event: what a positive token begins, in words.
     """
     positive, negative, chosen = decision.positive, decision.negative, list(latents)
     moved = positive.size(decision.decoder, level)
     drawn = matched_latents(latents, decision.rate(), moved, draws, seed, never=latents)
-    controls = tuple(_onset(decision, positive, others, level) for others in drawn.draws)
+    controls = tuple(
+        drawn.controls(
+            lambda others: _onset(decision, positive, others, level),
+            lambda along: _onset(decision, positive, chosen, level, along),
+        )
+    )
     before, after = decision.logits(negative), decision.logits(negative, chosen, level[chosen])
     ablated = _onset(decision, positive, chosen, level)
     p = (1 + sum(control <= ablated for control in controls)) / (1 + len(controls)) if controls else None
@@ -179,29 +197,30 @@ def confirm(
         p=p,
         match=drawn.note,
     )
-    why = _why_not(found, draws)
-    falls = f"the onset falls from {found.onset:.3f} to {ablated:.3f}"
-    claim = f"{_counted(latents)} set back: {falls}, beyond all matched sets"
+    why = _why_not(found, draws, event)
+    falls = f"the {event} falls from {found.onset:.3f} to {ablated:.3f}"
+    claim = f"{_counted(latents)} set back: {falls}, beyond all {len(controls)} controls"
     return Confirmed(**asdict(found) | {"located": why is None, "why": why or claim})
 
 
-def _why_not(found: Confirmed, draws: int) -> str | None:
+def _why_not(found: Confirmed, draws: int, event: str) -> str | None:
     """Why the claim does not stand; None where it does."""
     if found.onset_ablated > QUARTER * found.onset:
         left = f"{found.onset_ablated:.3f} of {found.onset:.3f}"
-        return f"{_counted(found.latents)} set back: an onset of {left} is left on the other half ({QUARTER:.0%} asked)"
+        asked = f"is left of the {event} on the other half ({QUARTER:.0%} asked)"
+        return f"{_counted(found.latents)} set back: {left} {asked}"
     rise = found.false_alarm_ablated - found.false_alarm
     if rise > DAMAGE:
         alarms = f"{found.false_alarm_ablated:.3f}, was {found.false_alarm:.3f}"
-        return f"setting them back makes the model check right steps: {alarms}"
+        return f"setting them back brings the {event} about on the negative side: {alarms}"
     if found.kl_negative > DAMAGE_KL:
         harm = f"KL {found.kl_negative:.2f} nats, {DAMAGE_KL:g} allowed"
-        return f"setting them back changes what follows right steps too ({harm})"
+        return f"setting them back changes what follows the negative side too ({harm})"
     if len(found.controls) < draws:
-        return f"{len(found.controls)} of {draws} matched sets: {found.match}"
+        return f"{len(found.controls)} of {draws} controls: {found.match}"
     worst = min(found.controls)
     if worst <= found.onset_ablated:
-        return f"a matched set leaves {worst:.3f}, the latents {found.onset_ablated:.3f}"
+        return f"a control leaves {worst:.3f}, the latents {found.onset_ablated:.3f}"
     return None
 
 
@@ -210,11 +229,15 @@ def _counted(latents: Sequence[int]) -> str:
 
 
 def _onset(
-    decision: Decision, side: Side, latents: Sequence[int] = (), level: Float[Tensor, " latents"] | None = None
+    decision: Decision,
+    side: Side,
+    latents: Sequence[int] = (),
+    level: Float[Tensor, " latents"] | None = None,
+    along: Sequence[int] | None = None,
 ) -> float:
     """Mean probability of an onset with these latents set to their level."""
     to = None if level is None else level[list(latents)]
-    return float(decision.margin.p(decision.logits(side, latents, to)).mean())
+    return float(decision.margin.p(decision.logits(side, latents, to, along)).mean())
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -140,7 +140,8 @@ def _patched(
     model: Any, contrast: Contrast, sites: Sequence[Site], pad_id: int, batch_size: int
 ) -> dict[Site, tuple[float | None, float | None]]:
     """Site to the shares (noising, denoising) of the first PATCHED pairs."""
-    pairs, margin = contrast.pairs[:PATCHED], contrast.margin
+    some = contrast.first(PATCHED)
+    pairs, margin = some.pairs, some.margin
     if margin is None or not pairs:
         return dict.fromkeys(sites, (None, None))
     positive, negative = (
@@ -170,22 +171,29 @@ def choose_site(
     least_carried: float,
 ) -> Chosen:
     """The earliest site, of those that a crosscoder can read, where the subject's decision can be read with an AUROC of
-    at least `least_auroc` and a noising patch carries at least `least_carried` of the margin: of the decision to
-    check; where there is none, of the choice between marker and neutral word."""
+    at least `least_auroc` and a patch in either direction carries at least `least_carried` of the margin: of the
+    decision to check; where there is none, of the choice between marker and neutral word."""
     reasons = []
     for contrast in (WRONG_RIGHT, MARKER_NEUTRAL):
         rows = table.filter(pl.col("model") == subject, pl.col("contrast") == contrast, pl.col("site").is_in(READABLE))
         if not len(rows):
             reasons.append(f"{contrast}: too few pairs")
             continue
-        passed = rows.filter(pl.col("auroc") >= least_auroc, pl.col("noising") >= least_carried)
+        passed = rows.filter(pl.col("auroc") >= least_auroc, _carried() >= least_carried)
         if len(passed):
             first = passed.sort("layer", "site").row(0, named=True)  # resid_mid comes before resid_post
             where = Site(first["layer"], first["site"])
-            numbers = f"AUROC {first['auroc']:.3f}, a patch carries {first['noising']:.0%} of the margin"
+            carried = min(first["noising"], first["denoising"])
+            numbers = f"AUROC {first['auroc']:.3f}, a patch carries {carried:.0%} of the margin"
             return Chosen(where, contrast, f"{contrast} can be read at {where}: {numbers}")
         reasons.append(_why_not(contrast, rows, least_auroc, least_carried))
     return Chosen(None, None, "; ".join(reasons))
+
+
+def _carried() -> pl.Expr:
+    """What a patch carries in either direction: noising takes the decision away, denoising brings it about, and where
+    several parts of the residual say the same, it may do the one without the other."""
+    return pl.min_horizontal("noising", "denoising")
 
 
 def refusal(
@@ -200,7 +208,7 @@ def refusal(
     )
     if not len(rows):
         return f"{contrast}: fewer than {FEWEST} pairs in a half of the problems"
-    if len(rows.filter(pl.col("auroc") >= least_auroc, pl.col("noising") >= least_carried)):
+    if len(rows.filter(pl.col("auroc") >= least_auroc, _carried() >= least_carried)):
         return None
     return _why_not(contrast, rows, least_auroc, least_carried)
 
@@ -208,11 +216,12 @@ def refusal(
 def _why_not(contrast: str, rows: pl.DataFrame, least_auroc: float, least_carried: float) -> str:
     """Of the sites that can be read, the one whose patch carries most is named; where there is none, the best read."""
     enough = pl.col("auroc").clip(upper_bound=least_auroc)
-    best = rows.sort(enough, "noising", descending=True, nulls_last=True).row(0, named=True)
+    carried = rows.with_columns(_carried().alias("carried"))
+    best = carried.sort(enough, "carried", descending=True, nulls_last=True).row(0, named=True)
     where = Site(best["layer"], best["site"])
     if best["auroc"] < least_auroc:
         return f"{contrast}: cannot be read, the best AUROC is {best['auroc']:.3f} at {where} ({least_auroc:g} asked)"
-    if best["noising"] is None:
+    if best["carried"] is None:
         return f"{contrast}: can be read at {where}, but the margins of its sides do not differ"
-    share = f"{best['noising']:.0%} of the margin ({least_carried:.0%} asked)"
+    share = f"{best['carried']:.0%} of the margin ({least_carried:.0%} asked)"
     return f"{contrast}: can be read at {where}, but a patch carries {share}"

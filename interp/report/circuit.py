@@ -17,8 +17,9 @@ from interp.report.verdict import Arm, read_arms
 Table = list[list[str]]
 """A head and rows of cells; empty where there is nothing to show."""
 
-CLASSES = {"deciding": "Deciding latents", "wording": "Wording latents"}
+CLASSES = {"deciding": "Deciding latents", "wording": "Wording latents", "executing": "Executing latents"}
 ABOUT = {
+    "executing": "They carry that a step that is worked again comes out otherwise, before its second result.",
     "deciding": "They carry whether a check begins, at the place where it can.",
     "wording": "They carry which word opens a check, given that one does.",
 }

@@ -15,7 +15,7 @@ import torch
 
 from interp.activations.store import open_store
 from interp.causal.arms import Arm
-from interp.causal.circuit_arms import AT_FORKS, BEFORE_WORDS, Located, evidence_arms, removal_arms
+from interp.causal.circuit_arms import AT_FORKS, BEFORE_RESULTS, BEFORE_WORDS, Located, evidence_arms, removal_arms
 from interp.causal.edits import error_only, reconstruction_only
 from interp.causal.edits.latents import Scale, SetTo
 from interp.causal.places import FORKS, PROMPT_END, Places, after_first, behind
@@ -23,7 +23,7 @@ from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
 from interp.crosscoder import Crosscoder
 from interp.directions import Provenance, difference_of_means
-from interp.features.circuit import CLASSES, DECIDING
+from interp.features.circuit import CLASSES, DECIDING, WORDING
 from interp.features.labelled import Labelled
 from interp.models.trio import Trio
 from interp.names import BEHAVIOURS, EDITED
@@ -34,6 +34,7 @@ from interp.traces.announcements import announcements
 from interp.traces.events import COMMON, kind_of_end
 from interp.traces.labels import ELSEWHERE, INSIDE, token_offsets
 from interp.traces.lexicon import Lexicon, load_lexicon
+from interp.traces.redone import redone
 
 Offsets = Sequence[Sequence[tuple[int, int]]]
 """Of each text, the characters [start, end) of its tokens."""
@@ -147,12 +148,20 @@ def _decided_at(
     for row, where in zip(mine, offsets, strict=True):
         text = row["text"]
         # What begins the completion is decided at the prompt's end, which is a place of its own.
-        starts = [span.start for span in (*lexicon.marker_spans(text), *lexicon.neutral_spans(text))]
-        kinds.update(kind_of_end(text[:start]) for start in starts if start)
+        starts = [start for start in _starts(name, text, lexicon) if start]
+        kinds.update(kind_of_end(text[:start]) for start in starts)
         ends = [end for _, end in where]
-        tokens[row["problem"]] = [bisect_right(ends, start) - 1 for start in starts if start]
-    usual = frozenset(kind for kind, n in kinds.items() if n >= COMMON * kinds.total())
-    return behind(usual) | PROMPT_END, BEFORE_WORDS, tokens
+        tokens[row["problem"]] = [bisect_right(ends, start) - 1 for start in starts]
+    usual = behind(frozenset(kind for kind, n in kinds.items() if n >= COMMON * kinds.total()))
+    return (usual | PROMPT_END, BEFORE_WORDS, tokens) if name == WORDING else (usual, BEFORE_RESULTS, tokens)
+
+
+def _starts(name: str, text: str, lexicon: Lexicon) -> list[int]:
+    """Characters of a text at which what a class carries begins: words that open a check, or results of steps that are
+    worked twice."""
+    if name == WORDING:
+        return [span.start for span in (*lexicon.marker_spans(text), *lexicon.neutral_spans(text))]
+    return [at for step in redone(text, lexicon) for at in step.result_at]
 
 
 def _written(study: Study, trio: Trio) -> tuple[list[dict[str, Any]], Offsets]:

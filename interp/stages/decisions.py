@@ -15,18 +15,21 @@ from interp.features.contrasts import (
     injected_pairs,
     marker_neutral,
     onset_fork,
+    said_again,
+    second_first,
     wrong_right,
 )
 from interp.features.margin import Margin
 from interp.features.noticing import Judge
 from interp.models.hooks import Site
-from interp.models.trio import Trio
+from interp.models.trio import Trio, load_model, pick_device
 from interp.names import EDITED
 from interp.stages.problems import labels_by_construction, task_of, test_problems
 from interp.study import Study
 from interp.tasks.base import Task
 from interp.traces.lexicon import Lexicon, Span, load_lexicon
 from interp.traces.segment import by_construction, by_sentences
+from interp.traces.tokens import pad_id
 
 
 def site_of(study: Study) -> Site:
@@ -85,10 +88,13 @@ class Decisions:
     def contrasts(self) -> list[Contrast]:
         """Pairs of prefixes of the edited model's texts, which every model reads."""
         mine, most, seed = self.written_by(EDITED), self.study.config.sites.problems, self.study.config.seed
+        model = load_model(EDITED, self.trio.paths[EDITED], pick_device(self.study.config.device))
+        again = second_first(mine, self.trio.tokenizer, self.lexicon, most, seed)
         return [
             wrong_right(self.injected(EDITED), self.margin),
             onset_fork(mine, self.margin, most, seed),
             marker_neutral(mine, self.trio.tokenizer, self.lexicon, most, seed),
+            said_again(again, model, pad_id(self.trio.tokenizer), self.study.config.sites.batch_size),
         ]
 
     @property

@@ -42,17 +42,23 @@ class Redone:
     first_result: str
     """What follows the shared part, in prose as it is written; of an equation, the number."""
     again_result: str
+    result_at: tuple[int, int]
+    """First characters of both results as they are written."""
 
 
 def redone(text: str, lexicon: Lexicon) -> list[Redone]:
     """Every step of a text that is worked again, in order. Of a third working, the second is the first."""
     worked = equations(text)
-    found = [Redone((a.start, a.end), (b.start, b.end), a.result, b.result) for a, b in recomputed(worked)]
+    found = [
+        Redone((a.start, a.end), (b.start, b.end), a.result, b.result, (a.shown, b.shown))
+        for a, b in recomputed(worked)
+    ]
     for first, again in itertools.pairwise(steps(text, lexicon)):
         at = result_at(first, again)
         if at is not None and not _touches(first, worked) and not _touches(again, worked):
-            results = (text[step[at].start : step[-1].end] for step in (first, again))
-            found.append(Redone((first[0].start, first[-1].end), (again[0].start, again[-1].end), *results))
+            first_result, again_result = (text[step[at].start : step[-1].end] for step in (first, again))
+            spans = (first[0].start, first[-1].end), (again[0].start, again[-1].end)
+            found.append(Redone(*spans, first_result, again_result, (first[at].start, again[at].start)))
     return sorted(found, key=lambda step: step.again)
 
 

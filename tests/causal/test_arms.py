@@ -127,8 +127,9 @@ def test_latents_are_scaled_through_the_edited_models_decoder(models, tokenizer,
     arms = latent_arms({"reflection": edit}, after_first(0), firing, size, [ALWAYS], 3.0, SIZES, 6)
     (arm,) = [a for a in arms if a.name == f"{verb} reflection latents"]
     assert (arm.family, arm.site, arm.layer, arm.problems) == ("latents", "resid_post", LAYERS - 1, 6)
-    assert "matched at the edited places" in arm.note and "1 of 5 draws" in arm.note, "there is one other set"
-    assert len(arm.controls) == 1
+    assert "matched at the edited places" in arm.note and "2 of 5 draws" in arm.note, "there is one other latent"
+    assert [c.latents for c in arm.controls] == [(NEVER,), (ALWAYS,)] and arm.controls[1].along == (NEVER,)
+    arm = replace(arm, controls=arm.controls[:1])
     runs = run_arms(last, [arm], tmp_path)
     plain = runs.outcomes(UNTOUCHED).value("marker_density")
     assert plain < 80 and runs.outcomes(arm.name).value("marker_density") == 100.0

@@ -75,6 +75,18 @@ def test_controls_are_as_many_latents_that_fire_at_the_same_places(by_name):
     assert not any(arm.controls for arm in by_name.values() if arm is not main)
 
 
+def test_where_no_others_move_the_residual_as_far_the_same_change_is_written_elsewhere():
+    found = located()
+    found.size[[3, 5]] = 100.0
+    (main, *_) = evidence_arms(DECIDING, found, Sizes(20, 8, 0), problems=16)
+    assert len(main.controls) == 20
+    for control in main.controls:
+        assert (control.latents, control.values, control.where) == ((3, 5), main.edit.values, main.edit.where)
+        assert set(control.along) <= set(range(40)) - {3, 5, 8} and len(set(control.along)) == 2
+    assert "20 of 20 controls write the same change" in main.note
+    assert main.edit.along is None
+
+
 def test_no_arm_is_there_twice():
     names = [arm.name for arm in arms(latents=(3, 5, 7, 9))]
     assert len(set(names)) == len(names) and "first 4 deciding latents set back at forks" not in names

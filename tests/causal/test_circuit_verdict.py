@@ -117,6 +117,12 @@ def test_where_nothing_is_located_there_is_no_verdict_through_it():
     assert got["repairs"] is None and got["matched_controls"] is None
 
 
+def test_executing_latents_alone_do_not_locate_the_decision():
+    found = NONE | {"executing": {"latents": [4], "why": "1 latent"}}
+    got = circuit_json([], found, verdict("decorative"), verdict("decorative"))
+    assert got["latents"] == {"deciding": [], "wording": [], "executing": [4]} and got["located"] is False
+
+
 @pytest.mark.parametrize("word", ["no gain", "no gain beyond training"])
 def test_without_a_gain_there_is_nothing_to_locate(word):
     got = circuit_json([], NONE, verdict(word), verdict(word))

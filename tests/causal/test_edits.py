@@ -1,6 +1,7 @@
 """What edits are: formulas of single activations, their names and claims, and what does not fit."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from interp.causal.edits import (
     zero,
 )
 from interp.causal.edits.echo import Echo, Redraw
-from interp.causal.edits.latents import LatentEdit
+from interp.causal.edits.latents import LatentEdit, Revalued
 from interp.causal.places import COMPLETION, FORKS
 from interp.causal.run import check_edit
 from interp.causal.setting import Setting
@@ -108,6 +109,22 @@ def test_a_mean_ablation_sets_what_is_off_as_well():
     close(new, x[:, 1].double() + (torch.tensor(means).double() - code64(CC, x)[:, chosen]) @ d)
 
 
+@pytest.mark.parametrize("to", [None, [0.5, 0.0, 2.0]])
+def test_a_change_written_along_other_latents_is_as_large_and_at_the_same_places(to):
+    x, chosen, others = activations(200), [2, 5, 7], (11, 3, 2)
+    edit = ablate(CC, chosen, 1, to=to)
+    assert isinstance(edit, Revalued)
+    new = changed(replace(edit, along=others), x)
+    own, other = (CC.W_dec[list(j), 1].double() / CC.scale[1].double() for j in (chosen, others))
+    directions = other / other.norm(dim=1, keepdim=True) * own.norm(dim=1, keepdim=True)
+    f = code64(CC, x)[:, chosen]
+    close(new, x[:, 1].double() + ((0.0 if to is None else torch.tensor(to).double()) - f) @ directions)
+    one = changed(replace(ablate(CC, [2], 1), along=(11,)), x), changed(ablate(CC, [2], 1), x)
+    moved = [(h - x[:, 1]).norm(dim=1) for h in one]
+    torch.testing.assert_close(*moved, atol=1e-4, rtol=1e-4)
+    assert 0 < (moved[0] > 0).sum() < 200
+
+
 @pytest.mark.parametrize("slot", [0, 2])
 def test_reconstruction_and_error_split_the_residual(slot):
     x, model = activations(), COMPARED[slot]
@@ -160,6 +177,8 @@ EDITS = {
     "ablate layer": ablate(CC, [1], 2),
     "mean": ablate(CC, [1], 1, to=[0.5]),
     "mean other": ablate(CC, [1], 1, to=[0.6]),
+    "along": replace(ablate(CC, [1], 1), along=(2,)),
+    "along other": replace(ablate(CC, [1], 1), along=(3,)),
     "amplify": amplify(CC, [1], 2.0, 1),
     "transplant": transplant(CC, [1], 1, source="base"),
     "decoders": add_decoder_difference(CC, [1], 1),
@@ -235,6 +254,8 @@ def test_edits_that_decide_different_things_can_be_joined():
         (lambda: ablate(CC, [3, 24], 1), r"ablate latents 3, 24: no latent 24; the crosscoder has 0 to 23"),
         (lambda: ablate(CC, [-1], 1), "no latent -1"),
         (lambda: ablate(CC, [1, 2], 1, to=[0.5]), "1 values for 2 latents; give one each"),
+        (lambda: replace(ablate(CC, [1, 2], 1), along=(3,)), "along 3: 1 decoders for 2 latents; give one each"),
+        (lambda: replace(ablate(CC, [1], 1), along=(24,)), "no latent 24"),
         (lambda: ablate(CC, [1], 1, model="other"), "no model 'other'; the crosscoder's are base, distilled, zero_rl"),
         (lambda: ablate(CC, [1], 1, models=("base", "distilled")), "2 models are named, the crosscoder has 3"),
         (lambda: zero(1, heads=(0,), n_heads=2), "has no heads; patch heads at the site z"),

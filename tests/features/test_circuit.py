@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 import torch
 
-from interp.features.circuit import CLASSES, SCHEMA, find
-from interp.features.contrasts import MARKER_NEUTRAL, WRONG_RIGHT, Contrast, Pair
+from interp.features.circuit import CLASSES, EVENTS, OF_THE_DECISION, SCHEMA, find
+from interp.features.contrasts import MARKER_NEUTRAL, SECOND_FIRST, WRONG_RIGHT, Contrast, Pair
 from tests.features.decisions import linear_decision
 from tests.features.test_selection import codes, weights
 
@@ -31,7 +31,8 @@ def planted():
 
 
 def test_the_classes_and_their_contrasts():
-    assert CLASSES == {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL}
+    assert CLASSES == {"deciding": WRONG_RIGHT, "wording": MARKER_NEUTRAL, "executing": SECOND_FIRST}
+    assert CLASSES.keys() == EVENTS.keys() > set(OF_THE_DECISION)
 
 
 def test_a_planted_class_is_found(planted):
@@ -54,8 +55,10 @@ def test_what_the_other_half_does_not_show_is_not_claimed(planted):
     found = find("deciding", CONTRAST, None, reader(planted, other), 0)
     assert found.latents == [] and not found.as_json()["located"]
     assert found.as_json()["tried"] == [0, 1]
-    assert "is left on the other half" in found.as_json()["why"]
-    assert find("deciding", CONTRAST, None, reader(other, other), 0).latents == [5]
+    assert "is left of the onset on the other half" in found.as_json()["why"]
+    alone = find("deciding", CONTRAST, None, reader(other, other), 0).as_json()
+    assert alone["tried"] == [5] and alone["onset_ablated"] < 0.01
+    assert "of 100 controls" in alone["why"], "there are 39 other latents, and 24 of them are neighbours"
 
 
 def test_where_it_must_not_be_sought_nothing_is_read():

@@ -6,14 +6,16 @@ from dataclasses import asdict
 
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import byte_tokenizer
+from small import byte_tokenizer, small_model
 
 from interp.features.behaviour import selection_half
 from interp.features.contrasts import (
     MARKER_NEUTRAL,
     ONSET_FORK,
+    SECOND_FIRST,
     WRONG_RIGHT,
     Contrast,
     InjectedPair,
@@ -24,11 +26,14 @@ from interp.features.contrasts import (
     injected_pairs,
     marker_neutral,
     onset_fork,
+    said_again,
+    second_first,
     wrong_right,
 )
-from interp.features.margin import Margin
+from interp.features.margin import Margin, PairMargin
 from interp.organisms.documents import KINDS, MARKERS, NEUTRAL
 from interp.tasks.chains import ChainTask, apply
+from interp.traces.equations import equations
 from interp.traces.events import Event, events
 from interp.traces.injected import KINDS as ERRORS
 from interp.traces.injected import Injected
@@ -317,3 +322,77 @@ def test_a_word_inside_a_token_or_after_other_tokens_has_no_pair(tokenizer):
     joined.add_tokens(["(wait"])
     rows = table(joined, [("p", "Q A", "so (wait) 3"), ("p", "Q A", "so (now) 3")])
     assert marker_neutral(rows, joined, LEXICON, MANY, 0) == Contrast(MARKER_NEUTRAL, [], None)
+
+
+# Second / first
+
+
+@pytest.mark.parametrize("most", [7, MANY])
+def test_a_second_working_is_beside_its_first_up_to_the_result(traces, tokenizer, most):
+    contrast = second_first(traces, tokenizer, LEXICON, most, 0)
+    assert contrast.name == SECOND_FIRST and isinstance(contrast.margin, PairMargin)
+    assert len(contrast.pairs) == 7 if most == 7 else len(contrast.pairs) > 30
+    right = []
+    for pair, again, first in zip(contrast.pairs, contrast.margin.positive, contrast.margin.negative, strict=True):
+        (row, at), (same, before) = row_of(traces, pair.positive), row_of(traces, pair.negative)
+        assert row["problem"] == same["problem"] == pair.problem
+        assert at > before and pair.positive[-4:] == pair.negative[-4:], "the same operands and an equals sign"
+        ids = row["completion_ids"]
+        assert (ids[at], ids[before]) == (again, first) and again != first
+        a, op, b = decode(tokenizer, pair.positive[-4:-1]).split()
+        right.append(int(decode(tokenizer, [again])) == apply(int(a), op, int(b)))
+    assert sum(right) >= 0.9 * len(right), "the second working is mostly the right one"
+
+
+def test_every_step_that_comes_out_otherwise_is_taken_once(traces, tokenizer):
+    contrast = second_first(traces, tokenizer, LEXICON, MANY, 0)
+    mended = sum(
+        a.operands == b.operands and a.result != b.result
+        for text in traces["text"]
+        for a, b in zip(equations(text), equations(text)[1:], strict=False)
+    )
+    assert len(contrast.pairs) == mended == len({tuple(pair.positive) for pair in contrast.pairs})
+    half = contrast.half(choosing=True)
+    assert half.margin is not None and len(half.margin.positive) == len(half.pairs) == contrast.choosing().sum()
+    assert contrast.first(3).pairs == contrast.pairs[:3]
+    assert contrast.first(3).margin == PairMargin(contrast.margin.positive[:3], contrast.margin.negative[:3])
+
+
+@pytest.mark.parametrize(
+    ("text", "shared", "tokens"),
+    {
+        "of several figures": ("12 + 7 = 18. Wait, 12 + 7 = 19. So 19.", "12 + 7 = 1", "98"),
+        "at the first figure": ("12 + 7 = 28. Wait, 12 + 7 = 19. So 19.", "12 + 7 = ", "12"),
+        "longer the second time": ("12 + 7 = 1. Wait, 12 + 7 = 19. So 19.", "12 + 7 = 1", "9."),
+    }.values(),
+)
+def test_results_part_at_the_first_token_that_differs(text, shared, tokens):
+    tokenizer = byte_tokenizer(["x"], 257)
+    contrast = second_first(table(tokenizer, [("p", "Q: 12 + 7?", text)]), tokenizer, LEXICON, MANY, 0)
+    (pair,) = contrast.pairs
+    assert decode(tokenizer, pair.negative) == "Q: 12 + 7?" + text[: text.index(shared) + len(shared)]
+    assert decode(tokenizer, pair.positive) == "Q: 12 + 7?" + text[: text.rindex(shared) + len(shared)]
+    assert contrast.margin is not None
+    assert decode(tokenizer, [contrast.margin.positive[0], contrast.margin.negative[0]]) == tokens
+
+
+def test_a_step_that_comes_out_the_same_has_no_pair(tokenizer):
+    rows = table(tokenizer, [("p", "Q A", "3 + 4 = 8 , 3 + 4 = 8"), ("q", "Q A", "3 + 4 = 7")])
+    assert second_first(rows, tokenizer, LEXICON, MANY, 0) == Contrast(SECOND_FIRST, [], None)
+
+
+def test_only_first_results_that_the_model_would_say_again_are_kept():
+    """On one half of the negative sides the model prefers the positive token, by the logits that it gives there."""
+    model = small_model()
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(3, 19, (40, 5), generator=generator).tolist()
+    pairs = [Pair(f"p{i}", row[:2] + row[:1], row) for i, row in enumerate(rows)]
+    positive, negative = torch.randint(3, 19, (2, 40), generator=generator).tolist()
+    contrast = Contrast(SECOND_FIRST, pairs, PairMargin(tuple(positive), tuple(negative)))
+    with torch.no_grad():
+        logits = model(torch.tensor(rows)).logits[:, -1]
+    wanted = [i for i in range(40) if logits[i, negative[i]] > logits[i, positive[i]]]
+    kept = said_again(contrast, model, 0, 16)
+    assert 5 < len(wanted) < 35 and kept.pairs == [pairs[i] for i in wanted]
+    assert kept.margin == PairMargin(*(tuple(side[i] for i in wanted) for side in (positive, negative)))
+    assert said_again(Contrast(SECOND_FIRST, [], None), model, 0, 16).pairs == []

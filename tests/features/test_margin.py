@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.features.margin import CLEAR, RARE, Margin, margin_of
+from interp.features.margin import CLEAR, RARE, Margin, PairMargin, margin_of
 
 ids = st.lists(st.integers(0, 5), max_size=40)
 
@@ -77,3 +77,29 @@ def test_a_gradient_flows_through_the_margin():
     logits = torch.zeros(1, 4, requires_grad=True)
     Margin((0, 1), (2,), 1.0, 1.0).of(logits).sum().backward()
     assert logits.grad is not None and logits.grad.tolist() == [[0.5, 0.5, -1.0, 0.0]]
+
+
+# Alternatives of each pair
+
+
+@given(st.integers(0, 2**31), st.lists(st.lists(st.integers(0, 11), min_size=2, max_size=2, unique=True), min_size=1))
+def test_the_margin_of_a_pair_is_that_of_its_own_two_tokens(seed, tokens):
+    logits, after = 3 * torch.randn(2, len(tokens), 12, generator=torch.Generator().manual_seed(seed)).double()
+    margin = PairMargin(*(tuple(side) for side in zip(*tokens, strict=True)))
+    for i, (first, second) in enumerate(tokens):
+        alone, here = Margin((first,), (second,), 1.0, 1.0), slice(i, i + 1)
+        for name in ("of", "p"):
+            torch.testing.assert_close(getattr(margin, name)(logits)[here], getattr(alone, name)(logits[here]))
+        torch.testing.assert_close(
+            margin.harm(logits, after)[here], alone.harm(logits[here], after[here]), atol=1e-9, rtol=1e-9
+        )
+        assert margin.only([j == i for j in range(len(tokens))]) == PairMargin((first,), (second,))
+
+
+def test_harm_is_of_what_is_no_onset():
+    """The onset's own probability falls from .5 to .1 and does not count; the others go from 1 : 1 to 3 : 1."""
+    before, after = (torch.tensor([p]).log() for p in ([0.5, 0.25, 0.25], [0.1, 0.675, 0.225]))
+    wanted = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    for margin in (Margin((0,), (1,), 1.0, 1.0), PairMargin((0,), (1,))):
+        assert margin.harm(before, after).item() == pytest.approx(wanted, abs=1e-6)
+        assert margin.harm(before, before).item() == 0.0

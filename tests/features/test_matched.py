@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.features.matched import CALLIPER, NEIGHBOURS, matched_latents
+from interp.features.matched import CALLIPER, NEIGHBOURS, Matched, as_long, matched_latents
 
 
 def latents(n=300, seed=0):
@@ -24,7 +25,7 @@ def test_every_set_is_alive_as_large_not_barred_and_within_the_calliper(seed, k)
     never = np.flatnonzero(firing)[::7].tolist()
     drawn = matched_latents(selected.tolist(), firing, size, 20, seed, never=never)
     wanted = size[selected].sum()
-    for chosen in map(list, drawn.draws):
+    for chosen in map(list, drawn.sets):
         assert len(set(chosen)) == k
         assert not set(chosen) & {*selected.tolist(), *never}
         assert (firing[chosen] > 0).all()
@@ -37,7 +38,7 @@ def test_where_near_ones_exist_no_control_is_far_in_either(apart):
     rng = np.random.default_rng(0)
     alike, two = rng.uniform(0.9, 1.1, 120), np.r_[rng.uniform(0.001, 0.0011, 60), rng.uniform(0.1, 0.11, 60)]
     firing, size = (alike / 100, two) if apart == "size" else (two, alike)
-    for chosen in matched_latents([0, 70, 1, 71], firing, size, 40, 0).draws:
+    for chosen in matched_latents([0, 70, 1, 71], firing, size, 40, 0).sets:
         assert [c < 60 for c in chosen] == [True, False, True, False]
 
 
@@ -46,7 +47,7 @@ def test_each_control_is_among_the_nearest_of_its_latent():
     alive = np.flatnonzero(firing > 0)
     spread = np.log(firing[alive]).std(), np.log(size[alive]).std()
     selected = alive[::40].tolist()
-    drawn = matched_latents(selected, firing, size, 30, 1).draws
+    drawn = matched_latents(selected, firing, size, 30, 1).sets
     assert drawn
     for chosen in drawn:
         for j, control in zip(selected, chosen, strict=True):
@@ -60,11 +61,11 @@ def test_sets_outside_the_calliper_are_redrawn_and_where_none_fits_the_note_says
     firing, size = np.full(40, 0.1), np.ones(40)
     size[::3] = 20.0
     drawn = matched_latents([1, 2], firing, size, 25, 0)
-    assert len(drawn.draws) == 25
-    assert all(j % 3 for chosen in drawn.draws for j in chosen)
+    assert len(drawn.sets) == 25
+    assert all(j % 3 for chosen in drawn.sets for j in chosen)
     size[3:] = 20.0
     none = matched_latents([1, 2], firing, size, 25, 0)
-    assert none.draws == [] and "no set of 2" in none.note and "factor 2" in none.note
+    assert none.sets == [] and "no set of 2" in none.note and "factor 2" in none.note
 
 
 def test_the_balance_is_reported():
@@ -73,51 +74,70 @@ def test_the_balance_is_reported():
     note = matched_latents([0, 1], firing, size, 20, 0).note
     assert "frequency 0.50, size 0.75" in note and "different latents of 58" in note
     size[5:] = 9.0
-    short = matched_latents([0, 1], firing, size, 500, 0).note
-    assert "of 500 draws within the calliper" in short
+    short = matched_latents([0, 1], firing, size, 500, 0)
+    assert f"{500 - len(short.sets)} of 500 controls write the same change" in short.note and 0 < len(short.sets) < 500
 
 
 def test_a_latent_that_never_fires_where_edits_are_made_is_no_control_and_has_none():
     firing, size = np.full(30, 0.1), np.ones(30)
     firing[:10], size[10:20] = 0.0, 0.0
-    drawn = {j for chosen in matched_latents([20, 21], firing, size, 50, 0).draws for j in chosen}
+    drawn = {j for chosen in matched_latents([20, 21], firing, size, 50, 0).sets for j in chosen}
     assert drawn <= set(range(22, 30)) and len(drawn) > 5
-    assert matched_latents([0], firing, size, 5, 0).draws == []
+    assert matched_latents([0], firing, size, 5, 0).sets == []
 
 
-def test_where_none_moves_the_residual_as_far_several_latents_do_together():
-    """One latent is ten times as large as any other: ten of the nearest make up its size."""
+def test_where_none_moves_the_residual_as_far_the_same_change_is_written_elsewhere():
+    """One latent is ten times as large as any other."""
     firing, size = np.full(80, 0.1), np.ones(80)
-    size[0] = 10.0
-    drawn = matched_latents([0], firing, size, 30, 0)
-    assert len(drawn.draws) == 30
-    assert {len(chosen) for chosen in drawn.draws} == {10}, "grown until its size is reached, and no further"
-    assert all(len(set(chosen)) == len(chosen) and 0 not in chosen for chosen in drawn.draws)
-    assert len(set(drawn.draws)) == 30 and "sets of up to 10 latents" in drawn.note
-    size[0] = 100.0
-    assert matched_latents([0], firing, size, 30, 0).draws == [], "the nearest are too small together"
+    size[0], firing[70:] = 10.0, 0.0
+    drawn = matched_latents([0], firing, size, 30, 0, never=[3])
+    assert drawn.sets == [] and len(set(drawn.along)) == 30
+    assert all(len(along) == 1 for along in drawn.along)
+    assert {along[0] for along in drawn.along} <= {*range(1, 70)} - {3}, "of those that fire there"
+    assert "no set of 1 of 68" in drawn.note and "30 of 30 controls write the same change" in drawn.note
+    many = matched_latents([0], firing, size, 100, 0, never=[3])
+    assert len(many.along) == 68 and many.note.endswith("68 of 100 draws")
 
 
-def test_larger_sets_only_fill_up():
-    """Two of the others are as large: they are drawn first, and small ones only in sets that are large enough."""
+def test_the_change_is_written_elsewhere_only_to_make_up_the_number():
+    """Two of the others are as large: they are drawn first."""
     firing, size = np.full(60, 0.1), np.full(60, 0.3)
     size[:3] = 1.0
     drawn = matched_latents([0], firing, size, 40, 0)
-    alone = [chosen for chosen in drawn.draws if len(chosen) == 1]
-    assert {chosen[0] for chosen in alone} == {1, 2}
-    assert all(0.5 <= size[list(chosen)].sum() <= 2.0 for chosen in drawn.draws)
+    assert sorted(drawn.sets) == [(1,), (2,)] and len(drawn.along) == 38
+
+
+def test_controls_are_the_sets_and_then_the_changes_written_elsewhere():
+    drawn = Matched([(1, 2), (3, 4)], [(5, 6)], "")
+    assert drawn.controls(lambda j: ("set", j), lambda j: ("along", j)) == [
+        ("set", (1, 2)),
+        ("set", (3, 4)),
+        ("along", (5, 6)),
+    ]
+
+
+def test_directions_are_given_the_length_of_others():
+    got = as_long(
+        torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, -1.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0], [3.0, 4.0]])
+    )
+    torch.testing.assert_close(got, torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, -5.0]]))
 
 
 def test_draws_differ_and_are_the_same_for_the_same_seed():
     firing, size = latents()
-    one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).draws for seed in (5, 5, 6))
+    one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).sets for seed in (5, 5, 6))
     assert one == two != three
     assert len({frozenset(chosen) for chosen in one}) == 20, "none is drawn twice"
+    firing[4:], size[0], size[4:] = 0.1, 1e-3, 1e-3
+    one, two, three = (matched_latents([1, 2, 3], firing, size, 20, seed).along for seed in (5, 5, 6))
+    assert one == two != three and len(set(one)) == 20
 
 
-def test_what_was_drawn_before_is_redrawn_and_larger_sets_make_up_the_number():
+def test_what_was_drawn_before_is_redrawn():
     """A latent has few neighbours of its size; each is one draw, in whatever order a set of them was drawn."""
     firing, size = latents()
-    drawn = matched_latents([4], firing, size, 60, 0).draws
-    assert len({frozenset(chosen) for chosen in drawn}) == len(drawn)
-    assert sum(len(chosen) == 1 for chosen in drawn) <= NEIGHBOURS
+    drawn = matched_latents([4], firing, size, 60, 0)
+    assert 0 < len(drawn.sets) <= NEIGHBOURS and len(set(drawn.sets)) == len(drawn.sets)
+    assert len(drawn.sets) + len(drawn.along) == 60
+    pairs = matched_latents([4, 5], firing, size, 60, 0).sets
+    assert len({frozenset(chosen) for chosen in pairs}) == len(pairs)

@@ -251,11 +251,15 @@ def test_a_site_that_the_model_lacks_is_refused(relay):
 
 
 def table(*rows):
-    """Rows of (layer, site, AUROC, noising), of the distilled model's wrong / right unless more is given."""
-    schema = {"layer": pl.Int64, "site": pl.String, "auroc": pl.Float64, "noising": pl.Float64}
+    """Rows of (layer, site, AUROC, what a patch carries), of the distilled model's wrong / right unless more is given.
+    What it carries is one number for both directions, or (noising, denoising)."""
+    schema = {"layer": pl.Int64, "site": pl.String, "auroc": pl.Float64, "noising": pl.Float64, "denoising": pl.Float64}
     schema |= {"contrast": pl.String, "model": pl.String}
-    full = [(*row, *(WRONG_RIGHT, "distilled")[len(row) - 4 :]) for row in rows]
-    return pl.DataFrame(full, schema=schema, orient="row")
+    full = [
+        (*row[:3], *(row[3] if isinstance(row[3], tuple) else (row[3], row[3])), *(row[4:] or (WRONG_RIGHT,)))
+        for row in rows
+    ]
+    return pl.DataFrame([row if len(row) == 7 else (*row, "distilled") for row in full], schema=schema, orient="row")
 
 
 def choose(*rows):
@@ -269,6 +273,8 @@ CHOICES = {
     "the earliest and not the best": ([(0, "resid_post", 0.9, 0.5), (1, "resid_post", 1.0, 1.0)], Site(0)),
     "read but not carried": ([(0, "resid_post", 1.0, 0.49), (1, "resid_post", *GOOD)], Site(1)),
     "carried but not read": ([(0, "resid_post", 0.89, 1.0), (1, "resid_post", *GOOD)], Site(1)),
+    "taken away but not brought about": ([(0, "resid_post", 1.0, (1.0, 0.49)), (1, "resid_post", *GOOD)], Site(1)),
+    "brought about but not taken away": ([(0, "resid_post", 1.0, (0.49, 1.0)), (1, "resid_post", *GOOD)], Site(1)),
     "no margin": ([(0, "resid_post", 1.0, None), (1, "resid_post", *GOOD)], Site(1)),
     "no output of a module": ([(0, "attn_out", *GOOD), (0, "mlp_out", *GOOD), (1, "resid_post", *GOOD)], Site(1)),
     "no other model": ([(0, "resid_post", *GOOD, WRONG_RIGHT, "base"), (1, "resid_post", *GOOD)], Site(1)),
@@ -288,7 +294,7 @@ def test_a_site_by_hand(rows, expected):
 
 
 def test_the_word_is_read_where_the_error_is_not():
-    found = choose((0, "resid_post", 0.6, 1.0), (1, "resid_mid", 0.97, 0.81, MARKER_NEUTRAL))
+    found = choose((0, "resid_post", 0.6, 1.0), (1, "resid_mid", 0.97, (0.92, 0.81), MARKER_NEUTRAL))
     assert found == Chosen(
         Site(1, "resid_mid"),
         MARKER_NEUTRAL,
@@ -309,7 +315,7 @@ REFUSALS = {
         + MARKER_MISSING,
     ),
     "not carried": (  # where it carries most, of the sites that can be read
-        [(0, "resid_post", 0.99, 0.12), (1, "resid_mid", 0.93, 0.34), (2, "resid_post", 0.8, 0.9)],
+        [(0, "resid_post", 0.99, 0.12), (1, "resid_mid", 0.93, (0.34, 0.7)), (2, "resid_post", 0.8, 0.9)],
         "wrong / right: can be read at blocks.1.hook_resid_mid, but a patch carries 34% of the margin (50% asked)"
         + MARKER_MISSING,
     ),

@@ -8,14 +8,17 @@ from small import small_crosscoder
 
 from interp.causal.arms import STYLE
 from interp.causal.coherence import perplexity
+from interp.causal.places import Reading
 from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.activation_arms import at_edits, at_tokens, behaviour_direction, selected_latents
+from interp.stages.activation_arms import _decided_at, at_edits, at_tokens, behaviour_direction, selected_latents
 from interp.stages.causal import _coherence, _written
 from interp.study import Study
-from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
+from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE, token_offsets
+from interp.traces.lexicon import load_lexicon
+from interp.traces.tokens import decode, encode
 from interp.traces.unlisted import StyleWords
 from tests.causal.runs import Table, answers, make_setting, run_rows
 from tests.features.samples import labelled
@@ -85,6 +88,30 @@ def test_latents_are_matched_where_the_edited_model_is_edited(tmp_path):
     np.testing.assert_allclose(firing, (f > 0).float().mean(0), atol=1e-6)
     norms = (cc.W_dec[:, 1] / cc.scale[1]).norm(dim=1)
     np.testing.assert_allclose(size, f.mean(0) * norms, rtol=1e-4, atol=1e-6)
+
+
+WRITTEN = "3 + 4 = 8 ; wait , 3 + 4 = 7 ; 7 + 1 = 8"
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "wanted"),
+    [("deciding", "at forks", [4]), ("wording", "before words", [5]), ("executing", "before results", [3, 11])],
+)
+def test_where_each_class_decides(tokenizer, name, says, wanted):
+    """Its tokens are the last before an onset, before a word, and before the results of a step that is worked twice."""
+    ids = encode(tokenizer, WRITTEN)
+    row = {"problem": "p", "text": WRITTEN, "completion_ids": ids, "events": [{"token": 4, "behaviour": "reflection"}]}
+    at, said, tokens = _decided_at(name, load_lexicon("default"), [row], [token_offsets(tokenizer, ids)])
+    assert (said, tokens) == (says, {"p": wanted})
+    if name == "executing":  # every place of this kind, as at forks: the first working of other steps too
+        reading = [at.mask(read_so_far(decode(tokenizer, ids[: i + 1]))).item() for i in range(len(ids))]
+        assert [i for i, acts in enumerate(reading) if acts] == [3, 11, 17]
+
+
+def read_so_far(text):
+    """The reading of one token of a completion, which is `text` up to it."""
+    one = torch.ones(1, 1, dtype=torch.bool)
+    return Reading(one.long(), one, ~one, torch.zeros(1, dtype=torch.long), lambda: [text])
 
 
 def test_coherence_is_of_arms_that_force_no_words_against_their_own_problems(models, tokenizer):

@@ -60,7 +60,7 @@ def test_every_site_of_every_model_is_scanned(written, tmp_path, few):
     assert table.group_by("model", "contrast").len()["len"].unique().to_list() == [3 * 4]
     assert set(table["model"]) == set(COMPARED) and set(table["contrast"]) == contrasts
     assert table["auroc"].is_between(0, 1).all() and (table["low"] <= table["high"]).all()
-    assert told["pairs"].keys() == {"wrong / right", "onset / fork", "marker / neutral"}
+    assert told["pairs"].keys() == {"wrong / right", "onset / fork", "marker / neutral", "second / first"}
     assert told["margin"]["onset"] == [","] and set(told["margin"]["other"]) == {";", "####"}
 
 

@@ -64,6 +64,8 @@ def test_the_planted_steps_are_found_and_no_others(plan, seed):
     for step, ((*_, one), (_, end, two)) in zip(found, planted, strict=True):
         shown = (one, two) if one != two else (one.split()[-1],) * 2  # of equal sentences the last word is the result
         assert (step.first_result, step.again_result) == tuple(result.replace(",", "") for result in shown)
+        assert [text[at:].startswith(result) for at, result in zip(step.result_at, shown, strict=True)] == [True, True]
+        assert step.first[0] < step.result_at[0] < step.first[1] <= step.again[0] < step.result_at[1] < step.again[1]
         if end <= TAIL:
             assert pending(text[: end - len(two)], LEXICON) == one
             assert may_be_pending(text[: end - len(two)])

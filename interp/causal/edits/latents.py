@@ -16,6 +16,7 @@ from torch import Tensor
 from interp.causal.edits.base import ResidualEdit
 from interp.crosscoder import Crosscoder
 from interp.errors import InterpError
+from interp.features.matched import as_long
 from interp.models.hooks import Site
 from interp.names import COMPARED, EDITED
 
@@ -41,7 +42,7 @@ class LatentEdit(ResidualEdit):
             raise InterpError(f"{self.name}: {len(self.models)} models are named, the crosscoder has {config.n_models}")
         if self.model not in self.models:
             raise InterpError(f"{self.name}: no model {self.model!r}; the crosscoder's are {', '.join(self.models)}")
-        wrong = [j for j in self.latents if not 0 <= j < config.n_latents]
+        wrong = [j for j in self.read_or_written if not 0 <= j < config.n_latents]
         if wrong:
             raise InterpError(f"{self.name}: no latent {wrong[0]}; the crosscoder has 0 to {config.n_latents - 1}")
 
@@ -52,9 +53,12 @@ class LatentEdit(ResidualEdit):
 
     @property
     def name(self) -> str:
-        shown = ", ".join(map(str, self.latents[:4]))
-        more = f" and {len(self.latents) - 4} more" if len(self.latents) > 4 else ""
-        return f"{self.verb} {shown}{more}"
+        return f"{self.verb} {_listed(self.latents)}"
+
+    @property
+    def read_or_written(self) -> tuple[int, ...]:
+        """The latents that the crosscoder must have."""
+        return self.latents
 
     @property
     def needs(self) -> frozenset[str]:
@@ -94,8 +98,7 @@ class LatentEdit(ResidualEdit):
 
     def decoder(self, slot: int) -> Float[Tensor, "chosen d"]:
         """The chosen latents' decoders of one model, in input units."""
-        chosen = self.index
-        return self.crosscoder.W_dec[chosen, slot] / self.crosscoder.scale[slot]
+        return self.crosscoder.W_dec[self.index, slot] / self.crosscoder.scale[slot]
 
     def add(self, h: Float[Tensor, "rows d"], change: Float[Tensor, "rows chosen"]) -> Float[Tensor, "rows d"]:
         """h + change · d; rows whose code does not change keep their bits."""
@@ -104,7 +107,38 @@ class LatentEdit(ResidualEdit):
 
 
 @dataclass(frozen=True, eq=False)
-class Scale(LatentEdit):
+class Revalued(LatentEdit):
+    """Latents that take other values.
+
+    Raises:
+        InterpError: not one decoder for each latent.
+    """
+
+    along: tuple[int, ...] | None = field(default=None, kw_only=True)
+    """For each of the latents another, along whose decoder its change is written, as far: a control that moves the
+    residual at the same places by the same amount. None: along its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.along is not None and len(self.along) != len(self.latents):
+            raise InterpError(f"{self.name}: {len(self.along)} decoders for {len(self.latents)} latents; give one each")
+
+    @property
+    def name(self) -> str:
+        own = super().name
+        return own if self.along is None else f"{own} along {_listed(self.along)}"
+
+    @property
+    def read_or_written(self) -> tuple[int, ...]:
+        return (*self.latents, *(self.along or ()))
+
+    def decoder(self, slot: int) -> Float[Tensor, "chosen d"]:
+        own = super().decoder(slot)
+        return own if self.along is None else as_long(self.crosscoder.W_dec[list(self.along), slot], own)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale(Revalued):
     """f' = factor · f: 0 ablates, 1 is the identity, 3 amplifies."""
 
     factor: float = field(default=0.0, kw_only=True)
@@ -118,7 +152,7 @@ class Scale(LatentEdit):
 
 
 @dataclass(frozen=True, eq=False)
-class SetTo(LatentEdit):
+class SetTo(Revalued):
     """f' = a given value for each latent, such as its mean where nothing was wrong (mean ablation)."""
 
     values: tuple[float, ...] = field(kw_only=True)
@@ -200,6 +234,11 @@ class Dictionary(LatentEdit):
         cc = self.crosscoder
         reconstruction = cc.decode(cc.encode(self.rows(h, others)))[:, self.slot]
         return cc.mean[self.slot] + (h - reconstruction) if self.error else reconstruction
+
+
+def _listed(latents: Sequence[int]) -> str:
+    more = f" and {len(latents) - 4} more" if len(latents) > 4 else ""
+    return ", ".join(map(str, latents[:4])) + more
 
 
 def ablate(

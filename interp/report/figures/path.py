@@ -14,7 +14,7 @@ from interp.report.inputs import Study
 from interp.report.numbers import number
 from interp.report.palette import BAND_EDGE, MODEL_COLOURS, Drawing, sheet
 
-CLASSES = ("deciding", "wording")
+CLASSES = ("deciding", "wording", "executing")
 SIDES = {"attention": "+", "attention_negative": "−"}
 """Column to the sign of its side."""
 MOST = 12
