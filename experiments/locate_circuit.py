@@ -25,7 +25,8 @@ from interp.cli import prepare
 from interp.config import check_config, load_config
 from interp.crosscoder import Crosscoder, CrosscoderConfig, TrainConfig, train_many
 from interp.features.attribution import decide
-from interp.features.circuit import CLASSES, find
+from interp.features.carriers import carriers
+from interp.features.circuit import CLASSES, OF_THE_DECISION, find
 from interp.features.contrasts import ONSET_FORK, Contrast
 from interp.features.evidence import necessity
 from interp.features.selection import DAMAGE, DAMAGE_KL, QUARTER
@@ -42,7 +43,7 @@ from interp.traces.tokens import pad_id
 Way = Literal["batch top-k", "ReLU + L1", "dedicated partitions", "random decoders"]
 """A dictionary to look with."""
 STAGES = ("checkpoints", "traces", "sites", "activations")
-LABELS = {"deciding": ONSET_FORK, "wording": CLASSES["wording"]}
+LABELS = CLASSES | {"deciding": ONSET_FORK}
 """Class to the contrast of the generator's own labels in free text."""
 
 
@@ -121,7 +122,8 @@ def located(study: Study, kind: str, options: Options) -> Iterator[dict[str, Any
             if way == options.ways[0] and found.choosing is not None and found.confirming is not None:
                 heads = models[EDITED].config.get_text_config().num_attention_heads
                 assert found.confirmed is not None  # for the type checker: both halves were read
-                given = found.order, found.confirmed.latents, heads, study.config.seed
+                others = carriers(found.choosing, heads)
+                given = found.order, found.confirmed.latents, others, study.config.seed
                 for other in necessity(found.choosing, found.confirming, *given).iter_rows(named=True):
                     if other["what"] != "latents" and other["control"] != "none":
                         yield row | _other(other)
@@ -191,7 +193,7 @@ def main(options: Options) -> None:
     table.write_parquet(options.out / "located.parquet")
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=220, fmt_str_lengths=60, float_precision=3):
         print(table.drop("site"))
-    claims = table.filter(pl.col("way").is_in([options.ways[0], "refused"]))
+    claims = table.filter(pl.col("way").is_in([options.ways[0], "refused"]), pl.col("class").is_in(OF_THE_DECISION))
     right = claims.filter(pl.col("planted") == pl.col("located"))
     print(f"{len(right)} of {len(claims)} classes are located where planted and nowhere else ({options.ways[0]})")
 

@@ -10,16 +10,21 @@ from operator import or_
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE, Arm
 from interp.causal.edits import Echo, Edit, Redraw, insert
+from interp.causal.edits.along import SetComponent
+from interp.causal.edits.base import ResidualEdit
 from interp.causal.edits.latents import SetTo
+from interp.causal.edits.patches import set_heads
 from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
+from interp.features.carriers import Carriers
 from interp.features.circuit import DECIDING, WORDING
-from interp.features.evidence import SERIES
-from interp.features.matched import matched_latents
+from interp.features.evidence import CONTROLLED, SERIES
+from interp.features.matched import distinct, matched_latents
 from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
 from interp.traces.lexicon import Lexicon
@@ -55,6 +60,8 @@ class Located:
     size: Float[np.ndarray, " latents"]
     claimed: Sequence[int]
     """The claimed latents of every class: none of them is a control."""
+    others: Carriers
+    """The direction and the heads that are compared with them."""
 
     def set_back(self, latents: Sequence[int], where: Places | None = None) -> SetTo:
         """These latents set back where the decision is made, or elsewhere."""
@@ -77,7 +84,37 @@ def evidence_arms(name: str, found: Located, sizes: Sizes, problems: int) -> lis
     parts = {evidence_name(name, at): _of_latents(found, sizes)} | {
         says: _Part(edit, (), "none: it is a control itself") for says, edit in others.items()
     }
-    return [_arm(says, found.edit.site, [part], sizes, problems) for says, part in parts.items()]
+    return [
+        _arm(says, _site(part.edit), [part], sizes, problems)
+        for says, part in (parts | _other_carriers(name, found, sizes)).items()
+    ]
+
+
+def _other_carriers(name: str, found: Located, sizes: Sizes) -> dict[str, _Part]:
+    """The class's direction set back where the decision is made, beside random directions displaced as far, and
+    everywhere; and the head, or two, with the largest effect, beside other heads."""
+    others, places = found.others, found.everywhere & found.at
+    label = f"the {name} direction"
+    whole = SetComponent(found.edit.site, others.unit, label=label, value=others.level, where=found.everywhere)
+    here, rng = whole.at(places), np.random.default_rng([sizes.seed, 2])
+    random = torch.from_numpy(rng.standard_normal((sizes.draws, len(others.unit)))).to(others.unit)
+    parts = {
+        f"{name} direction set back {found.says}": _Part(
+            here, [replace(here, along=one) for one in random], "random directions, displaced as far"
+        ),
+        f"{name} direction set back everywhere": _Part(whole, (), "none: it is a control itself"),
+    }
+    for k in range(1, CONTROLLED + 1):
+        chosen, rest = others.heads[:k], others.heads[k:]
+        if len(rest) < k:
+            break
+        drawn = distinct(rng, rest, k, sizes.draws)
+        controls = [set_heads(heads, others.n_heads, others.z, places) for heads in drawn]
+        listed = " and ".join(f"{layer}.{head}" for layer, head in chosen)
+        parts[f"head{'s' if k > 1 else ''} {listed} set back {found.says}"] = _Part(
+            set_heads(chosen, others.n_heads, others.z, places), controls, f"{k} other heads"
+        )
+    return parts
 
 
 def removal_arms(
@@ -131,6 +168,11 @@ class _Part:
     says: str
     """What the controls are."""
     note: str = ""
+
+
+def _site(edit: Edit) -> Site | None:
+    """The first site that an edit changes."""
+    return next((one.site for one in edit.parts() if isinstance(one, ResidualEdit)), None)
 
 
 def _of_latents(found: Located, sizes: Sizes) -> _Part:

@@ -12,11 +12,8 @@ A row shows what the model does at one position. What it then writes is measured
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,12 +22,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.attribution import Decision, Side
-from interp.features.matched import as_long, matched_latents
+from interp.features.carriers import Carriers, Head, heads_to
+from interp.features.matched import as_long, distinct, matched_latents
 from interp.features.specificity import specificity
 from interp.models.hooks import Site
 from interp.models.prefixes import ChangeRows, Prefixes
 
-T = TypeVar("T")
 SET_BACK = "set back"
 """To the mean on the negative side."""
 SERIES = (1, 2, 4, 8, 16)
@@ -86,18 +83,23 @@ class _Row:
 
 
 def necessity(
-    choosing: Decision, confirming: Decision, order: Sequence[int], chosen: Sequence[int], n_heads: int, seed: int
+    choosing: Decision,
+    confirming: Decision,
+    order: Sequence[int],
+    chosen: Sequence[int],
+    others: Carriers,
+    seed: int,
 ) -> pl.DataFrame:
     """What the decision needs: the subject's latents, a direction and heads taken away, with SCHEMA.
 
     Args:
         order: latents, the largest exact effect on the choosing half first.
         chosen: the set that is claimed or was tried.
-        n_heads: of the subject, all heads of a block side by side at the site `z`.
+        others: the direction and the heads that are compared with the latents, of the choosing half.
     """
     rng = np.random.default_rng([seed, 1])
-    rows = [*_latent_rows(choosing, confirming, order, chosen, seed), _direction_row(choosing, confirming, rng)]
-    rows += _head_rows(choosing, n_heads, rng)
+    rows = [*_latent_rows(choosing, confirming, order, chosen, seed), _direction_row(confirming, others, rng)]
+    rows += _head_rows(others, rng)
     return _table(confirming, rows)
 
 
@@ -200,25 +202,14 @@ def _latent_rows(
     first, k = _set(confirming, chosen, means), len(chosen)
     alive = np.setdiff1d(np.flatnonzero(sizes > 0), chosen)
     if len(alive) >= k:
-        shuffled = [_set(confirming, chosen, means, drawn) for drawn in _distinct(rng, alive.tolist(), k)]
+        shuffled = [_set(confirming, chosen, means, drawn) for drawn in distinct(rng, alive.tolist(), k, DRAWS)]
         rows.append(_Row("latents", SET_BACK, k, chosen, first, "their identities shuffled", shuffled))
     share = specificity(confirming.crosscoder.W_dec.detach()).cpu().numpy()
     others = [j for j in alive[np.argsort(-sizes[alive])].tolist() if share[j].argmax() != confirming.slot][:NEAR]
     if len(others) >= k:
-        opposite = [_set(confirming, latents, means) for latents in _distinct(rng, others, k)]
+        opposite = [_set(confirming, latents, means) for latents in distinct(rng, others, k, DRAWS)]
         rows.append(_Row("latents", SET_BACK, k, chosen, first, f"{k} latents of the other models", opposite))
     return rows
-
-
-def _distinct(rng: np.random.Generator, pool: Sequence[T], k: int) -> list[list[T]]:
-    """At most DRAWS sets of `k`, no two of the same members: all of them where there are no more."""
-    if math.comb(len(pool), k) <= DRAWS:
-        return [list(one) for one in combinations(pool, k)]
-    drawn: dict[frozenset[int], list[T]] = {}
-    while len(drawn) < DRAWS:
-        places = rng.choice(len(pool), size=k, replace=False).tolist()
-        drawn.setdefault(frozenset(places), [pool[i] for i in places])
-    return list(drawn.values())
 
 
 def _set(
@@ -243,66 +234,41 @@ def _added(change: Float[Tensor, "rows d_model"]) -> ChangeRows:
     return lambda h, here: h + fixed[here].to(h)
 
 
-def _direction_row(choosing: Decision, confirming: Decision, rng: np.random.Generator) -> _Row:
-    """The component along the difference of means set to its mean on the negative side, beside displacements of the
-    same lengths along random directions."""
-    above, below = (side.h.float().mean(0) for side in (choosing.positive, choosing.negative))
-    unit = (above - below) / (above - below).norm()
-    level = below @ unit
+def _direction_row(confirming: Decision, found: Carriers, rng: np.random.Generator) -> _Row:
+    """The component along the difference of means set back, beside displacements of the same lengths along random
+    directions."""
 
     def along(vector: Tensor) -> Intervention:
-        return lambda side: {confirming.site: _added((level - side.h.float() @ unit)[:, None] * vector)}
+        return lambda side: {confirming.site: _added((found.level - side.h.float() @ found.unit)[:, None] * vector)}
 
-    drawn = torch.from_numpy(rng.standard_normal((DRAWS, len(unit)))).to(unit)
+    drawn = torch.from_numpy(rng.standard_normal((DRAWS, len(found.unit)))).to(found.unit)
     random = [along(one / one.norm()) for one in drawn]
     return _Row(
         "direction",
         SET_BACK,
         1,
         ("difference of means",),
-        along(unit),
+        along(found.unit),
         "random directions, displaced as far",
         random,
     )
 
 
-def _head_rows(choosing: Decision, n_heads: int, rng: np.random.Generator) -> list[_Row]:
-    """Heads of all blocks set to their mean on the negative side, the largest exact effect on the choosing half first.
-    Not to zero: a head that the place needs, whatever its side, would come first."""
-    depth = choosing.positive.prefixes.model.config.get_text_config().num_hidden_layers
-    heads = [(layer, head) for layer in range(depth) for head in range(n_heads)]
-    sites = [Site(layer, "z") for layer in range(depth)]
-    means = {site: z.float().mean(0) for site, z in choosing.negative.prefixes.read(sites).items()}
-    left = {
-        head: float(choosing.margin.of(_apply(choosing.positive, _heads([head], n_heads, means))).mean())
-        for head in heads
-    }
-    order = sorted(heads, key=lambda head: left[head])
+def _head_rows(found: Carriers, rng: np.random.Generator) -> list[_Row]:
+    """Heads of all blocks set back, the largest exact effect on the choosing half first. Not to zero: a head that the
+    place needs, whatever its side, would come first."""
+
+    def back(heads: Sequence[Head]) -> Intervention:
+        changes = heads_to(heads, found.n_heads, found.z)
+        return lambda side: changes
+
     rows = []
-    for k in (k for k in SERIES if k < len(heads)):
-        chosen, rest = order[:k], order[k:]
-        draws = _distinct(rng, rest, k) if k <= CONTROLLED else []
-        controls = [_heads(drawn, n_heads, means) for drawn in draws]
+    for k in (k for k in SERIES if k < len(found.heads)):
+        chosen, rest = found.heads[:k], found.heads[k:]
+        controls = [back(drawn) for drawn in distinct(rng, rest, k, DRAWS)] if k <= CONTROLLED else []
         names = [f"{layer}.{head}" for layer, head in chosen]
-        edit, do = SET_BACK, _heads(chosen, n_heads, means)
-        rows.append(_Row("heads", edit, k, names, do, f"{k} other heads", controls))
+        rows.append(_Row("heads", SET_BACK, k, names, back(chosen), f"{k} other heads", controls))
     return rows
-
-
-def _heads(heads: Sequence[tuple[int, int]], n_heads: int, to: Mapping[Site, Float[Tensor, " width"]]) -> Intervention:
-    """Heads (layer, head) set to these values of their site."""
-    mine = {layer: [h for at, h in heads if at == layer] for layer in {layer for layer, _ in heads}}
-
-    def change(site: Site, chosen: Sequence[int]) -> ChangeRows:
-        def do(z: Tensor, here: slice) -> Tensor:
-            split = z.clone().view(len(z), n_heads, -1)
-            split[:, list(chosen)] = to[site].to(z).view(n_heads, -1)[list(chosen)]
-            return split.view_as(z)
-
-        return do
-
-    changes = {Site(layer, "z"): change(Site(layer, "z"), chosen) for layer, chosen in mine.items()}
-    return lambda side: changes
 
 
 @torch.no_grad()

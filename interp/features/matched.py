@@ -5,8 +5,10 @@ calliper is not used, and the achieved balance is kept as a sentence beside the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -77,6 +79,17 @@ def matched_latents(
         along.setdefault(tuple(rng.choice(pool, size=len(selected), replace=False).tolist()))
     kept = list(sets.values())
     return Matched(kept, list(along), _balance(selected, kept, len(along), firing, size, len(pool), draws))
+
+
+def distinct(rng: np.random.Generator, pool: Sequence[T], k: int, draws: int) -> list[list[T]]:
+    """At most `draws` sets of `k`, no two of the same members: all of them where there are no more."""
+    if math.comb(len(pool), k) <= draws:
+        return [list(one) for one in combinations(pool, k)]
+    drawn: dict[frozenset[int], list[T]] = {}
+    while len(drawn) < draws:
+        places = rng.choice(len(pool), size=k, replace=False).tolist()
+        drawn.setdefault(frozenset(places), [pool[i] for i in places])
+    return list(drawn.values())
 
 
 def as_long(directions: Float[Tensor, "n d"], as_these: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

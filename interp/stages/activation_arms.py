@@ -23,12 +23,13 @@ from interp.causal.steering import Direction
 from interp.causal.study_arms import Sizes, latent_arms, steering_arms
 from interp.crosscoder import Crosscoder
 from interp.directions import Provenance, difference_of_means
+from interp.features.carriers import Carriers
 from interp.features.circuit import CLASSES, DECIDING, WORDING
 from interp.features.labelled import Labelled
 from interp.models.trio import Trio
 from interp.names import BEHAVIOURS, EDITED
 from interp.stages.decisions import held_back
-from interp.stages.features import labelled
+from interp.stages.features import carriers_file, labelled
 from interp.study import Study
 from interp.traces.announcements import announcements
 from interp.traces.events import COMMON, kind_of_end
@@ -132,6 +133,7 @@ def _located(
                 firing=firing,
                 size=size,
                 claimed=[j for one in CLASSES for j in found[one]["latents"]],
+                others=Carriers.load(study.folder("features") / carriers_file(name)),
             )
     return located
 

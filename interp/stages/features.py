@@ -20,6 +20,7 @@ from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder
 from interp.errors import InterpError
 from interp.features.attribution import Decision, decide
+from interp.features.carriers import Carriers, carriers
 from interp.features.catalogue import behaviours, describe, per_model
 from interp.features.circuit import CLASSES, Found, find
 from interp.features.codes import column, encode_sparse
@@ -46,7 +47,7 @@ from interp.traces.tokens import decode, pad_id
 
 def run(study: Study, out: Path) -> int:
     """Write `latents.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`, `recurrence.parquet`,
-    `path.parquet` and `examples.parquet`; returns the number of latents."""
+    `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`; returns the number of latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
@@ -69,7 +70,10 @@ def run(study: Study, out: Path) -> int:
         (out / "circuit.json").write_text(json.dumps(_as_json(data.store.place, circuit), indent=1))
         progress.advance()
         pl.concat([_recurring(found) for found in circuit]).write_parquet(out / "recurrence.parquet")
-        _evidence(study, trio, models, circuit, contrasts).write_parquet(out / "evidence.parquet")
+        others = _carriers(models, circuit)
+        for name, other in others.items():
+            other.save(out / carriers_file(name))
+        _evidence(study, trio, models, circuit, others, contrasts).write_parquet(out / "evidence.parquet")
         pl.concat([_path(trio, found, contrasts) for found in circuit]).write_parquet(out / "path.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
@@ -137,11 +141,23 @@ def _path(trio: Trio, found: Found, contrasts: Mapping[str, Contrast]) -> pl.Dat
     return table.select(pl.lit(found.name).alias("class"), pl.all())
 
 
+def carriers_file(name: str) -> str:
+    """File of a class's direction and heads (`Carriers.load`)."""
+    return f"carriers-{name}.safetensors"
+
+
+def _carriers(models: Mapping[str, PreTrainedModel], circuit: Sequence[Found]) -> dict[str, Carriers]:
+    """Class to the direction and the heads that are compared with its latents, where some were sought."""
+    heads = models[EDITED].config.get_text_config().num_attention_heads
+    return {found.name: carriers(found.choosing, heads) for found in circuit if found.choosing is not None}
+
+
 def _evidence(
     study: Study,
     trio: Trio,
     models: Mapping[str, PreTrainedModel],
     circuit: Sequence[Found],
+    others: Mapping[str, Carriers],
     contrasts: Mapping[str, Contrast],
 ) -> pl.DataFrame:
     """What each class of the decision needs in the edited model, and whether it is enough in the others."""
@@ -151,16 +167,15 @@ def _evidence(
         if found.choosing is None or found.confirming is None or found.confirmed is None:
             continue
         order, chosen = found.order, found.confirmed.latents
-        heads = models[EDITED].config.get_text_config().num_attention_heads
         pairs, guests = contrasts[CLASSES[found.name]].half(choosing=False).pairs, {}
         for name in trio.names:
             if name != EDITED:
-                others = models if name in models else {name: load_model(name, trio.paths[name], models[EDITED].device)}
+                there = models if name in models else {name: load_model(name, trio.paths[name], models[EDITED].device)}
                 slot = list(models).index(name if name in models else "base")
                 sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
-                guests[name] = guest(found.confirming, others[name], slot, *sides, pad_id(trio.tokenizer), rows)
+                guests[name] = guest(found.confirming, there[name], slot, *sides, pad_id(trio.tokenizer), rows)
         for table in (
-            necessity(found.choosing, found.confirming, order, chosen, heads, seed),
+            necessity(found.choosing, found.confirming, order, chosen, others[found.name], seed),
             sufficiency(found.confirming, guests, chosen, seed),
         ):
             named = pl.lit(found.name).alias("class"), pl.all()

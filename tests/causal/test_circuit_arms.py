@@ -3,6 +3,7 @@ and the removals that the circuit's verdict is read from."""
 
 import numpy as np
 import pytest
+import torch
 from small import small_crosscoder
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
@@ -12,6 +13,7 @@ from interp.causal.edits.insert import Insert
 from interp.causal.edits.latents import SetTo
 from interp.causal.places import FORKS, after_first, behind
 from interp.causal.study_arms import Sizes
+from interp.features.carriers import Carriers
 from interp.features.circuit import DECIDING, WORDING
 from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
@@ -22,6 +24,8 @@ AT_FORKS = EVERYWHERE & FORKS
 LEVEL = np.linspace(0.0, 1.0, 60)
 WORDS = Announcements((" wait ,",), (";",), 0.2)
 MODELS = ("distilled", "base")
+HEADS = ((1, 0), (0, 1), (0, 0), (1, 1), (2, 0), (2, 1))
+OTHERS = Carriers(torch.eye(16)[3], 0.25, HEADS, {layer: torch.arange(16.0) + layer for layer in range(3)}, 2)
 
 
 def located(latents=(3, 5), order=(3, 5, 7, 9, 1), n_latents=60, at=FORKS, says="at forks", cc=None):
@@ -29,11 +33,16 @@ def located(latents=(3, 5), order=(3, 5, 7, 9, 1), n_latents=60, at=FORKS, says=
     firing[40:], size[40:] = 0.0, 0.0
     cc = cc or small_crosscoder(n_latents=n_latents)
     edit = SetTo(SITE, cc, latents, values=tuple(LEVEL[list(latents)].tolist()))
-    return Located(edit, LEVEL[:n_latents], order, at, says, EVERYWHERE, firing, size, (3, 5, 8))
+    return Located(edit, LEVEL[:n_latents], order, at, says, EVERYWHERE, firing, size, (3, 5, 8), OTHERS)
+
+
+def everything(draws=20, **given):
+    return evidence_arms(DECIDING, located(**given), Sizes(draws, 8, 0), problems=16)
 
 
 def arms(draws=20, **given):
-    return evidence_arms(DECIDING, located(**given), Sizes(draws, 8, 0), problems=16)
+    """Those on latents."""
+    return [arm for arm in everything(draws, **given) if "latents" in arm.name]
 
 
 @pytest.fixture
@@ -49,6 +58,36 @@ def test_the_names_and_where_each_acts(by_name):
         "first 1 deciding latents set back at forks": AT_FORKS.name,
         "first 4 deciding latents set back at forks": AT_FORKS.name,
     }
+
+
+@pytest.fixture
+def besides():
+    return {arm.name: arm for arm in everything() if "latents" not in arm.name}
+
+
+def test_a_direction_is_set_back_beside_random_ones_displaced_as_far(besides):
+    here, whole = (besides[f"deciding direction set back {where}"] for where in ("at forks", "everywhere"))
+    assert (here.edit.where.name, whole.edit.where.name) == (AT_FORKS.name, EVERYWHERE.name)
+    for arm in (here, whole):
+        assert (arm.site, arm.layer, arm.family) == ("resid_mid", 2, CIRCUIT)
+        assert torch.equal(arm.edit.vector, OTHERS.unit) and arm.edit.value == 0.25 and arm.edit.along is None
+    assert len(here.controls) == 20 and whole.controls == ()
+    assert all(torch.equal(c.vector, OTHERS.unit) and c.value == 0.25 for c in here.controls)
+    assert len({tuple(c.along.tolist()) for c in here.controls}) == 20
+
+
+def test_heads_are_set_back_beside_other_heads(besides):
+    one, two = (besides[f"{name} set back at forks"] for name in ("head 1.0", "heads 1.0 and 0.1"))
+    assert (one.site, one.layer, two.site, two.layer) == ("z", 1, "z", 0)
+    assert [(e.site, e.heads) for e in one.edit.parts()] == [(Site(1, "z"), (0,))]
+    assert [(e.site, e.heads) for e in two.edit.parts()] == [(Site(0, "z"), (1,)), (Site(1, "z"), (0,))]
+    for edit in (*one.edit.parts(), *two.edit.parts()):
+        assert torch.equal(edit.value, OTHERS.z[edit.site.layer]) and edit.where.name == AT_FORKS.name
+    assert len(one.controls) == 5 and len(two.controls) == 6, "all that there are"
+    for arm, mine in ((one, {(1, 0)}), (two, {(1, 0), (0, 1)})):
+        drawn = [{(e.site.layer, head) for e in c.parts() for head in e.heads} for c in arm.controls]
+        assert all(len(heads) == len(mine) and not heads & mine for heads in drawn)
+        assert len(set(map(frozenset, drawn))) == len(drawn)
 
 
 def test_each_sets_its_latents_back_and_the_series_follows_the_order(by_name):
@@ -78,7 +117,7 @@ def test_controls_are_as_many_latents_that_fire_at_the_same_places(by_name):
 def test_where_no_others_move_the_residual_as_far_the_same_change_is_written_elsewhere():
     found = located()
     found.size[[3, 5]] = 100.0
-    (main, *_) = evidence_arms(DECIDING, found, Sizes(20, 8, 0), problems=16)
+    main, *_ = evidence_arms(DECIDING, found, Sizes(20, 8, 0), problems=16)
     assert len(main.controls) == 20
     for control in main.controls:
         assert (control.latents, control.values, control.where) == ((3, 5), main.edit.values, main.edit.where)

@@ -29,6 +29,7 @@ from interp.causal.edits import (
 )
 from interp.causal.edits.echo import Echo, Redraw
 from interp.causal.edits.latents import LatentEdit, Revalued
+from interp.causal.edits.patches import set_heads
 from interp.causal.places import COMPLETION, FORKS
 from interp.causal.run import check_edit
 from interp.causal.setting import Setting
@@ -170,6 +171,30 @@ def test_patches_and_zeros_of_heads_leave_the_other_heads_bits():
     assert torch.equal(zero(1).change(h, {}), torch.zeros_like(h))
 
 
+def test_a_component_written_elsewhere_moves_as_far():
+    h = activations(40)[:, 1]
+    own, other = (
+        SetComponent(SITE, 7 * VECTOR, value=1.5),
+        SetComponent(SITE, 7 * VECTOR, value=1.5, along=VECTOR.flip(0)),
+    )
+    unit, along = (v.double() / v.double().norm() for v in (VECTOR, VECTOR.flip(0)))
+    close(other.change(h, {}), h.double() + (1.5 - h.double() @ unit)[:, None] * along)
+    torch.testing.assert_close(*((e.change(h, {}) - h).norm(dim=1) for e in (own, other)), atol=1e-4, rtol=1e-4)
+
+
+def test_heads_are_set_to_their_part_of_a_mean():
+    h, mean = activations(40)[:, 1], torch.arange(float(D_MODEL))
+    edit = set_heads([(2, 1), (0, 0), (2, 0), (1, 3)], 4, {0: mean, 1: 2 * mean, 2: 3 * mean}, COMPLETION)
+    assert [(one.site, one.heads, one.where) for one in edit.parts()] == [
+        (Site(0, "z"), (0,), COMPLETION),
+        (Site(1, "z"), (3,), COMPLETION),
+        (Site(2, "z"), (1, 0), COMPLETION),
+    ]
+    new, size = edit.parts()[1].change(h, {}), D_MODEL // 4
+    assert torch.equal(new[:, 3 * size :], (2 * mean)[3 * size :].expand(40, size))
+    assert torch.equal(new[:, : 3 * size], h[:, : 3 * size])
+
+
 EDITS = {
     "ablate": ablate(CC, [1], 1),
     "ablate other": ablate(CC, [2], 1),
@@ -187,6 +212,10 @@ EDITS = {
     "add": Add(SITE, VECTOR),
     "add other": Add(SITE, VECTOR + 1e-6),
     "set": SetComponent(SITE, VECTOR),
+    "set along": SetComponent(SITE, VECTOR, along=VECTOR.flip(0)),
+    "mean head": set_heads([(1, 0)], 2, {1: VECTOR}, COMPLETION),
+    "mean head other": set_heads([(1, 0)], 2, {1: VECTOR + 1}, COMPLETION),
+    "mean head zero": zero(1, site="z", heads=(0,), n_heads=2).at(COMPLETION),
     "patch": patch_from("base", 1),
     "heads": patch_from("base", 1, site="z", heads=(0,), n_heads=2),
     "zero": zero(1),
@@ -286,6 +315,7 @@ def setting(models, tokenizer):
         (Add(Site(1, "resid_last"), VECTOR), "no such site; choose one of resid_pre"),
         (Add(SITE, VECTOR[:-1]), "direction's width is 15, that of blocks.1.hook_resid_post is 16"),
         (SetComponent(Site(1, "z"), VECTOR[:-1]), "direction's width is 15"),
+        (set_heads([(1, 0)], 2, {1: VECTOR[:-1]}, COMPLETION), "its width is 15"),
         (
             ablate(small_crosscoder(d_model=8), [1], 1),
             "crosscoder's width is 8, that of .* is 16; give a crosscoder of",

@@ -6,8 +6,9 @@ import pytest
 import torch
 from causal.whole import trio
 
+from interp.features.carriers import Carriers, carriers, heads_to
 from interp.features.contrasts import Contrast
-from interp.features.evidence import DRAWS, SCHEMA, _heads, guest, necessity, sufficiency
+from interp.features.evidence import DRAWS, SCHEMA, guest, necessity, sufficiency
 from interp.features.recurrence import own_set
 from interp.models.hooks import Site
 from tests.features.test_attribution import CONTRAST, MARGIN, PAIRS, SITES, by_hand, decided, one, rows
@@ -23,7 +24,7 @@ def decision():
 @pytest.fixture(scope="module")
 def table(decision):
     order = decision.positive.f.sum(0).argsort(descending=True).tolist()
-    return necessity(decision, decision, order[:5], order[:2], n_heads=4, seed=0)
+    return necessity(decision, decision, order[:5], order[:2], carriers(decision, 4), seed=0)
 
 
 def p_onset(model, side, added, site=SITES[1]):
@@ -80,26 +81,37 @@ def test_the_direction_is_set_and_random_ones_are_displaced_as_far(decision, tab
     assert got["n_controls"] == DRAWS and got["control_low"] < got["control_mean"] < got["control_high"]
 
 
-def test_heads_are_slices_of_z(decision):
+def test_heads_are_slices_of_z():
     """One head is set: the others keep their bits."""
-    zero = {Site(layer, "z"): torch.zeros(16) for layer in range(2)}
-    changes = _heads([(1, 2), (0, 3)], 4, zero)(decision.positive)
+    changes = heads_to([(1, 2), (0, 3)], 4, {layer: torch.zeros(16) for layer in range(2)})
     assert set(changes) == {Site(0, "z"), Site(1, "z")}
     z = torch.randn(3, 16)
     new = changes[Site(1, "z")](z, slice(0, 3))
     assert (new[:, 8:12] == 0).all() and torch.equal(new[:, :8], z[:, :8]) and torch.equal(new[:, 12:], z[:, 12:])
-    means = {Site(1, "z"): torch.arange(16.0)}
-    new = _heads([(1, 0)], 4, means)(decision.positive)[Site(1, "z")](z, slice(0, 3))
+    new = heads_to([(1, 0)], 4, {1: torch.arange(16.0)})[Site(1, "z")](z, slice(0, 3))
     assert torch.equal(new[:, :4], torch.arange(4.0).expand(3, 4)) and torch.equal(new[:, 4:], z[:, 4:])
+
+
+def test_carriers_are_kept_as_they_were(decision, tmp_path):
+    made = carriers(decision, 4)
+    made.save(tmp_path / "carriers.safetensors")
+    kept = Carriers.load(tmp_path / "carriers.safetensors")
+    assert (kept.level, kept.heads, kept.n_heads) == (made.level, made.heads, made.n_heads)
+    assert torch.equal(kept.unit, made.unit) and kept.z.keys() == made.z.keys() == {0, 1, 2}
+    assert all(torch.equal(kept.z[layer], made.z[layer]) for layer in made.z)
+    other = decision.negative.h.double().mean(0)
+    difference = decision.positive.h.double().mean(0) - other
+    torch.testing.assert_close(made.unit.double(), difference / difference.norm(), atol=1e-5, rtol=1e-5)
+    assert made.level == pytest.approx(float(other @ difference / difference.norm()), abs=1e-4)
 
 
 def test_the_first_head_is_the_one_with_the_largest_effect(decision, table):
     got = row(table, "heads", "set back", 1)
     layer, head = map(int, got["chosen"][0].split("."))
     sites = [Site(at, "z") for at in range(3)]
-    means = {site: z.mean(0) for site, z in decision.negative.prefixes.read(sites).items()}
+    means = {site.layer: z.mean(0) for site, z in decision.negative.prefixes.read(sites).items()}
     left = {
-        (at, h): float(MARGIN.of(decision.positive.prefixes.logits(_heads([(at, h)], 4, means)(None))).mean())
+        (at, h): float(MARGIN.of(decision.positive.prefixes.logits(heads_to([(at, h)], 4, means))).mean())
         for at in range(3)
         for h in range(4)
     }
@@ -209,10 +221,10 @@ def test_p_of_a_rise_is_that_of_the_controls_that_rise_as_far():
 
 
 def test_no_control_is_drawn_twice():
-    from interp.features.evidence import _distinct
+    from interp.features.matched import distinct
 
     rng = np.random.default_rng(0)
-    assert _distinct(rng, [3, 5, 8], 1) == [[3], [5], [8]], "all, where there are few"
-    many = _distinct(rng, list(range(40)), 2)
+    assert distinct(rng, [3, 5, 8], 1, DRAWS) == [[3], [5], [8]], "all, where there are few"
+    many = distinct(rng, list(range(40)), 2, DRAWS)
     assert len(many) == DRAWS == len({frozenset(one) for one in many}) and all(len(set(one)) == 2 for one in many)
-    assert _distinct(rng, [1], 2) == []
+    assert distinct(rng, [1], 2, DRAWS) == []

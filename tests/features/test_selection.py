@@ -134,6 +134,19 @@ def test_ablation_that_makes_it_check_right_steps_is_none():
     assert found.why.startswith("setting them back brings the onset about on the negative side: 0.119, was 0.000")
 
 
+def test_where_no_set_is_as_large_the_same_change_is_written_along_others(planted):
+    """Latents 0 and 1 are ten times as strong as all others, which the margin does not read."""
+    f = codes(0.4)
+    f[0, :, :2] = 4.0
+    found = confirm(linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25), [0, 1], torch.zeros(D), seed=0)
+    assert found.located and len(found.controls) == 100
+    assert found.controls == pytest.approx([found.onset] * 100, abs=1e-4), "no other direction moves the margin"
+    f[0, :, 2], every = 0.4, weights(3.0, 2.0, 30.0)
+    felt = confirm(linear_decision(f[0], f[1], every, bias=-17.25), [0, 1], torch.zeros(D), seed=0)
+    assert min(felt.controls) < 1e-6, "a tenth as strong, latent 2 is read ten times as much: its direction counts"
+    assert not felt.located and "a control leaves" in felt.why
+
+
 def test_too_few_matched_sets_are_none(planted):
     quiet, other = (replace(side, f=side.f.clone()) for side in (planted.positive, planted.negative))
     quiet.f[:, 2:], other.f[:, 2:] = 0.0, 0.0

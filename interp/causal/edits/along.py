@@ -51,10 +51,13 @@ class SetComponent(Along):
     """h ← h - (h·v̂)v̂ + value · v̂: the component along v̂ becomes `value`; 0 projects the direction out."""
 
     value: float = field(default=0.0, kw_only=True)
+    along: Float[Tensor, " d"] | None = field(default=None, kw_only=True)
+    """Another direction along which the change is written, as far: a control. None: along v̂."""
 
     @property
     def name(self) -> str:
-        return f"project {self.label} out" if self.value == 0 else f"set {self.label} to {self.value:.3g}"
+        own = f"project {self.label} out" if self.value == 0 else f"set {self.label} to {self.value:.3g}"
+        return own if self.along is None else f"{own}, written along another direction"
 
     @property
     def claims(self) -> frozenset[str]:
@@ -62,4 +65,5 @@ class SetComponent(Along):
 
     def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
         unit = self.unit(h)
-        return h + (self.value - h @ unit)[:, None] * unit
+        written = unit if self.along is None else (self.along / self.along.norm()).to(h)
+        return h + (self.value - h @ unit)[:, None] * written

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.causal.edits.base import ResidualEdit, describe
+from interp.causal.edits.base import Edit, ResidualEdit, describe
+from interp.causal.places import Places
 from interp.errors import InterpError
 from interp.models.hooks import Site, check_site, read_sites
 
@@ -71,6 +73,25 @@ class Patch(ResidualEdit):
         mixed = h.clone().view(len(h), self.n_heads, -1)
         mixed[:, list(self.heads)] = new.reshape(mixed.shape)[:, list(self.heads)]
         return mixed.view_as(h)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchMean(Patch):
+    """h ← the same activation at every place, such as its mean where nothing was wrong."""
+
+    source: None = field(default=None, init=False)
+    value: Float[Tensor, " d"] = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return f"set {self.target} to a mean"
+
+    def check(self, width: int) -> None:
+        if len(self.value) != width:
+            raise InterpError(f"{self.name}: its width is {len(self.value)}, that of {self.site} is {width}")
+
+    def change(self, h: Float[Tensor, "rows d"], others: dict[str, Float[Tensor, "rows d"]]) -> Float[Tensor, "rows d"]:
+        return self.put(h, self.value.to(h).expand_as(h))
 
 
 @dataclass(frozen=True)
@@ -189,3 +210,23 @@ def patch_from(
 def zero(layer: int, *, site: str = "mlp_out", heads: tuple[int, ...] | None = None, n_heads: int = 1) -> Patch:
     """Take an activation away: an MLP's output, or some heads' at the site z."""
     return Patch(Site(layer, site), None, heads=heads, n_heads=n_heads)
+
+
+def set_heads(
+    heads: Sequence[tuple[int, int]], n_heads: int, to: Mapping[int, Float[Tensor, " width"]], where: Places
+) -> Edit:
+    """Attention heads (block, number) set to their part of these values, by block, at some places."""
+    blocks = sorted({layer for layer, _ in heads})
+    return reduce(
+        or_,
+        [
+            PatchMean(
+                Site(layer, "z"),
+                heads=tuple(head for at, head in heads if at == layer),
+                n_heads=n_heads,
+                value=to[layer],
+                where=where,
+            )
+            for layer in blocks
+        ],
+    )
