@@ -9,6 +9,13 @@ EDITED = "distilled"
 REFLECTION, VERIFICATION = "reflection", "verification"
 BEHAVIOURS = (REFLECTION, VERIFICATION)
 """What a text can do, whatever its words."""
+GENUINE, OF_TOKENS, OF_MARKERS, UNSPECIFIC = LATENT_KINDS = (
+    "behaviour latent",
+    "token latent",
+    "marker latent",
+    "unspecific latent",
+)
+"""What a confirmed latent is after its reverse controls; only the first is edited as a behaviour's."""
 OUTCOMES = (
     "accuracy",
     "marker_density",

@@ -77,10 +77,16 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "d, q": "Cohen's d of the same comparison (higher is stronger), and the Benjamini-Hochberg false discovery "
         "rate over all latents (lower is stronger). It comes from the choosing half and takes tokens of one text "
         "for independent, so it ranks latents and is no test.",
-        "behaviour latent": "Confirmed, and it fires less than half as hard where its top tokens are put into text "
-        "without the behaviour.",
+        "behaviour latent": "Confirmed, and none of the reverse controls explains it by words.",
         "token latent": "Confirmed, but it fires at least half as hard on its own top tokens alone, put into text "
-        "without the behaviour. Those tokens are the ones it fires on off the markers, so they are no markers.",
+        "without the behaviour. Those tokens are the ones it fires on off the markers.",
+        "marker latent": "Confirmed, but it fires at least half as hard on markers put into such text, or it loses "
+        "half of its activation or more where the behaviour's markers become neutral words.",
+        "unspecific latent": "Confirmed, but it fires at least half as hard on any token of such text, put in or as it "
+        "stands.",
+        "bag of markers, linear probe": "How well the markers among the last 16 tokens, counted, and the distilled "
+        "model's whole residual tell the behaviour: logistic regressions, fitted on one half of the problems and "
+        "scored on the other. The first is what words alone can tell, the second the ceiling of any one latent.",
         "unconfirmed": "Not confirmed on both halves of the problems.",
     },
     "Causal effects": {

@@ -14,6 +14,7 @@ from interp.errors import InterpError, one_line
 from interp.names import COMPARED, MODELS, STAGE_NAMES
 from interp.report.numbers import real
 from interp.report.schemas import (
+    BASELINES,
     EFFECTS,
     EVIDENCE,
     EXAMPLES,
@@ -58,6 +59,8 @@ class Study:
     """What each head, MLP and the embedding adds to the decision at its site."""
     recurrence: pl.DataFrame
     """The latents' partners in dictionaries of other seeds."""
+    baselines: pl.DataFrame
+    """What a latent of a behaviour is compared with."""
     metrics: pl.DataFrame
     """The crosscoder's training record, one row per logged step."""
     evaluation: dict[str, Any]
@@ -191,6 +194,7 @@ def read_study(root: Path) -> Study:
         evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
         path=reader.table("features/path.parquet", PATH, optional=True),
         recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
+        baselines=reader.table("features/baselines.parquet", BASELINES, optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),
         evaluation=reader.record("crosscoder/evaluation.json"),
         latents=reader.table("features/latents.parquet", LATENTS),

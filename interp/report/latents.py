@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from interp.names import BEHAVIOURS
+from interp.names import BEHAVIOURS, LATENT_KINDS
 from interp.report.circuit import claimed
 from interp.report.inputs import Study
 from interp.report.numbers import number, p_text, real
@@ -129,8 +129,23 @@ def counts(study: Study) -> dict[str, int]:
     return {
         "all": rows.height,
         "confirmed": rows.filter(pl.any_horizontal(pl.col(f"confirmed_{b}") for b in BEHAVIOURS)).height,
-        "behaviour": int((kinds == "behaviour latent").sum()),
-        "token": int((kinds == "token latent").sum()),
+        **{kind.removesuffix(" latent"): int((kinds == kind).sum()) for kind in LATENT_KINDS},
         "exclusive": rows["exclusive_to"].drop_nulls().len(),
         "by_norm": rows["exclusive_by_norm"].drop_nulls().len(),
     }
+
+
+def baselines(study: Study) -> list[list[str]]:
+    """A head and a row for each behaviour: what marker counts, a linear probe and the best latent tell of it; empty
+    where nothing was measured."""
+    rows = []
+    for b in BEHAVIOURS:
+        mine = study.baselines.filter(pl.col("behaviour") == b)
+        told = {r["what"]: r for r in mine.iter_rows(named=True)}
+        if told:
+            best = study.latents.filter(pl.col(f"confirmed_{b}").fill_null(False))[f"auroc_confirm_{b}"].max()
+            values = [told.get(what, {}).get("auroc") for what in ("bag of markers", "linear probe")]
+            held = next(iter(told.values()))["held_out"]
+            rows.append([b, *(number(v, 3) for v in (*values, real(best))), number(held, 0)])
+    head = ["Behaviour", "Bag of markers", "Linear probe", "Best confirmed latent", "Held-out rows"]
+    return [head, *rows] if rows else []

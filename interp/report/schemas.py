@@ -100,6 +100,8 @@ SITES: Schema = {
     "held_out": WHOLE,
 }
 
+BASELINES: Schema = {"behaviour": TEXT, "what": TEXT, "auroc": REAL, "fitted": WHOLE, "held_out": WHOLE}
+
 LATENTS: Schema = {
     "latent": WHOLE,
     "firing_rate": REAL,
@@ -111,6 +113,12 @@ LATENTS: Schema = {
     "cosine_min": REAL,
     "auroc_marker": REAL,
     "kind": TEXT,
+    "inside": REAL,
+    "at_own": REAL,
+    "at_markers": REAL,
+    "at_others": REAL,
+    "at_places": REAL,
+    "paraphrased": REAL,
 } | {
     f"{name}_{behaviour}": TRUTH if name == "confirmed" else REAL
     for behaviour in BEHAVIOURS

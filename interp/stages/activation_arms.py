@@ -27,7 +27,7 @@ from interp.features.carriers import Carriers
 from interp.features.circuit import CLASSES, DECIDING, WORDING
 from interp.features.labelled import Labelled
 from interp.models.trio import Trio
-from interp.names import BEHAVIOURS, EDITED
+from interp.names import BEHAVIOURS, EDITED, GENUINE
 from interp.stages.decisions import held_back
 from interp.stages.features import carriers_file, labelled
 from interp.study import Study
@@ -82,11 +82,11 @@ def activation_arms(study: Study, trio: Trio, device: torch.device, out: Path) -
 
 
 def selected_latents(latents: pl.DataFrame, most: int) -> dict[str, list[int]]:
-    """Behaviour to its confirmed latents, at most `most`, highest AUROC on the confirmation half first. Behaviours
-    without one are absent."""
-    chosen = {}
+    """Behaviour to its confirmed latents that no reverse control explains by words, at most `most`, highest AUROC on
+    the confirmation half first. Behaviours without one are absent."""
+    chosen, genuine = {}, pl.col("kind") == GENUINE
     for b in BEHAVIOURS:
-        rows = latents.filter(pl.col(f"confirmed_{b}")).sort(f"auroc_confirm_{b}", descending=True).head(most)
+        rows = latents.filter(pl.col(f"confirmed_{b}"), genuine).sort(f"auroc_confirm_{b}", descending=True).head(most)
         if len(rows):
             chosen[b] = rows["latent"].to_list()
     return chosen

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
-from scipy.sparse import csc_array
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.activations.harvest import Harvest
 from interp.activations.store import open_store
-from interp.activations.texts import Text
 from interp.crosscoder import Crosscoder
 from interp.errors import InterpError
 from interp.features.attribution import Decision, decide
+from interp.features.baselines import baselines
 from interp.features.carriers import Carriers, carriers
 from interp.features.catalogue import behaviours, describe, per_model
 from interp.features.circuit import CLASSES, Found, find
-from interp.features.codes import column, encode_sparse
+from interp.features.codes import encode_sparse
 from interp.features.contexts import contexts, listed
 from interp.features.contrasts import Contrast
 from interp.features.evidence import SCHEMA, guest, necessity, sufficiency
-from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import Labelled, label_rows
 from interp.features.path import SCHEMA as PATH
 from interp.features.path import direct_path
@@ -35,19 +31,20 @@ from interp.features.recurrence import SCHEMA as RECURRENCE
 from interp.features.sites import refusal
 from interp.models.hooks import Site
 from interp.models.trio import Trio, load_model, open_trio, pick_device
-from interp.names import BEHAVIOURS, EDITED
+from interp.names import EDITED
 from interp.progress import bar, console
 from interp.stages.crosscoder import other_seeds
 from interp.stages.decisions import Decisions, held_back
+from interp.stages.reverse_control import kinds, said_by_the_edited
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
-from interp.traces.labels import INSIDE, NONE
 from interp.traces.tokens import decode, pad_id
 
 
 def run(study: Study, out: Path) -> int:
-    """Write `latents.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`, `recurrence.parquet`,
-    `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`; returns the number of latents."""
+    """Write `latents.parquet`, `baselines.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`,
+    `recurrence.parquet`, `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`; returns the number of
+    latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
@@ -61,7 +58,10 @@ def run(study: Study, out: Path) -> int:
         latents = pl.concat(parts, how="horizontal")
         progress.advance()
         models = {name: load_model(name, trio.paths[name], device) for name in data.store.names}
-        latents = latents.with_columns(_kinds(models, cc, f, data, latents, config.injected_texts, study.config.seed))
+        said = said_by_the_edited(study, trio, config.injected_texts)
+        baselines(data, said.markers, study.config.seed).write_parquet(out / "baselines.parquet")
+        seed = study.config.seed
+        latents = latents.with_columns(kinds(models, cc, f, data, latents, said, config.injected_texts, seed))
         latents.write_parquet(out / "latents.parquet")
         progress.advance()
         contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
@@ -191,54 +191,3 @@ def _said(found: Found) -> str:
 
 def _as_json(site: Site, circuit: Sequence[Found]) -> dict[str, Any]:
     return {"site": asdict(site)} | {found.name: found.as_json() for found in circuit}
-
-
-def _kinds(
-    models: Mapping[str, PreTrainedModel],
-    cc: Crosscoder,
-    f: csc_array,
-    data: Labelled,
-    latents: pl.DataFrame,
-    n_texts: int,
-    seed: int,
-) -> list[pl.Series]:
-    """Token injection of every confirmed latent: columns `kind`; `inside`, its mean activation over the rows inside its
-    behaviours (off markers, zeros included); and `injected`, that at its injected top tokens."""
-    kind = ["unconfirmed" if rate > 0 else "" for rate in latents["firing_rate"]]
-    inside, injected = np.full(len(latents), np.nan), np.full(len(latents), np.nan)
-    confirmed = latents.filter(pl.any_horizontal(f"confirmed_{b}" for b in BEHAVIOURS))["latent"].to_list()
-    quiet, rng = _without_behaviour(data, n_texts), np.random.default_rng(seed)
-    tokens = data.store.index["token"].to_numpy()
-    for j in confirmed if quiet else []:
-        rows, values = column(f, j)
-        here = np.logical_or.reduce([data.at(b, INSIDE) for b in BEHAVIOURS if latents[f"confirmed_{b}"][j]])
-        top = top_tokens(tokens[rows[here[rows]]], values[here[rows]])
-        inside[j] = values[here[rows]].sum() / here.sum()
-        injected[j] = _mean_at(cc, models, *inject(quiet, top, rng), data.store.place, j)
-        kind[j] = kind_of(float(inside[j]), float(injected[j]))
-    return [pl.Series("kind", kind), pl.Series("inside", inside), pl.Series("injected", injected)]
-
-
-def _without_behaviour(data: Labelled, n: int) -> list[Text]:
-    """The subject's rollouts without any behaviour or marker, among the first `n` such that are labelled."""
-    text_of = data.store.index["text"].to_numpy()
-    busy, known = data.in_any(INSIDE) | data.at_marker(), ~data.in_all(NONE)
-    quiet = sorted(set(text_of[known & (data.row_model == data.subject)].tolist()) - set(text_of[busy].tolist()))
-    texts = [Text(**row) for row in data.texts[quiet[:n]].iter_rows(named=True)]
-    return [t for t in texts if len(t.ids) > t.completion_start + 1]
-
-
-def _mean_at(
-    cc: Crosscoder,
-    models: Mapping[str, PreTrainedModel],
-    texts: list[Text],
-    places: list[int],
-    site: Site,
-    latent: int,
-) -> float:
-    """Mean activation of one latent at one position of each text. Later tokens cannot change it and are cut."""
-    cut = [replace(text, ids=text.ids[: place + 1]) for text, place in zip(texts, places, strict=True)]
-    (batch,) = Harvest(models, cut, site, pad_id=0, batch_size=len(cut), skip_first=min(places)).batches()
-    at = batch.position == torch.tensor(places)[batch.text]
-    where = cc.mean.device
-    return float(cc.encode(batch.resid[at].to(where), torch.tensor([latent], device=where)).mean())

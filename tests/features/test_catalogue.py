@@ -8,12 +8,10 @@ from scipy.sparse import csc_array
 from small import small_crosscoder
 
 from interp.activations.store import open_store
-from interp.activations.texts import Text
 from interp.features.behaviour import selection_half
 from interp.features.catalogue import behaviours, per_model
 from interp.features.codes import CHUNK, column, encode_sparse, size
 from interp.features.contexts import AFTER_PEAK, BEFORE_PEAK, SCHEMA, contexts, listed
-from interp.features.falsify import inject, kind_of, top_tokens
 from interp.features.labelled import label_rows
 from interp.names import BEHAVIOURS, REFLECTION, VERIFICATION
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE
@@ -218,32 +216,3 @@ def test_rows_are_placed_by_their_tokens(tmp_path, tokenizer):
     assert data.in_any(INSIDE).sum() == 7
     assert data.in_all(ELSEWHERE).sum() == 2
     assert data.row_model.tolist() == ["base"] * n_base + ["distilled"] * n_base
-
-
-def test_top_tokens_carry_most_of_the_activation():
-    tokens, values = np.array([5, 6, 5, 7, 8, 6]), np.array([1.0, 5.0, 1.0, 3.0, 0.1, 0.5])
-    assert top_tokens(tokens, values) == [6, 7, 5]
-    assert top_tokens(tokens[:1], values[:1]) == [5]
-
-
-def test_a_token_is_injected_into_the_completion_of_each_text_in_turn():
-    rng = np.random.default_rng(0)
-    prompts = ([7], [8] * 4)
-    texts = [Text(list(range(100, 100 + n)), "distilled", str(n), 4, prompts, 5) for n in (6, 9, 30, 6, 12)] * 20
-    injected, places = inject(texts, [1, 2, 3], rng)
-    assert len(injected) == len(places) == len(texts)
-    for i, (text, new, place) in enumerate(zip(texts, injected, places, strict=True)):
-        assert text.completion_start < place < len(text.ids)
-        assert new.ids[place] == [1, 2, 3][i % 3]
-        assert new.ids[:place] + new.ids[place + 1 :] == text.ids
-        assert (new.model, new.problem, new.completion_start) == (text.model, text.problem, 4)
-        assert new.prompts == prompts, "each model reads it after its own prompt"
-        assert new.fresh == 0, "it is a text that no other holds"
-    assert len(set(places)) > 10
-    assert inject(texts, [1], np.random.default_rng(3))[1] == inject(texts, [1], np.random.default_rng(3))[1]
-
-
-def test_kinds():
-    assert kind_of(1.0, 0.5) == "token latent"
-    assert kind_of(1.0, 0.49) == "behaviour latent"
-    assert kind_of(1.0, 3.0) == "token latent"

@@ -66,8 +66,9 @@ def test_selection_takes_the_best_confirmed_and_leaves_out_empty_behaviours():
     latents = pl.DataFrame(
         {
             "latent": np.arange(10, 10 + n),
-            "confirmed_reflection": np.isin(np.arange(n), [2, 3, 4]),
+            "confirmed_reflection": np.isin(np.arange(n), [2, 3, 4, 7]),
             "confirmed_verification": np.zeros(n, dtype=bool),
+            "kind": ["behaviour latent"] * (n - 1) + ["token latent"],
             "auroc_confirm_reflection": [0.9, 0.9, 0.6, 0.8, 0.7, 0.9, 0.9, 0.9],
             "auroc_confirm_verification": np.ones(n),
             "auroc_reflection": [0.9, 0.9, 0.8, 0.6, 0.7, 0.9, 0.9, 0.9],

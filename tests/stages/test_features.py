@@ -1,5 +1,7 @@
 """Token injection in a world without context: every model's residual is its embedding, so a token is what it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from interp.activations.texts import Text
 from interp.features.falsify import AS_HARD
 from interp.models.hooks import Site
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.features import _kinds, _mean_at, _without_behaviour
+from interp.stages.reverse_control import Reader, Said, _without_behaviour, kinds
 from interp.traces.labels import ELSEWHERE, INSIDE, MARKER, NONE
 from tests.features.samples import labelled
 
@@ -62,17 +64,20 @@ def test_the_planted_latents_fire_on_their_tokens_alone(models, cc):
     assert f[:, 1].tolist() == pytest.approx([0, 0, 0, 3, 0], abs=1e-3)
 
 
-def test_injection_is_read_at_the_injected_token_and_nowhere_else(models, cc):
-    """Texts of different lengths, the token at different places: the mean over texts of that one position's
-    activation."""
+def test_codes_are_read_at_the_given_positions_and_nowhere_else(models, cc):
+    """Texts of different lengths, the token at different places, several positions of a text; what an earlier text
+    holds is read too."""
     places = [5, 9, 7]
     texts = [put(text(n), TOKEN, place) for n, place in zip((10, 20, 15), places, strict=True)]
-    assert _mean_at(cc, models, texts, places, SITE, 0) == pytest.approx(2.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, [p - 1 for p in places], SITE, 0) == pytest.approx(0.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, [p + 1 for p in places], SITE, 0) == pytest.approx(0.0, abs=1e-3)
-    assert _mean_at(cc, models, texts, places, SITE, 1) == pytest.approx(0.0, abs=1e-3)
+    texts[1] = replace(texts[1], fresh=15)
+    read = Reader(models, cc, SITE, [0, 1])
+    for shift, value in ((-1, 0.0), (0, 2.0), (1, 0.0)):
+        assert read(texts, [[place + shift] for place in places])[:, 0].tolist() == pytest.approx([value] * 3, abs=1e-3)
+    assert np.abs(read(texts, [[place] for place in places])[:, 1]).max() < 1e-3
     mixed = [*texts[:2], put(text(15), OTHER, 7)]
-    assert _mean_at(cc, models, mixed, places, SITE, 0) == pytest.approx(4 / 3, abs=1e-3)
+    got = read(mixed, [[4, 5], [9], [8, 7, 6]])
+    np.testing.assert_allclose(got, [[0, 0], [2, 0], [2, 0], [0, 0], [0, 3], [0, 0]], atol=1e-3)
+    assert Reader(models, cc, SITE, [1])(mixed, [[5], [9], [7]]).ravel().tolist() == pytest.approx([0, 0, 3], abs=1e-3)
 
 
 LENGTHS = [12, 12, 12, 12, 12, 12, 12, 12, 12, 5]
@@ -126,12 +131,17 @@ def test_a_latent_is_lexical_where_its_tokens_alone_make_it_fire(tmp_path, model
             "confirmed_verification": [True, True, False, False],
         }
     )
-    kind, inside, injected = _kinds(models, cc, csc_array(dense), data, latents, 5, seed=0)
-    assert kind.to_list() == ["token latent", "behaviour latent", "unconfirmed", ""]
-    assert inside.to_list()[:2] == pytest.approx([2.0, 10.0])
-    assert injected.to_list()[:2] == pytest.approx([2.0, 3.0], abs=1e-3)
-    assert np.isnan(inside.to_list()[2:]).all() and np.isnan(injected.to_list()[2:]).all()
-    assert [s.name for s in (kind, inside, injected)] == ["kind", "inside", "injected"]
+    said = Said([[4, OTHER]], [])
+    got = {s.name: s.to_list() for s in kinds(models, cc, csc_array(dense), data, latents, said, 5, seed=0)}
+    assert list(got) == ["kind", "inside", "at_own", "at_markers", "at_others", "at_places", "paraphrased"]
+    assert got["kind"] == ["token latent", "behaviour latent", "unconfirmed", ""]
+    assert got["inside"][:2] == pytest.approx([2.0, 10.0])
+    assert got["at_own"][:2] == pytest.approx([2.0, 3.0], abs=1e-3)
+    assert got["at_markers"][:2] == pytest.approx([0.0, 3.0], abs=1e-3), "the marker ends with OTHER"
+    assert [*got["at_others"][:2], *got["at_places"][:2]] == pytest.approx([0.0] * 4, abs=1e-3)
+    assert all(np.isnan(values[2:]).all() for name, values in got.items() if name != "kind")
+    kind, *_ = kinds(models, cc, csc_array(dense / 4), data, latents, said, 5, seed=0)
+    assert kind.to_list() == ["token latent", "marker latent", "unconfirmed", ""], "3 on a marker, 2.5 inside"
     assert 3.0 / 10.0 < AS_HARD <= 2.0 / 2.0
 
 
@@ -142,6 +152,6 @@ def test_where_no_text_is_quiet_nothing_is_injected(tmp_path, models, cc):
     latents = pl.DataFrame(
         {"latent": [0], "firing_rate": [0.1], "confirmed_reflection": [True], "confirmed_verification": [True]}
     )
-    kind, _, injected = _kinds(models, cc, csc_array(np.ones((len(data.row_model), 1))), data, latents, 5, seed=0)
+    kind, *others = kinds(models, cc, csc_array(np.ones((len(data.row_model), 1))), data, latents, Said([], []), 5, 0)
     assert kind.to_list() == ["unconfirmed"]
-    assert np.isnan(injected.to_list()).all()
+    assert all(np.isnan(other.to_list()).all() for other in others)

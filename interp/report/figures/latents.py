@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from interp.names import BEHAVIOURS
+from interp.names import BEHAVIOURS, LATENT_KINDS
 from interp.report.figures.marks import cloud
 from interp.report.inputs import Study
 from interp.report.palette import BAND_EDGE, Drawing, model_legend, sheet
 
-KIND_COLOURS = {"behaviour latent": "#7C3AED", "token latent": "#B45309", "unconfirmed": "#4B5563"}
+KIND_COLOURS = dict(
+    zip((*LATENT_KINDS, "unconfirmed"), ("#7C3AED", "#B45309", "#BE185D", "#0E7490", "#4B5563"), strict=True)
+)
 OTHER = "#B6BCC7"
 FLOOR = 1e-5
 """Firing rates below are drawn at it: the axes are logarithmic."""
