@@ -203,6 +203,11 @@ class CrosscoderSection(Section):
     must recur in most of them. 1 skips the question."""
     spliced_texts: int = Field(default=256, ge=1)
     """Texts of held-out problems on which the reconstruction is spliced into the models, for loss recovered and KL."""
+    null_steps: int = Field(default=400, ge=0)
+    """Updates of the crosscoders between models of which no latent, or every, is exclusive, beside which claims of
+    exclusive latents stand (`features.nulls`); 0 trains none."""
+    null_rows: int = Field(default=1 << 16, ge=1024)
+    """Rows of the store, at most, that they are trained on."""
     wandb: str | None = None
     """Project of Weights & Biases that the metrics are also sent to; null sends nothing."""
 

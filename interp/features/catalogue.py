@@ -10,16 +10,7 @@ from interp.crosscoder import Crosscoder
 from interp.features.behaviour import FEWEST, Scores, q_values, score, selection_half
 from interp.features.codes import size
 from interp.features.labelled import Labelled
-from interp.features.specificity import (
-    NORM_EXCLUSIVE,
-    NU_ERROR,
-    NU_RECON,
-    latent_scaling,
-    nu,
-    smallest_cosine,
-    specificity,
-    worst_other,
-)
+from interp.features.specificity import exclusive, smallest_cosine, specificity
 from interp.names import BEHAVIOURS
 from interp.traces.labels import ELSEWHERE, INSIDE
 
@@ -29,24 +20,20 @@ def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:
     names = np.array(data.store.names)
     w_dec = cc.W_dec.detach()
     share = specificity(w_dec)
-    claimed = share.argmax(1)
-    scaling = latent_scaling(cc, data.rows)
-    nu_error, nu_recon = (worst_other(nu(beta), claimed) for beta in (scaling.error, scaling.reconstruction))
     firing = np.diff(f.indptr) / size(f)[0]
     alive = firing > 0
-    by_norm = alive & (share.amax(1).cpu().numpy() > NORM_EXCLUSIVE)
-    exclusive = by_norm & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
-    model = names[claimed.cpu().numpy()]
+    found = exclusive(cc, data.rows, alive)
+    model = names[found.model]
     return pl.DataFrame(
         {
             "latent": np.arange(size(f)[1]),
             "firing_rate": firing,
             "decoder_norm": w_dec.norm(dim=2).sum(1).cpu().numpy(),
             **{f"specificity_{name}": share[:, m].cpu().numpy() for m, name in enumerate(names)},
-            "exclusive_to": [str(m) if yes else None for m, yes in zip(model, exclusive, strict=True)],
-            "exclusive_by_norm": [str(m) if yes else None for m, yes in zip(model, by_norm, strict=True)],
-            "nu_error_max": np.where(alive, nu_error, np.nan),
-            "nu_recon_max": np.where(alive, nu_recon, np.nan),
+            "exclusive_to": [str(m) if yes else None for m, yes in zip(model, found.after_scaling, strict=True)],
+            "exclusive_by_norm": [str(m) if yes else None for m, yes in zip(model, found.by_norm, strict=True)],
+            "nu_error_max": np.where(alive, found.nu_error, np.nan),
+            "nu_recon_max": np.where(alive, found.nu_recon, np.nan),
             "cosine_min": smallest_cosine(w_dec).cpu().numpy(),
         },
         schema_overrides={"exclusive_to": pl.String, "exclusive_by_norm": pl.String},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.crosscoder import Crosscoder
@@ -27,6 +27,33 @@ class Scaling:
     """Target: the model's reconstruction error with the latent's own part added back."""
     reconstruction: Float[Tensor, "latents probe target"]
     """Target: the model's reconstruction."""
+
+
+@dataclass(frozen=True)
+class Exclusive:
+    """Which latents are claimed for one model, and the numbers that the claims are read from."""
+
+    model: Int[np.ndarray, " latents"]
+    """Number of the model of the largest decoder."""
+    by_norm: Bool[np.ndarray, " latents"]
+    """Claimed by its specificity alone."""
+    after_scaling: Bool[np.ndarray, " latents"]
+    """And where Latent Scaling supports it."""
+    nu_error: Float[np.ndarray, " latents"]
+    nu_recon: Float[np.ndarray, " latents"]
+
+
+def exclusive(
+    cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], alive: Bool[np.ndarray, " latents"]
+) -> Exclusive:
+    """The latents that are one model's alone, of those that are alive."""
+    share = specificity(cc.W_dec.detach())
+    model = share.argmax(1)
+    scaling = latent_scaling(cc, rows)
+    nu_error, nu_recon = (worst_other(nu(beta), model) for beta in (scaling.error, scaling.reconstruction))
+    by_norm = alive & (share.amax(1).cpu().numpy() > NORM_EXCLUSIVE)
+    kept = by_norm & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
+    return Exclusive(model.cpu().numpy(), by_norm, kept, nu_error, nu_recon)
 
 
 def specificity(w_dec: Float[Tensor, "latents models d_model"]) -> Float[Tensor, "latents models"]:

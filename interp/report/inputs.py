@@ -20,6 +20,7 @@ from interp.report.schemas import (
     EXAMPLES,
     LATENTS,
     NOTICED,
+    NULLS,
     PATH,
     RECURRENCE,
     SITES,
@@ -59,6 +60,8 @@ class Study:
     """What each head, MLP and the embedding adds to the decision at its site."""
     recurrence: pl.DataFrame
     """The latents' partners in dictionaries of other seeds."""
+    nulls: pl.DataFrame
+    """Latents that are claimed between models of which none, or every, latent is exclusive."""
     baselines: pl.DataFrame
     """What a latent of a behaviour is compared with."""
     metrics: pl.DataFrame
@@ -194,6 +197,7 @@ def read_study(root: Path) -> Study:
         evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
         path=reader.table("features/path.parquet", PATH, optional=True),
         recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
+        nulls=reader.table("crosscoder/nulls.parquet", NULLS, optional=True),
         baselines=reader.table("features/baselines.parquet", BASELINES, optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),
         evaluation=reader.record("crosscoder/evaluation.json"),

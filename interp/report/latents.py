@@ -149,3 +149,21 @@ def baselines(study: Study) -> list[list[str]]:
             rows.append([b, *(number(v, 3) for v in (*values, real(best))), number(held, 0)])
     head = ["Behaviour", "Bag of markers", "Linear probe", "Best confirmed latent", "Held-out rows"]
     return [head, *rows] if rows else []
+
+
+def nulls(study: Study) -> list[list[str]]:
+    """A head and a row for each pair of models: how many latents are claimed to be one's alone, and what is known of
+    it; empty where none was trained."""
+    rows = [
+        [
+            f"{r['first']} / {r['second']}",
+            str(r["why"]),
+            number(r["alive"], 0),
+            number(r["by_norm"], 0),
+            number(r["exclusive"], 0),
+            number(r["fve"], 3),
+        ]
+        for r in study.nulls.iter_rows(named=True)
+    ]
+    head = ["Between", "Known", "Alive", "Exclusive by norm", "After Latent Scaling", "FVE"]
+    return [head, *rows] if rows else []

@@ -16,7 +16,7 @@ from interp.report.effects import families, unpatched
 from interp.report.environment import environment
 from interp.report.figures import FIGURES
 from interp.report.inputs import Study, read_study
-from interp.report.latents import Latent, baselines, counts, listed
+from interp.report.latents import Latent, baselines, counts, listed, nulls
 from interp.report.noticing import read_noticed
 from interp.report.numbers import number, real
 from interp.report.palette import MODEL_LABELS, Drawing, house_style, save
@@ -95,6 +95,7 @@ def _index(
         latents=shown,
         counts=counts(study),
         baselines=baselines(study),
+        nulls=nulls(study),
         families=families(study),
         unpatched=unpatched(study),
         temperature=study.temperature,

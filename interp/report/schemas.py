@@ -100,6 +100,16 @@ SITES: Schema = {
     "held_out": WHOLE,
 }
 
+NULLS: Schema = {
+    "first": TEXT,
+    "second": TEXT,
+    "why": TEXT,
+    "alive": WHOLE,
+    "by_norm": WHOLE,
+    "exclusive": WHOLE,
+    "fve": REAL,
+}
+
 BASELINES: Schema = {"behaviour": TEXT, "what": TEXT, "auroc": REAL, "fitted": WHOLE, "held_out": WHOLE}
 
 LATENTS: Schema = {

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import polars as pl
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp.activations.harvest import Harvest
 from interp.activations.store import Store, open_store
-from interp.activations.texts import Text
+from interp.activations.texts import Text, read_texts
 from interp.crosscoder import Crosscoder, TrainConfig, Trained, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
+from interp.features.nulls import SCHEMA, claimed, pairs
 from interp.features.splice import held_out_texts, splice
 from interp.folders import finish_unit, unit_is_finished
 from interp.generation.budget import free_budget, rows_that_fit
@@ -34,15 +39,16 @@ T = TypeVar("T")
 STATE = "training"
 """Folder of the training state, in the scratch folder until the weights are written."""
 WEIGHTS = ("config.json", "model.safetensors")
+NULLS = "nulls.parquet"
 TRAINED, SPLICED = ".trained.json", ".spliced.json"
 """Measurements of each unit, in the scratch folder until the stage is done."""
 
 
 def run(study: Study, out: Path) -> int:
-    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`, and the other seeds' weights in `seed-1`,
-    `seed-2` and so on; returns the number of rows read.
+    """Write the weights (format 1), `metrics.jsonl` and `evaluation.json`, the other seeds' weights in `seed-1`,
+    `seed-2` and so on, and `nulls.parquet`; returns the number of rows read.
 
-    Training and splicing are units: an interrupted run resumes within the training, and repeats neither once it is
+    Training, splicing and nulls are units: an interrupted run resumes within the training, and repeats none that is
     done.
     """
     torch.set_num_threads(study.config.threads)
@@ -54,6 +60,9 @@ def run(study: Study, out: Path) -> int:
     if not unit_is_finished(out, "spliced"):
         (out / SPLICED).write_text(json.dumps(_spliced(study, store, out)))
         finish_unit(out, "spliced", [SPLICED])
+    if not unit_is_finished(out, "nulls"):
+        _nulls(study, store).write_parquet(out / NULLS)
+        finish_unit(out, "nulls", [NULLS])
     measured, spliced = (json.loads((out / name).read_text()) for name in (TRAINED, SPLICED))
     (out / "evaluation.json").write_text(json.dumps(measured | {"spliced": spliced}, indent=1))
     return len(store)
@@ -148,6 +157,66 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
         trio.masked_ids,
     )
     return {name: asdict(model) for name, model in splice(crosscoder, source).items()}
+
+
+def _nulls(study: Study, store: Store) -> pl.DataFrame:
+    """Claims of exclusive latents between models of which none, or every, latent is exclusive."""
+    section, device = study.config.crosscoder, pick_device(study.config.device)
+    if not section.null_steps:
+        return pl.DataFrame(schema=SCHEMA)
+    texts = read_texts(store.folder / "texts.parquet")
+    index = store.index.with_row_index("row")
+    chosen = _enough(index["text"].to_list(), section.null_rows, study.config.seed)
+    here = index.filter(pl.col("text").is_in(chosen))
+    rows = store.read(torch.from_numpy(here["row"].to_numpy().astype("int64")))
+    base, subject = (rows[:, store.names.index(name)] for name in ("base", EDITED))
+    control = _control(study, store, {i: texts[i] for i in chosen}, here)
+    found = []
+    every = list(pairs(base, subject, control, study.config.seed))
+    with bar("training nulls", len(every)) as progress:
+        for first, second, why, both in every:
+            shape = section.shape.between(2, both.shape[2])
+            recipe = section.recipes(study.config.seed, len(both))[0].model_dump() | {"steps": section.null_steps}
+            counted = claimed(both, shape, TrainConfig.model_validate(recipe), device)
+            found.append({"first": first, "second": second, "why": why} | counted)
+            progress.advance()
+    return pl.DataFrame(found, schema=SCHEMA)
+
+
+def _enough(text_of: Sequence[int], most: int, seed: int) -> list[int]:
+    """Random texts, in order, that hold at most `most` rows together."""
+    counts = Counter(text_of)
+    order, kept, n = random.Random(seed).sample(sorted(counts), len(counts)), [], 0
+    for text in order:
+        if n + counts[text] > most:
+            break
+        kept.append(text)
+        n += counts[text]
+    return sorted(kept)
+
+
+def _control(study: Study, store: Store, texts: Mapping[int, Text], here: pl.DataFrame) -> Tensor | None:
+    """The control's residuals at the store's rows of these texts; None where there is no control, or where it does not
+    read the same tokens at the same places (a chat template of its own)."""
+    trio = open_trio(checkpoint_paths(study))
+    if "control" not in trio.names or any(text.prompts for text in texts.values()):
+        return None
+    model = load_model("control", trio.paths["control"], pick_device(study.config.device))
+    section = study.config.activations
+    source = Harvest(
+        {"control": model},
+        list(texts.values()),
+        store.place,
+        pad_id(trio.tokenizer),
+        min(section.batch_size, _rows_at_once(model, list(texts.values()))),
+        section.skip_first,
+        trio.masked_ids,
+    )
+    number = torch.tensor(list(texts))
+    batches = [(number[b.text], b.position, b.resid[:, 0].to(torch.bfloat16)) for b in source.batches()]
+    text, position, resid = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    at = {key: row for row, key in enumerate(zip(text.tolist(), position.tolist(), strict=True))}
+    return resid[[at[key] for key in zip(here["text"], here["position"], strict=True)]]
 
 
 def _rows_at_once(model: PreTrainedModel, texts: Sequence[Text]) -> int:

@@ -97,7 +97,11 @@ def _latent(j: int, models: Sequence[str], rng: random.Random) -> dict[str, Any]
     strength = rng.uniform(1, 3)
     return row | {
         "inside": strength if chosen else float("nan"),
-        "injected": strength * (1.1 if kind == "token latent" else 0.2) if chosen else float("nan"),
+        "at_own": strength * (1.1 if kind == "token latent" else 0.2) if chosen else float("nan"),
+        "at_markers": 0.01 * (j + 1) if chosen else float("nan"),
+        "at_others": 0.02 * (j + 1) if chosen else float("nan"),
+        "at_places": 0.03 * (j + 1) if chosen else float("nan"),
+        "paraphrased": 0.875 if chosen else float("nan"),
         "auroc_marker": rng.uniform(0.85, 0.98) if kind == "token latent" else rng.gauss(0.5, 0.08),
         "kind": kind,
     }

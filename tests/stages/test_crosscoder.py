@@ -25,7 +25,7 @@ NAMES = ["base", "distilled", "zero_rl"]
 CONFIG = {
     "threads": 1,
     "device": "cpu",
-    "crosscoder": {"shape": {"n_latents": 16, "k": 3}, "train": {"steps": 4, "batch_size": 128}},
+    "crosscoder": {"shape": {"n_latents": 16, "k": 3}, "train": {"steps": 4, "batch_size": 128}, "null_steps": 0},
 }
 LOSSES = {name: {"untouched_loss": 1.5} for name in NAMES}
 
@@ -84,7 +84,7 @@ def test_what_it_writes(root, calls):
     weights = {
         f"{folder}{name}" for folder in ("", "seed-1/", "seed-2/") for name in ("config.json", "model.safetensors")
     }
-    assert set(files) == weights | {"metrics.jsonl", "evaluation.json"}
+    assert set(files) == weights | {"metrics.jsonl", "evaluation.json", "nulls.parquet"}
     assert len({files[name] for name in weights if name.endswith("safetensors")}) == 3
     measured = json.loads((root / ".crosscoder.partial" / "evaluation.json").read_text())
     assert measured["spliced"] == LOSSES
@@ -109,6 +109,7 @@ def test_one_dictionary_has_no_other_seeds(root, calls):
         "model.safetensors",
         "metrics.jsonl",
         "evaluation.json",
+        "nulls.parquet",
     }
     assert other_seeds(root / ".crosscoder.partial") == []
 
@@ -235,6 +236,7 @@ def measured(tmp_path_factory):
     out.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "_spliced", lambda *_: {})
+        patch.setattr(stage, "_nulls", lambda *_: pl.DataFrame())
         stage.run(study(root, crosscoder=settings), out)
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return json.loads((out / "evaluation.json").read_text()), log
