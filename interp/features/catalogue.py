@@ -22,7 +22,7 @@ def describe(cc: Crosscoder, f: csc_array, data: Labelled) -> pl.DataFrame:
     share = specificity(w_dec)
     firing = np.diff(f.indptr) / size(f)[0]
     alive = firing > 0
-    found = exclusive(cc, data.rows, alive)
+    found = exclusive(cc, data.rows, f)
     model = names[found.model]
     return pl.DataFrame(
         {

@@ -11,21 +11,61 @@ from scipy.sparse import csc_array, csr_array, vstack
 from torch import Tensor
 
 from interp.crosscoder import Crosscoder
+from interp.crosscoder.encoder import Encoder
+from interp.crosscoder.gates import above
 
 CHUNK = 8192
+DENSE = 1 << 26
+"""Most numbers of a dense code at a time: 256 MB in fp32."""
 
 
-def chunks(rows: Float[Tensor, "rows models d_model"]) -> Iterator[Float[Tensor, "chunk models d_model"]]:
-    """The rows in fp32, a bounded number at a time."""
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK].float()
+def chunks(
+    rows: Float[Tensor, "rows models d_model"], size: int = CHUNK
+) -> Iterator[Float[Tensor, "chunk models d_model"]]:
+    """The rows in fp32, at most `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size].float()
 
 
 @torch.inference_mode()
 def encode_sparse(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> csc_array:
-    """Activations [rows, latents] as a sparse matrix with fast columns."""
-    parts = [csr_array(cc.encode(chunk.to(cc.mean.device)).cpu().numpy()) for chunk in chunks(rows)]
+    """Activations [rows, latents] as a sparse matrix with fast columns. For a gate with one threshold only entries that
+    may pass it are computed in full precision, where products in bfloat16 are fast (`crosscoder.encoder`)."""
+    at_once = max(1, min(CHUNK, DENSE // cc.config.n_latents))
+    by_threshold = cc.config.activation == "batch_topk"
+    encoder, norms = Encoder(torch.float32), cc.decoder_norms()
+    parts = []
+    for chunk in chunks(rows, at_once):
+        x = chunk.to(cc.mean.device)
+        places, values = _above_threshold(cc, encoder, norms, x) if by_threshold else _nonzero(cc.encode(x))
+        parts.append(_sparse(places, values, len(x), cc.config.n_latents))
     return csc_array(vstack(parts))
+
+
+def _above_threshold(
+    cc: Crosscoder, encoder: Encoder, norms: Float[Tensor, " latents"], x: Float[Tensor, "rows models d_model"]
+) -> tuple[Int[Tensor, " active"], Float[Tensor, " active"]]:
+    """Places in the flattened code, rising, and activations of the entries whose score is above the threshold."""
+    pre = encoder(cc, cc.normalise(x).flatten(1))
+    # A little lower, because bound and quotient are rounded; the scores themselves then decide.
+    lower = cc.threshold * (1 - 2 * torch.finfo(pre.upper.dtype).eps) / norms.clamp_min(1e-30)
+    places = above(pre.upper, lower.clamp(min=0).to(pre.upper.dtype))
+    values = pre.at(places)
+    kept = (values > 0) & (values * norms[places % len(norms)] > cc.threshold)
+    return places[kept], values[kept]
+
+
+def _nonzero(f: Float[Tensor, "rows latents"]) -> tuple[Int[Tensor, " active"], Float[Tensor, " active"]]:
+    places = f.flatten().nonzero().squeeze(1)  # many times as fast as scipy's search of a dense matrix
+    return places, f.flatten()[places]
+
+
+def _sparse(places: Int[Tensor, " active"], values: Float[Tensor, " active"], n_rows: int, n_latents: int) -> csr_array:
+    row = torch.div(places, n_latents, rounding_mode="floor")
+    starts = torch.zeros(n_rows + 1, dtype=torch.int64)
+    starts[1:] = torch.bincount(row, minlength=n_rows).cumsum(0).cpu()
+    latent = (places - row * n_latents).to(torch.int32)
+    return csr_array(tuple(x.cpu().numpy() for x in (values, latent, starts)), shape=(n_rows, n_latents))
 
 
 def size(f: csc_array) -> tuple[int, int]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.crosscoder import CrosscoderConfig, TrainConfig, evaluate, train_many
+from interp.crosscoder import CrosscoderConfig, TrainConfig, train_many
+from interp.features.codes import encode_sparse
 from interp.features.specificity import exclusive
 
 NOISE = 2**-8
@@ -58,10 +60,10 @@ def claimed(
     """Train between two models and count the claims; the numbers of SCHEMA."""
     (done,) = train_many(rows, [(shape, recipe)], device=device)
     cc = done.crosscoder
-    alive = (evaluate(cc, rows).firing > 0).cpu().numpy()
-    found = exclusive(cc, rows, alive)
+    f = encode_sparse(cc, rows)
+    found = exclusive(cc, rows, f)
     return {
-        "alive": int(alive.sum()),
+        "alive": int((np.diff(f.indptr) > 0).sum()),
         "by_norm": int(found.by_norm.sum()),
         "exclusive": int(found.after_scaling.sum()),
         "l0": done.held_out.l0,

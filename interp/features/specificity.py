@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
 from interp.crosscoder import Crosscoder
-from interp.features.codes import chunks
+from interp.crosscoder.sparse import Active, latent_sums, weighted_latents, weighted_rows
+from interp.features.codes import chunks, encode_sparse
 
 NU_ERROR, NU_RECON = 0.2, 0.5
 """A latent is claimed for a model only where both ratios of every other model stay below these."""
@@ -43,13 +45,16 @@ class Exclusive:
     nu_recon: Float[np.ndarray, " latents"]
 
 
-def exclusive(
-    cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], alive: Bool[np.ndarray, " latents"]
-) -> Exclusive:
-    """The latents that are one model's alone, of those that are alive."""
+def exclusive(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], f: csc_array) -> Exclusive:
+    """The latents that are one model's alone, of those that are alive.
+
+    Args:
+        f: the rows' code.
+    """
+    alive = np.diff(f.indptr) > 0
     share = specificity(cc.W_dec.detach())
     model = share.argmax(1)
-    scaling = latent_scaling(cc, rows)
+    scaling = latent_scaling(cc, rows, f)
     nu_error, nu_recon = (worst_other(nu(beta), model) for beta in (scaling.error, scaling.reconstruction))
     by_norm = alive & (share.amax(1).cpu().numpy() > NORM_EXCLUSIVE)
     kept = by_norm & (nu_error < NU_ERROR) & (nu_recon < NU_RECON)
@@ -69,30 +74,46 @@ def smallest_cosine(w_dec: Float[Tensor, "latents models d_model"]) -> Float[Ten
 
 
 @torch.inference_mode()
-def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) -> Scaling:
+def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], f: csc_array | None = None) -> Scaling:
     """β_{j,p,m} = Σ_t f_j ⟨d_jp, y_mt⟩ / (Σ_t f_j² ‖d_jp‖²) in the crosscoder's own (normalised) units.
 
     With y_m = e_m + f_j d_jm for the error target, Σ_t f_j ⟨d_jp, y_mt⟩ = ⟨d_jp, Σ_t f_j e_mt⟩ + Σ_t f_j² ⟨d_jp, d_jm⟩,
     so that one pass over the rows serves every latent.
+
+    Args:
+        f: the rows' code; encoded here where it is not given.
     """
     n, m, d = cc.W_dec.shape
-    f_error = torch.zeros(m, n, d, dtype=torch.float64, device=cc.mean.device)
-    f_recon = torch.zeros_like(f_error)
-    f_squared = torch.zeros(n, dtype=torch.float64, device=cc.mean.device)
+    code = csr_array(f if f is not None else encode_sparse(cc, rows))
+    f_error = torch.zeros(n, m * d, dtype=torch.float64, device=cc.mean.device)
+    f_recon, f_squared = torch.zeros_like(f_error), torch.zeros(n, dtype=torch.float64, device=cc.mean.device)
+    start = 0
     for piece in chunks(rows):
         chunk = piece.to(cc.mean.device)
-        f = cc.encode(chunk)
-        recon = torch.einsum("bl,lmd->bmd", f, cc.W_dec) + cc.b_dec
-        error = cc.normalise(chunk) - recon
-        f_error += torch.einsum("bl,bmd->mld", f, error).double()
+        active, values = _active(code, n, start, start + len(piece), cc.mean.device)
+        start += len(piece)
         # About the mean: a bias is in the reconstruction of every token, whatever the latent does.
-        f_recon += torch.einsum("bl,bmd->mld", f, recon - cc.b_dec).double()
-        f_squared += f.square().sum(0).double()
+        about_mean = weighted_rows(values, active, cc.decoder.detach())
+        error = cc.normalise(chunk).flatten(1) - about_mean - cc.b_dec.flatten()
+        f_error += weighted_latents(values, active, error).double()
+        f_recon += weighted_latents(values, active, about_mean).double()
+        f_squared += latent_sums(values.square(), active).double()
     w_dec = cc.W_dec.double()
     gram = torch.einsum("lpd,lmd->lpm", w_dec, w_dec)
     scale = (f_squared[:, None] * w_dec.square().sum(2)).clamp(min=1e-12)[:, :, None]
-    error = torch.einsum("lpd,mld->lpm", w_dec, f_error) + f_squared[:, None, None] * gram
-    return Scaling(error / scale, torch.einsum("lpd,mld->lpm", w_dec, f_recon) / scale)
+    error, recon = (torch.einsum("lpd,lmd->lpm", w_dec, summed.view(n, m, d)) for summed in (f_error, f_recon))
+    return Scaling((error + f_squared[:, None, None] * gram) / scale, recon / scale)
+
+
+def _active(
+    code: csr_array, n_latents: int, start: int, stop: int, device: torch.device
+) -> tuple[Active, Float[Tensor, " active"]]:
+    """The active entries of some rows, and their values."""
+    some = code[start:stop]
+    per_row = torch.from_numpy(np.diff(some.indptr).astype(np.int64))
+    row = torch.repeat_interleave(torch.arange(stop - start), per_row).to(device)
+    latent, values = (torch.from_numpy(x).to(device) for x in (some.indices.astype(np.int64), some.data))
+    return Active(stop - start, n_latents, row, latent), values
 
 
 def nu(beta: Float[Tensor, "latents probe target"]) -> Float[Tensor, "latents probe target"]:

@@ -76,3 +76,16 @@ def test_halves_are_of_problems_and_about_even():
 def test_a_problem_is_in_the_same_half_in_every_version():
     """Else a confirmed latent would be another one, and numbers of two versions could not be compared."""
     assert selection_half([f"Q {i}" for i in range(6)]).tolist() == [False, False, True, False, True, True]
+
+
+def test_how_many_entries_are_ranked_together_does_not_matter(monkeypatch):
+    rng = np.random.default_rng(1)
+    dense = activations(rng, 200, 40, ties=True)
+    dense[:, [3, 4, 39]] = 0.0
+    positive = rng.random(200) < 0.4
+    whole = score(csc_array(dense), positive, ~positive)
+    for at_once in (1, 7, 90):
+        monkeypatch.setattr("interp.features.behaviour.AT_ONCE", at_once)
+        parts = score(csc_array(dense), positive, ~positive)
+        for name in ("auroc", "d", "p"):
+            np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))

@@ -8,6 +8,7 @@ from scipy.sparse import csc_array
 from small import small_crosscoder
 
 from interp.activations.store import open_store
+from interp.crosscoder import Crosscoder, CrosscoderConfig
 from interp.features.behaviour import selection_half
 from interp.features.catalogue import behaviours, per_model
 from interp.features.codes import CHUNK, column, encode_sparse, size
@@ -26,6 +27,32 @@ def test_a_sparse_code_is_the_dense_one_over_chunks():
     with torch.inference_mode():
         dense = cc.encode(x.float()).numpy()
     np.testing.assert_allclose(f.toarray(), dense, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("screened", [False, True])
+def test_entries_at_the_threshold_are_those_of_the_whole_product(monkeypatch, screened):
+    """The threshold is the score of an entry itself, so that many lie near it; screening by bfloat16 changes none."""
+    monkeypatch.setattr("interp.crosscoder.encoder.SCREENED_FROM", 0)
+    monkeypatch.setattr("interp.crosscoder.encoder._multiplies_bfloat16", lambda device: screened)
+    cc, x = small_crosscoder(n_latents=64), sparse_rows(400)
+    with torch.inference_mode():
+        scores = cc.pre_activations(cc.normalise(x)).relu() * cc.decoder_norms()
+        for rank in (1, 100, 5000):
+            cc.threshold.fill_(float(scores.flatten().topk(rank).values[-1]) * (1 - 1e-6))
+            dense = cc.encode(x)
+            f = encode_sparse(cc, x)
+            assert f.nnz == int((dense > 0).sum()) >= rank
+            np.testing.assert_allclose(f.toarray(), dense.numpy(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
+def test_a_sparse_code_of_every_gate_is_the_dense_one(monkeypatch, activation):
+    monkeypatch.setattr("interp.features.codes.DENSE", 24 * 30)
+    k = 4 if activation == "topk" else None
+    cc = Crosscoder(CrosscoderConfig(n_models=3, d_model=16, n_latents=24, k=k, activation=activation), 0)
+    x = sparse_rows(100)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(encode_sparse(cc, x).toarray(), cc.encode(x).numpy())
 
 
 def test_a_column_is_where_a_latent_is_active():

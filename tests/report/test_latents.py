@@ -45,12 +45,12 @@ def test_nulls_stand_beside_the_claims(copy):
 
 
 def test_baselines_stand_beside_the_best_confirmed_latent(copy):
-    rows = [("verification", "bag of markers", 0.6123, 400, 4321), ("verification", "linear probe", 0.9876, 400, 4321)]
+    rows = [("verification", "bag of markers", 0.6123, 400, 432), ("verification", "linear probe", 0.9876, 400, 432)]
     pl.DataFrame(rows, schema=BASELINES, orient="row").write_parquet(copy / "features" / "baselines.parquet")
     (found,) = shown(copy, "Behaviour")
     confirmed = pl.read_parquet(copy / "features" / "latents.parquet").filter("confirmed_verification")
     best = confirmed["auroc_confirm_verification"].max()
-    assert found[1:] == [["verification", "0.612", "0.988", f"{best:.3f}", "4,321"]]
+    assert found[1:] == [["verification", "0.612", "0.988", f"{best:.3f}", "432"]]
 
 
 def test_kinds_are_counted_and_each_has_a_colour(copy):
