@@ -26,6 +26,7 @@ from interp.directions import Provenance, difference_of_means
 from interp.features.carriers import Carriers
 from interp.features.circuit import CLASSES, DECIDING, WORDING
 from interp.features.labelled import Labelled
+from interp.generation.vocabulary import read_vocabulary
 from interp.models.trio import Trio
 from interp.names import BEHAVIOURS, EDITED, GENUINE
 from interp.stages.decisions import held_back
@@ -100,6 +101,9 @@ def _circuit_arms(
     located = _located(study, data, cc, names, lexicon, mine, offsets)
     forks = [[event["token"] for event in row["events"] if event["behaviour"] is None] for row in mine]
     words = announcements([row["text"] for row in mine], forks, lexicon, offsets)
+    if words is not None:
+        tokenizer = trio.tokenizers[EDITED]
+        words = words.spelled(read_vocabulary(tokenizer, len(tokenizer)).encode)
     models = tuple(name for name in (EDITED, "base") if name in names)
     arms = [arm for name, found in located.items() for arm in evidence_arms(name, found, sizes, problems)]
     return arms + removal_arms(located, lexicon, words, models, sizes, problems)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from interp.traces.lexicon import Lexicon
@@ -28,17 +28,25 @@ class Announcements:
     rate: float
     """Share of the starts of steps at which a phrase is written, so that there are as many markers as in the texts."""
 
+    def spelled(self, encode: Callable[[str], list[int] | None]) -> Announcements | None:
+        """With those phrases alone that a vocabulary can write; None where there are none."""
+        phrases = tuple(phrase for phrase in self.phrases if encode(phrase))
+        return replace(self, phrases=phrases) if phrases else None
+
 
 def announcements(
     texts: Sequence[str], forks: Sequence[Sequence[int]], lexicon: Lexicon, offsets: Sequence[Sequence[tuple[int, int]]]
 ) -> Announcements | None:
-    """Read off a model's untouched texts; None where they hold no marker, or no step begins after a fork.
+    """Read off a model's untouched texts; None where they hold no marker, or no step begins after a fork. A marker that
+    begins a text is left out: it is spelled as none that follows something.
 
     Args:
         forks: of every text, the last tokens of the steps after which no behaviour begins.
         offsets: of every text, the characters of its tokens.
     """
-    spoken = Counter(_spoken(text, span.start, span.end) for text in texts for span in lexicon.marker_spans(text))
+    spoken = Counter(
+        _spoken(text, span.start, span.end) for text in texts for span in lexicon.marker_spans(text) if span.start
+    )
     joints = Counter(
         _joint(text, where[first][1])
         for text, tokens, where in zip(texts, forks, offsets, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -36,11 +37,26 @@ def test_the_verdict_is_the_truth(kind: str, tmp_path: Path) -> None:
     assert verdict["coverage"] > 0.5
     families = set(pl.read_parquet(out / "causal" / "effects.parquet")["family"])
     assert families >= {"patching", "style", "function", "both", "latents", "steering"}
+    _is_located_where_planted(verdict["circuit"], kind)
     _last_reward_agrees(out, models["zero_rl"]["accuracy"])
     seconds = sum(json.loads(path.read_text())["wall_seconds"] for path in out.glob("*/manifest.json"))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{kind}: {seconds:.0f} s, {size / 1e6:.0f} MB")
     assert size < 300e6
+
+
+def _is_located_where_planted(circuit: dict[str, Any], kind: str) -> None:
+    """A few deciding latents take repairs below a quarter where the work matters; nothing is found where it does not.
+    What the circuit then says of the whole is the truth, or nothing."""
+    assert circuit["verdict"] in (kind, "undetermined")
+    assert circuit["latents"]["wording"] == [] and circuit["located"] is (kind == "functional")
+    if kind == "decorative":
+        assert circuit["latents"]["deciding"] == [] and circuit["repairs"] is None
+        return
+    assert 1 <= len(circuit["latents"]["deciding"]) <= 4
+    repairs, controls = circuit["repairs"], circuit["matched_controls"]
+    assert repairs["ablated"] < 0.25 * repairs["untouched"] and repairs["ablated"] < controls["low"]
+    assert controls["n"] == 20 and controls["p"] == pytest.approx(1 / 21)
 
 
 def _last_reward_agrees(out: Path, accuracy: dict[str, float]) -> None:

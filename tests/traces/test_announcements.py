@@ -59,6 +59,22 @@ def test_prose():
     assert found.rate == pytest.approx(1 / 3)
 
 
+def test_a_marker_that_begins_a_text_is_not_spelled_without_its_space():
+    first = "check , 3 + 4 = 7 ; 7 + 1 = 8 ; wait , 8 + 1 = 9 ; 9 + 1 = 0"
+    found, other = read([first]), read([first.removeprefix("check , ")])
+    assert found == other and found.phrases == (" wait ,",)
+
+
+def test_what_a_vocabulary_cannot_write_is_left_out():
+    found = read(traces("functional"))
+    kept = found.spelled(lambda phrase: None if "wait" in phrase else [1])
+    assert set(kept.phrases) == set(found.phrases) - {" wait ,"} and (kept.joints, kept.rate) == (
+        found.joints,
+        found.rate,
+    )
+    assert found.spelled(lambda phrase: None) is None
+
+
 def test_nothing_without_markers_or_without_steps():
     assert read(traces("plain")) is None
     assert announcements(["wait , 5"], [[]], LEXICON, [words("wait , 5")]) is None
