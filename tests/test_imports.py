@@ -14,6 +14,7 @@ UTILITIES = (
     "memory",
     "statistics",
     "sections",
+    "dictionary_sections",
     "config",
     "disk",
     "locks",

@@ -16,9 +16,11 @@ from jaxtyping import Float
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE, Arm
 from interp.causal.edits import Echo, Edit, Redraw, insert
 from interp.causal.edits.along import SetComponent
+from interp.causal.edits.ban import Ban
 from interp.causal.edits.base import ResidualEdit
 from interp.causal.edits.latents import SetTo
 from interp.causal.edits.patches import set_heads
+from interp.causal.edits.substitute import Substitute
 from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
 from interp.features.carriers import Carriers
@@ -128,8 +130,9 @@ def removal_arms(
     """The removals of the verdict through the circuit, as far as latents are located.
 
     Without the wording latents the style is removed: `style removed, function kept`. Without the deciding latents no
-    check begins and its words go too: `both removed`; with markers put in at the starts of steps instead, as many as
-    there were, `function removed, style kept`. Where no latents decide, repeated steps echo their first result.
+    check of a wrong step begins: with markers put in at the starts of steps, as many as there were, this is `function
+    removed, style kept`; with neutral words where markers are left (checks of right steps open with them), `both
+    removed`. Where no latents decide, repeated steps echo their first result.
 
     Args:
         words: how the edited model's markers stand in its texts.
@@ -147,7 +150,9 @@ def removal_arms(
             echo = _Part(Echo(lexicon), redraws, "the repeated result drawn anew")
             wanted.append(("wording latents removed; steps echo", BOTH, [style, echo]))
     elif deciding is not None:
-        wanted.append(("deciding latents removed", BOTH, [_of_latents(deciding, sizes)]))
+        away = _without_markers(lexicon)
+        parts = [_of_latents(deciding, sizes), _Part(away, [away] * sizes.draws, "the same words")]
+        wanted.append((f"deciding latents removed; {_says(away)}", BOTH, parts))
     if deciding is not None and words is not None:
         put_in = insert(words.phrases, words.rate, words.joints)
         parts = [_of_latents(deciding, sizes), _Part(put_in, [put_in] * sizes.draws, "the same markers")]
@@ -157,6 +162,16 @@ def removal_arms(
         _arm(name, site, parts, sizes, problems, claim=claim, models=models, forced=True)
         for name, claim, parts in wanted
     ]
+
+
+def _without_markers(lexicon: Lexicon) -> Substitute | Ban:
+    """Takes markers away by words: neutral ones in their place, or a ban where the lexicon has none."""
+    markers = tuple(lexicon.class_of)
+    return Substitute(markers, lexicon.neutral, "markers") if lexicon.neutral else Ban(markers, "markers")
+
+
+def _says(away: Substitute | Ban) -> str:
+    return "markers become neutral words" if isinstance(away, Substitute) else "markers banned"
 
 
 @dataclass(frozen=True)

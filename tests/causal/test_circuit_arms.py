@@ -1,6 +1,8 @@
 """The arms on a decision's latents: the same ablation where it should act and where it should not, beside its match;
 and the removals that the circuit's verdict is read from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from interp.causal.circuit_arms import Located, evidence_arms, removal_arms
 from interp.causal.edits import Echo, Redraw
 from interp.causal.edits.insert import Insert
 from interp.causal.edits.latents import SetTo
+from interp.causal.edits.substitute import Substitute
 from interp.causal.places import FORKS, after_first, behind
 from interp.causal.study_arms import Sizes
 from interp.features.carriers import Carriers
@@ -136,14 +139,14 @@ def test_no_arm_is_there_twice():
 # Removals
 
 
-def removals(words=WORDS, draws=4, **classes):
+def removals(words=WORDS, draws=4, lexicon=LEXICON, **classes):
     cc = small_crosscoder(n_latents=60)
     given = {
         DECIDING: located(cc=cc),
         WORDING: located((8,), (8,), at=behind(frozenset({"0 ;"})), says="before words", cc=cc),
     }
     found = {name: given[name] for name in (DECIDING, WORDING) if name in classes}
-    return {arm.claim: arm for arm in removal_arms(found, LEXICON, words, MODELS, Sizes(draws, 8, 0), 16)}
+    return {arm.claim: arm for arm in removal_arms(found, lexicon, words, MODELS, Sizes(draws, 8, 0), 16)}
 
 
 def kinds(edit):
@@ -157,7 +160,8 @@ def test_without_located_latents_nothing_is_removed():
 def test_deciding_latents_remove_both_and_with_markers_put_in_the_function_alone():
     found = removals(deciding=True)
     assert set(found) == {BOTH, FUNCTION}
-    assert kinds(found[BOTH].edit) == ["SetTo"] and found[BOTH].edit.latents == (3, 5)
+    assert kinds(found[BOTH].edit) == ["SetTo", "Substitute"] and found[BOTH].edit.parts()[0].latents == (3, 5)
+    assert found[BOTH].edit.parts()[1] == Substitute(tuple(LEXICON.class_of), LEXICON.neutral, "markers")
     assert kinds(found[FUNCTION].edit) == ["SetTo", "Insert"]
     (put_in,) = [one for one in found[FUNCTION].edit.parts() if isinstance(one, Insert)]
     assert (put_in.texts, put_in.rate, put_in.joints) == ((" wait ,",), 0.2, (";",))
@@ -165,8 +169,18 @@ def test_deciding_latents_remove_both_and_with_markers_put_in_the_function_alone
         assert arm.models == MODELS and arm.family == CIRCUIT and arm.forced and len(arm.controls) == 4
     for control in found[FUNCTION].controls:
         ablation, same = control.parts()
-        assert same == put_in and set(ablation.latents).isdisjoint({3, 5}) and ablation.where == AT_FORKS
+        assert (
+            same == put_in
+            and ablation.along is None
+            and set(ablation.latents).isdisjoint({3, 5})
+            and ablation.where == AT_FORKS
+        )
+    for control in found[BOTH].controls:
+        ablation, same = control.parts()
+        assert same == found[BOTH].edit.parts()[1] and set(ablation.latents).isdisjoint({3, 5})
     assert set(removals(words=None, deciding=True)) == {BOTH}, "a model that writes no markers"
+    mute = replace(LEXICON, neutral=())
+    assert kinds(removals(lexicon=mute, deciding=True)[BOTH].edit) == ["SetTo", "Ban"]
 
 
 def test_wording_latents_remove_the_style_and_an_echo_the_function():
