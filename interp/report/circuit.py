@@ -37,6 +37,7 @@ class Class:
     facts: list[tuple[str, str]]
     """Names and numbers; empty where none was sought."""
     latents_of_models: Table
+    readout: Table
     recurrence: Table
     own_sets: Table
     evidence: Table
@@ -94,6 +95,7 @@ def _class(study: Study, name: str, found: Mapping[str, Any]) -> Class:
         latents=[int(j) for j in found.get("latents") or []],
         facts=list(_facts(found)) if real(found.get("onset")) is not None else [],
         latents_of_models=_between_models(study, tried),
+        readout=_readout(study, name),
         recurrence=_recurrence(study, name),
         own_sets=_own_sets(found),
         evidence=_evidence(study, name),
@@ -112,6 +114,20 @@ def _between_models(study: Study, latents: Sequence[int]) -> Table:
         for row in rows.iter_rows(named=True)
     ]
     return [["latent", *there], *table] if table else []
+
+
+def _readout(study: Study, name: str) -> Table:
+    table = [
+        [
+            str(r["latent"]),
+            MODEL_LABELS.get(r["model"], str(r["model"])),
+            *(number(r[f"fires_{side}"], 3) for side in ("positive", "negative")),
+            *(number(r[f"mean_{side}"], 2) for side in ("positive", "negative")),
+        ]
+        for r in study.readout.filter(pl.col("class") == name).iter_rows(named=True)
+    ]
+    head = ["latent", "read in", "fires, positive side", "negative", "mean, positive side", "negative"]
+    return [head, *table] if table else []
 
 
 def _recurrence(study: Study, name: str) -> Table:

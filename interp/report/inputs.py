@@ -22,6 +22,7 @@ from interp.report.schemas import (
     NOTICED,
     NULLS,
     PATH,
+    READOUT,
     RECURRENCE,
     SITES,
     SUMMARY,
@@ -60,6 +61,8 @@ class Study:
     """What each head, MLP and the embedding adds to the decision at its site."""
     recurrence: pl.DataFrame
     """The latents' partners in dictionaries of other seeds."""
+    readout: pl.DataFrame
+    """What the latents of the decision read in each model alone."""
     nulls: pl.DataFrame
     """Latents that are claimed between models of which none, or every, latent is exclusive."""
     baselines: pl.DataFrame
@@ -197,6 +200,7 @@ def read_study(root: Path) -> Study:
         evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
         path=reader.table("features/path.parquet", PATH, optional=True),
         recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
+        readout=reader.table("features/readout.parquet", READOUT, optional=True),
         nulls=reader.table("crosscoder/nulls.parquet", NULLS, optional=True),
         baselines=reader.table("features/baselines.parquet", BASELINES, optional=True),
         metrics=reader.lines("crosscoder/metrics.jsonl"),

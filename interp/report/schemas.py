@@ -100,6 +100,16 @@ SITES: Schema = {
     "held_out": WHOLE,
 }
 
+READOUT: Schema = {
+    "class": TEXT,
+    "latent": WHOLE,
+    "model": TEXT,
+    "fires_positive": REAL,
+    "fires_negative": REAL,
+    "mean_positive": REAL,
+    "mean_negative": REAL,
+}
+
 NULLS: Schema = {
     "first": TEXT,
     "second": TEXT,

@@ -27,6 +27,8 @@ from interp.features.evidence import SCHEMA, guest, necessity, sufficiency
 from interp.features.labelled import Labelled, label_rows
 from interp.features.path import SCHEMA as PATH
 from interp.features.path import direct_path
+from interp.features.readout import SCHEMA as READOUT
+from interp.features.readout import swap_readout
 from interp.features.recurrence import SCHEMA as RECURRENCE
 from interp.features.sites import refusal
 from interp.models.hooks import Site
@@ -43,8 +45,8 @@ from interp.traces.tokens import decode, pad_id
 
 def run(study: Study, out: Path) -> int:
     """Write `latents.parquet`, `baselines.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`,
-    `recurrence.parquet`, `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`; returns the number of
-    latents."""
+    `recurrence.parquet`, `readout.parquet`, `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`;
+    returns the number of latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
@@ -75,6 +77,7 @@ def run(study: Study, out: Path) -> int:
             other.save(out / carriers_file(name))
         _evidence(study, trio, models, circuit, others, contrasts).write_parquet(out / "evidence.parquet")
         pl.concat([_path(trio, found, contrasts) for found in circuit]).write_parquet(out / "path.parquet")
+        pl.concat([_readout(found, data.store.names) for found in circuit]).write_parquet(out / "readout.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
         examples = contexts(f, data, list(shown), trio.tokenizer, config.contexts)
@@ -123,6 +126,13 @@ def _circuit(
 
 def _recurring(found: Found) -> pl.DataFrame:
     table = pl.DataFrame(schema=RECURRENCE) if found.recurs is None else found.recurs
+    return table.select(pl.lit(found.name).alias("class"), pl.all())
+
+
+def _readout(found: Found, names: Sequence[str]) -> pl.DataFrame:
+    table = pl.DataFrame(schema=READOUT)
+    if found.confirming is not None and found.confirmed is not None:
+        table = swap_readout(found.confirming, found.confirmed.latents, names)
     return table.select(pl.lit(found.name).alias("class"), pl.all())
 
 

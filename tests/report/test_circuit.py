@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from interp.features.readout import SCHEMA as READOUT
 from interp.report import render
 from interp.report.figures.circuit import ARMS, circuit
 from interp.report.figures.path import path
@@ -214,6 +215,17 @@ def test_the_latents_between_the_models(copy):
     shown = dict(zip(found[0], next(r for r in found[1:] if r[0] == "7"), strict=True))
     assert shown["share, distilled"] == f"{row['specificity_distilled']:.2f}"
     assert shown["fires, base"] == f"{row['rate_base']:.4f}"
+
+
+def test_what_each_model_reads_by_itself(copy):
+    write(copy, deciding=LOCATED)
+    rows = [("deciding", 7, "base", 0.125, 0.0625, 1.5, 0.25), ("wording", 7, "base", 0.9, 0.9, 9.0, 9.0)]
+    pl.DataFrame(rows, schema={"class": pl.String} | READOUT, orient="row").write_parquet(
+        copy / "features" / "readout.parquet"
+    )
+    page(copy)
+    (found,) = [t for t in tables(copy / "report" / "index.html", "circuit") if "read in" in t[0]]
+    assert found[1:] == [["7", "base", "0.125", "0.062", "1.50", "0.25"]]
 
 
 def test_the_verdict_through_the_circuit_and_whether_it_agrees(copy):
