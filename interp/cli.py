@@ -59,11 +59,17 @@ QUIET = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 on success, 2 where the user can fix what went wrong, 130 when interrupted."""
+    """Run the command; 0 on success, 2 where the user can fix what went wrong, 130 when interrupted, 141 where nobody
+    reads the output any more (`interp --help | head`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        return _dispatch([word for word in words if word != "--debug"])
+        done = _dispatch([word for word in words if word != "--debug"])
+        sys.stdout.flush()
+        return done
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails too
+        return 141
     except InterpError as error:
         if debug:
             traceback.print_exc()

@@ -297,3 +297,10 @@ def test_a_gate_that_misses_k_is_reported_by_the_command_too(capsys):
         prepare(check_config({}, "here"))
         calibrate(crosscoder, lambda: [torch.zeros(8, 3, 16)])
     assert capsys.readouterr().err == "interp: warning: L0 on held-out rows is 0.00, not k=4 within 2 %\n"
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    command = [sys.executable, "-c", "import sys; from interp.cli import main; sys.exit(main(['study', '--help']))"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.close()
+        assert (run.stderr.read(), run.wait(timeout=60)) == ("", 141)
