@@ -60,8 +60,8 @@ class Located:
     """Of every latent at these places of the edited model's texts, as for `matched_latents`; `size` is how far setting
     it back moves the residual."""
     size: Float[np.ndarray, " latents"]
-    claimed: Sequence[int]
-    """The claimed latents of every class: none of them is a control."""
+    never: Sequence[int]
+    """Latents that are no control: the claimed ones of every class, and those that do other harm."""
     others: Carriers
     """The direction and the heads that are compared with them."""
 
@@ -192,7 +192,7 @@ def _site(edit: Edit) -> Site | None:
 
 def _of_latents(found: Located, sizes: Sizes) -> _Part:
     mine = found.edit.latents
-    drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.claimed)
+    drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.never)
     edit = found.set_back(mine)
     controls = drawn.controls(found.set_back, lambda along: replace(edit, along=along))
     return _Part(edit, controls, f"{len(mine)} matched latents {found.says}", drawn.note)

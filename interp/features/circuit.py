@@ -9,7 +9,7 @@ step that is worked again comes out otherwise, before its second result: without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from interp.crosscoder import Crosscoder
 from interp.features.attribution import Decision
 from interp.features.contrasts import MARKER_NEUTRAL, SECOND_FIRST, WRONG_RIGHT, Contrast
 from interp.features.recurrence import own_set, recurrence, recurring
-from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, rank, smallest_set
+from interp.features.selection import LEAST, Confirmed, Ranked, candidates, confirm, harmful, rank, smallest_set
 
 DECIDING, WORDING, EXECUTING = "deciding", "wording", "executing"
 CLASSES = {DECIDING: WRONG_RIGHT, WORDING: MARKER_NEUTRAL, EXECUTING: SECOND_FIRST}
@@ -56,6 +56,8 @@ class Found:
     confirming: Decision | None = None
     recurs: pl.DataFrame | None = None
     """Partners of the candidates in dictionaries of other seeds (`recurrence`)."""
+    harmful: Sequence[int] = ()
+    """Latents that are no control (`selection.harmful`)."""
     own_sets: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Seed of another dictionary to its own smallest set (`own_set`)."""
 
@@ -88,6 +90,7 @@ class Found:
             "latents": self.latents,
             "tried": list(self.confirmed.latents),
             "order": self.order,
+            "harmful": self.harmful,
             "level": [] if self.choosing is None else self.choosing.level.tolist(),
             "gap": self.ranked.gap,
             "explained": self.ranked.explained,
@@ -124,6 +127,7 @@ def find(
     if not chosen:
         return Found(name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap between its sides")
     confirming = read(contrast.half(choosing=False))
-    confirmed = confirm(confirming, chosen, choosing.level, seed, event=EVENTS[name])
+    never = harmful(choosing, choosing.level)
+    confirmed = confirm(confirming, chosen, choosing.level, seed, event=EVENTS[name], never=never)
     own = {key: own_set(choosing.read_with(one), confirming.read_with(one)) for key, one in others.items()}
-    return Found(name, None, ranked, confirmed, choosing, confirming, recurs, own)
+    return Found(name, None, ranked, confirmed, choosing, confirming, recurs, tuple(never), own)

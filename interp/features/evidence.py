@@ -89,6 +89,7 @@ def necessity(
     chosen: Sequence[int],
     others: Carriers,
     seed: int,
+    never: Sequence[int] = (),
 ) -> pl.DataFrame:
     """What the decision needs: the subject's latents, a direction and heads taken away, with SCHEMA.
 
@@ -96,9 +97,10 @@ def necessity(
         order: latents, the largest exact effect on the choosing half first.
         chosen: the set that is claimed or was tried.
         others: the direction and the heads that are compared with the latents, of the choosing half.
+        never: latents that are no control.
     """
     rng = np.random.default_rng([seed, 1])
-    rows = [*_latent_rows(choosing, confirming, order, chosen, seed), _direction_row(confirming, others, rng)]
+    rows = [*_latent_rows(choosing, confirming, order, chosen, seed, never), _direction_row(confirming, others, rng)]
     rows += _head_rows(others, rng)
     return _table(confirming, rows)
 
@@ -176,7 +178,12 @@ def guest(
 
 
 def _latent_rows(
-    choosing: Decision, confirming: Decision, order: Sequence[int], chosen: Sequence[int], seed: int
+    choosing: Decision,
+    confirming: Decision,
+    order: Sequence[int],
+    chosen: Sequence[int],
+    seed: int,
+    no_control: Sequence[int],
 ) -> list[_Row]:
     means, onset_means = choosing.level, choosing.positive.f.mean(0)
     fires, sizes = confirming.rate(), confirming.positive.size(confirming.decoder)
@@ -184,7 +191,7 @@ def _latent_rows(
     sets = {k: tuple(order[:k]) for k in SERIES if k <= len(order)} | {len(chosen): tuple(chosen)}
     rows = []
     for k, latents in sorted(sets.items()):
-        never = [*chosen, *latents]
+        never = [*chosen, *latents, *no_control]
         edits = {SET_BACK: (means, moved)}
         if k == len(chosen):
             edits |= {"set to zero": (None, sizes), "set to their mean on the positive side": (onset_means, moved)}

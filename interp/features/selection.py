@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -40,6 +41,8 @@ DAMAGE = 0.03
 """Largest rise of the probability of an onset after right steps."""
 DAMAGE_KL = 0.1
 """Largest KL that may be done to the next token after right steps, nats: what leaves right steps alone."""
+HARMFUL = 128
+"""Latents whose harm is measured."""
 DRAWS = 100
 """Controls."""
 
@@ -156,6 +159,23 @@ def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
     return chosen
 
 
+@torch.no_grad()
+def harmful(decision: Decision, level: Float[Tensor, " latents"], most: int = HARMFUL) -> list[int]:
+    """Latents that are no control, since setting one of them back changes what follows the negative side by more than
+    the deciding latents themselves may: of the `most` that move the residual furthest there. A matched set with such a
+    latent, say one that tells the last step, breaks the text, which is an effect of another kind."""
+    negative = decision.negative
+    moved = negative.size(decision.decoder, level)
+    before = decision.logits(negative)
+    found = []
+    for j in np.argsort(-moved, kind="stable")[:most].tolist():
+        if moved[j] > 0:
+            after = decision.logits(negative, [j], level[[j]])
+            if float(decision.margin.harm(before, after).mean()) > DAMAGE_KL:
+                found.append(int(j))
+    return found
+
+
 def confirm(
     decision: Decision,
     latents: Sequence[int],
@@ -163,16 +183,18 @@ def confirm(
     seed: int,
     draws: int = DRAWS,
     event: str = "onset",
+    never: Sequence[int] = (),
 ) -> Confirmed:
     """The set's effect on the confirming half, beside matched sets.
 
     Args:
         level: what every latent is set back to, from the choosing half.
         event: what a positive token begins, in words.
+        never: latents that are no control (`harmful`).
     """
     positive, negative, chosen = decision.positive, decision.negative, list(latents)
     moved = positive.size(decision.decoder, level)
-    drawn = matched_latents(latents, decision.rate(), moved, draws, seed, never=latents)
+    drawn = matched_latents(latents, decision.rate(), moved, draws, seed, never=[*latents, *never])
     controls = tuple(
         drawn.controls(
             lambda others: _onset(decision, positive, others, level),

@@ -136,10 +136,16 @@ def _located(
                 everywhere=everywhere,
                 firing=firing,
                 size=size,
-                claimed=[j for one in CLASSES for j in found[one]["latents"]],
+                never=no_control(found),
                 others=Carriers.load(study.folder("features") / carriers_file(name)),
             )
     return located
+
+
+def no_control(found: Mapping[str, Any]) -> list[int]:
+    """Latents that are drawn for no control, of `features/circuit.json`: the claimed ones of every class, and those that
+    do other harm."""
+    return [j for name in CLASSES for j in (*found[name]["latents"], *found[name].get("harmful", ()))]
 
 
 def _decided_at(

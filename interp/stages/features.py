@@ -185,7 +185,7 @@ def _evidence(
                 sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
                 guests[name] = guest(found.confirming, there[name], slot, *sides, pad_id(trio.tokenizer), rows)
         for table in (
-            necessity(found.choosing, found.confirming, order, chosen, others[found.name], seed),
+            necessity(found.choosing, found.confirming, order, chosen, others[found.name], seed, found.harmful),
             sufficiency(found.confirming, guests, chosen, seed),
         ):
             named = pl.lit(found.name).alias("class"), pl.all()

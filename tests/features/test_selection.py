@@ -7,7 +7,18 @@ import polars as pl
 import pytest
 import torch
 
-from interp.features.selection import DAMAGE, DAMAGE_KL, GONE, MOST, QUARTER, candidates, confirm, rank, smallest_set
+from interp.features.selection import (
+    DAMAGE,
+    DAMAGE_KL,
+    GONE,
+    MOST,
+    QUARTER,
+    candidates,
+    confirm,
+    harmful,
+    rank,
+    smallest_set,
+)
 from tests.features.decisions import D, linear_decision
 
 ROWS = 200
@@ -215,3 +226,19 @@ def test_what_changes_how_right_steps_go_on_is_refused():
     before, after = (torch.tensor([0.0, x]).log_softmax(0) for x in (-9.0, -1.0))
     assert found.kl_negative == pytest.approx(float((before.exp() * (before - after)).sum()), rel=1e-3)
     assert confirm(decision, [0, 1], torch.zeros(D), seed=0).kl_negative == pytest.approx(0.0, abs=1e-6)
+
+
+def test_latents_that_break_what_follows_right_steps_are_no_control():
+    """Latent 7 keeps a third token away on both sides: at zero that one follows right steps. Latent 8 does the same to
+    the onset alone, which is no harm of this kind."""
+    f = codes(4.0)
+    f[:, :, 7] = 4.0
+    f[1, :, 8] = 4.0
+    aside = torch.zeros(D)
+    aside[7] = -4.0
+    decision = linear_decision(f[0], f[1], weights(3.0, 2.0, *[0.0] * 6, -1.0), bias=-6.25, aside=aside)
+    assert harmful(decision, torch.zeros(D)) == [7]
+    assert harmful(decision, decision.level) == [], "set back to what it is there, it does nothing"
+    assert harmful(decision, torch.zeros(D), most=0) == []
+    drawn = confirm(decision, [0, 1], torch.zeros(D), seed=0, never=range(2, 30)).match
+    assert "of 10 that fire there" in drawn or "of 10 latents that fire there" in drawn

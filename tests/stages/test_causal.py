@@ -13,7 +13,14 @@ from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.names import REFLECTION, VERIFICATION
-from interp.stages.activation_arms import _decided_at, at_edits, at_tokens, behaviour_direction, selected_latents
+from interp.stages.activation_arms import (
+    _decided_at,
+    at_edits,
+    at_tokens,
+    behaviour_direction,
+    no_control,
+    selected_latents,
+)
 from interp.stages.causal import _coherence, _written
 from interp.study import Study
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE, token_offsets
@@ -89,6 +96,12 @@ def test_latents_are_matched_where_the_edited_model_is_edited(tmp_path):
     np.testing.assert_allclose(firing, (f > 0).float().mean(0), atol=1e-6)
     norms = (cc.W_dec[:, 1] / cc.scale[1]).norm(dim=1)
     np.testing.assert_allclose(size, f.mean(0) * norms, rtol=1e-4, atol=1e-6)
+
+
+def test_claimed_and_harmful_latents_of_every_class_are_no_control():
+    found = {"deciding": {"latents": [5, 2], "harmful": [9]}, "wording": {"latents": []}}
+    found["executing"] = {"latents": [1], "harmful": [9, 7]}
+    assert sorted(set(no_control(found))) == [1, 2, 5, 7, 9]
 
 
 WRITTEN = "3 + 4 = 8 ; wait , 3 + 4 = 7 ; 7 + 1 = 8"
