@@ -143,8 +143,8 @@ def _located(
 
 
 def no_control(found: Mapping[str, Any]) -> list[int]:
-    """Latents that are drawn for no control, of `features/circuit.json`: the claimed ones of every class, and those that
-    do other harm."""
+    """Latents that are drawn for no control, of `features/circuit.json`: the claimed ones of every class, and those
+    that do other harm."""
     return [j for name in CLASSES for j in (*found[name]["latents"], *found[name].get("harmful", ()))]
 
 
