@@ -57,7 +57,7 @@ class Found:
     recurs: pl.DataFrame | None = None
     """Partners of the candidates in dictionaries of other seeds (`recurrence`)."""
     harmful: Sequence[int] = ()
-    """Latents that are no control (`selection.harmful`)."""
+    """Latents that are neither candidates nor controls (`selection.harmful`)."""
     own_sets: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Seed of another dictionary to its own smallest set (`own_set`)."""
 
@@ -117,8 +117,8 @@ def find(
     if refused is not None:
         return Found(name, refused)
     choosing = read(contrast.half(choosing=True))
-    ranked = rank(choosing)
-    pool, others = candidates(ranked), dictionaries or {}
+    ranked, never = rank(choosing), harmful(choosing, choosing.level)
+    pool, others = [j for j in candidates(ranked) if j not in never], dictionaries or {}
     recurs = recurrence(choosing, {key: choosing.read_with(one) for key, one in others.items()}, pool)
     kept = recurring(recurs, pool)
     if pool and not kept:
@@ -127,7 +127,6 @@ def find(
     if not chosen:
         return Found(name, f"{contrast.name}: no latent carries {LEAST:.0%} of the gap between its sides")
     confirming = read(contrast.half(choosing=False))
-    never = harmful(choosing, choosing.level)
     confirmed = confirm(confirming, chosen, choosing.level, seed, event=EVENTS[name], never=never)
     own = {key: own_set(choosing.read_with(one), confirming.read_with(one)) for key, one in others.items()}
     return Found(name, None, ranked, confirmed, choosing, confirming, recurs, tuple(never), own)

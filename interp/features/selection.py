@@ -39,7 +39,7 @@ QUARTER = 0.25
 """Share of the untouched probability of an onset below which a decision counts as located."""
 DAMAGE = 0.03
 """Largest rise of the probability of an onset after right steps."""
-DAMAGE_KL = 0.1
+DAMAGE_KL = 0.03
 """Largest KL that may be done to the next token after right steps, nats: what leaves right steps alone."""
 HARMFUL = 128
 """Latents whose harm is measured."""
@@ -161,8 +161,8 @@ def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
 
 @torch.no_grad()
 def harmful(decision: Decision, level: Float[Tensor, " latents"], most: int = HARMFUL) -> list[int]:
-    """Latents that are no control, since setting one of them back changes what follows the negative side by more than
-    the deciding latents themselves may: of the `most` that move the residual furthest there. A matched set with such a
+    """Latents that are neither candidates nor controls, since setting one of them back alone changes what follows the
+    negative side by more than a claimed set may: of the `most` that move the residual furthest there. A set with such a
     latent, say one that tells the last step, breaks the text, which is an effect of another kind."""
     negative = decision.negative
     moved = negative.size(decision.decoder, level)
