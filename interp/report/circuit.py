@@ -213,7 +213,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Probability after the positive side, untouched → set back", both("onset")),
         ("The same after the negative side (false alarms)", both("false_alarm")),
         ("KL after the negative side, nats", number(found.get("kl_negative"), 4)),
-        (f"Probability under {len(controls)} matched sets", spread),
+        (f"Probability under {len(controls)} controls", spread),
         ("p", p_text(real(found.get("p")))),
         ("Pairs", number(found.get("pairs"), 0)),
         ("Match", str(found.get("match") or "")),

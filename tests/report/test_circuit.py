@@ -22,7 +22,7 @@ from .pages import Page, tables
 CONTROLS = [0.9, 0.95, 0.99, 0.97]
 LOCATED = {
     "located": True,
-    "why": "2 latents take the onset from 0.993 to 0.140, beyond all matched sets",
+    "why": "2 latents take the onset from 0.993 to 0.140, beyond all 4 controls",
     "latents": [7, 3],
     "tried": [7, 3],
     "pairs": 260,
@@ -77,7 +77,7 @@ def test_every_number_of_the_confirmation_is_in_the_table(copy):
         "Probability after the positive side, untouched → set back": "0.993 → 0.140",
         "The same after the negative side (false alarms)": "0.011 → 0.012",
         "KL after the negative side, nats": "0.0123",
-        "Probability under 4 matched sets": "0.900 to 0.990",
+        "Probability under 4 controls": "0.900 to 0.990",
         "p": ".200",
         "Pairs": "260",
         "Match": "frequency 0.79, size 0.76",
@@ -115,7 +115,7 @@ def test_the_figure_tells_the_files_numbers(copy):
     write(copy, deciding=LOCATED)
     effects(copy, -0.62)
     drawing = draw(copy)
-    assert "untouched 0.993, with 2 latents set back 0.140, with 4 matched sets 0.900 to 0.990" in drawing.alt
+    assert "untouched 0.993, with 2 latents set back 0.140, with 4 matched controls 0.900 to 0.990" in drawing.alt
     assert "deciding latents set back at forks: Verification −62.0 [−67.0, −57.0] points" in drawing.alt
     assert "deciding latents set back elsewhere: Verification 0.0 [−5.0, +5.0] points" in drawing.alt
     forced, free = drawing.figure.axes

@@ -26,7 +26,7 @@ ARMS = {
 
 
 def circuit(study: Study) -> Drawing | None:
-    """What setting the deciding latents back does, teacher-forced and free-running, beside matched sets."""
+    """What setting the deciding latents back does, teacher-forced and free-running, beside matched controls."""
     found: dict[str, Any] = study.circuit.get(CLASS) or {}
     controls = [value for value in map(real, found.get("controls") or []) if value is not None]
     onset, ablated = real(found.get("onset")), real(found.get("onset_ablated"))
@@ -48,14 +48,15 @@ def circuit(study: Study) -> Drawing | None:
     claim = f"{n} latent{'s' if n != 1 else ''}"
     alt = (
         f"Probability that a check begins after a wrong step: untouched {number(onset, 3)}, with {claim} set back "
-        f"{number(ablated, 3)}, with {len(controls)} matched sets {number(min(controls), 3)} to "
+        f"{number(ablated, 3)}, with {len(controls)} matched controls {number(min(controls), 3)} to "
         f"{number(max(controls), 3)}. {' '.join(_told(row) for row in rows.iter_rows(named=True))}"
     )
     caption = (
         "Left: the probability that a check begins after a wrong step, on problems on which no latent was chosen, with "
-        f"{claim} set back at that position, beside {len(controls)} sets of as many latents that fire there as "
-        "often and move the residual as far (grey). Right: changes in free-running text of held-back problems, with "
-        "95 % intervals over problems; grey: the matched sets' central 95 %. Elsewhere: the same latents set back "
+        f"{claim} set back at that position, beside {len(controls)} controls (grey): as many other latents that fire "
+        "there as often and move the residual as far, or, where none do, the same change along other latents' decoders. "
+        "Right: changes in free-running text of held-back problems, with "
+        "95 % intervals over problems; grey: the controls' central 95 %. Elsewhere: the same latents set back "
         "everywhere but where a check can begin."
     )
     return Drawing("circuit", figure, alt, caption)
@@ -69,7 +70,7 @@ def _forced(axes: Axes, onset: float, ablated: float, controls: list[float]) -> 
         axes.bar(x, value, width=0.6, color=colour, alpha=0.22, lw=0)
         axes.plot([x], [value], "D", ms=6.5, color=colour, clip_on=False)
         axes.annotate(number(value, 3), (x, value), (8, 3), textcoords="offset points")
-    axes.set_xticks([0, 1, 2], ["untouched", f"{len(controls)}\nmatched\nsets", "deciding\nlatents"])
+    axes.set_xticks([0, 1, 2], ["untouched", f"{len(controls)}\nmatched\ncontrols", "deciding\nlatents"])
     axes.set_xlim(-0.55, 2.75)
     axes.set_ylim(0, 1.04)
     axes.set_title("P(a check begins | wrong step)")
