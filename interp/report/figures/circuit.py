@@ -54,7 +54,7 @@ def circuit(study: Study) -> Drawing | None:
     caption = (
         "Left: the probability that a check begins after a wrong step, on problems on which no latent was chosen, with "
         f"{claim} set back at that position, beside {len(controls)} controls (grey): as many other latents that fire "
-        "there as often and move the residual as far, or, where none do, the same change along other latents' decoders. "
+        "there as often and move the residual as far, or, where none do, the same change along the decoders of others. "
         "Right: changes in free-running text of held-back problems, with "
         "95 % intervals over problems; grey: the controls' central 95 %. Elsewhere: the same latents set back "
         "everywhere but where a check can begin."
