@@ -236,7 +236,7 @@ def _why_not(found: Confirmed, draws: int, event: str) -> str | None:
         alarms = f"{found.false_alarm_ablated:.3f}, was {found.false_alarm:.3f}"
         return f"setting them back brings the {event} about on the negative side: {alarms}"
     if found.kl_negative > DAMAGE_KL:
-        harm = f"KL {found.kl_negative:.2f} nats, {DAMAGE_KL:g} allowed"
+        harm = f"KL {found.kl_negative:.3f} nats, {DAMAGE_KL:g} allowed"
         return f"setting them back changes what follows the negative side too ({harm})"
     if len(found.controls) < draws:
         return f"{len(found.controls)} of {draws} controls: {found.match}"
