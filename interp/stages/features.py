@@ -60,13 +60,14 @@ def run(study: Study, out: Path) -> int:
         latents = pl.concat(parts, how="horizontal")
         progress.advance()
         models = {name: load_model(name, trio.paths[name], device) for name in data.store.names}
-        said = said_by_the_edited(study, trio, config.injected_texts)
+        decisions = Decisions(study, trio)
+        said = said_by_the_edited(decisions, config.injected_texts)
         baselines(data, said.markers, study.config.seed).write_parquet(out / "baselines.parquet")
         seed = study.config.seed
         latents = latents.with_columns(kinds(models, cc, f, data, latents, said, config.injected_texts, seed))
         latents.write_parquet(out / "latents.parquet")
         progress.advance()
-        contrasts = {contrast.name: contrast for contrast in Decisions(study, trio).contrasts}
+        contrasts = {contrast.name: contrast for contrast in decisions.contrasts}
         circuit = _circuit(study, trio, models, cc, data.store.place, contrasts)
         pl.concat([found.table() for found in circuit]).write_parquet(out / "deciding.parquet")
         (out / "circuit.json").write_text(json.dumps(_as_json(data.store.place, circuit), indent=1))

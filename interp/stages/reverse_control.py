@@ -19,12 +19,9 @@ from interp.features.falsify import Paraphrase, answers, kind_of, top_tokens
 from interp.features.labelled import Labelled
 from interp.features.paraphrase import marker_ids, paraphrases
 from interp.models.hooks import Site
-from interp.models.trio import Trio
 from interp.names import BEHAVIOURS, EDITED
-from interp.stages.decisions import held_back
-from interp.study import Study
+from interp.stages.decisions import Decisions
 from interp.traces.labels import INSIDE, NONE
-from interp.traces.lexicon import load_lexicon
 
 ANSWERS = ("at_own", "at_markers", "at_others", "at_places", "paraphrased")
 """Columns of what a confirmed latent answers to words alone, in the order of `kind_of`."""
@@ -38,12 +35,10 @@ class Said:
     paraphrases: list[Paraphrase]
 
 
-def said_by_the_edited(study: Study, trio: Trio, most: int) -> Said:
+def said_by_the_edited(decisions: Decisions, most: int) -> Said:
     """Of its rollouts on the problems that are not held back."""
-    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", glob=False)
-    mine = traces.filter(pl.col("model") == EDITED, ~pl.col("problem").is_in(held_back(study))).to_dicts()
-    lexicon, tokenizer = load_lexicon(study.config.traces.lexicon), trio.tokenizers[EDITED]
-    return Said(marker_ids(mine, tokenizer), paraphrases(mine, tokenizer, lexicon, most))
+    mine, tokenizer = decisions.written_by(EDITED).to_dicts(), decisions.trio.tokenizers[EDITED]
+    return Said(marker_ids(mine, tokenizer), paraphrases(mine, tokenizer, decisions.lexicon, most))
 
 
 @dataclass(frozen=True)

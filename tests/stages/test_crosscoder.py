@@ -10,15 +10,21 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small import small_model
+from steering.samples import make_study
 
-from interp.activations.store import StoreWriter
+from interp.activations.store import StoreWriter, open_store
+from interp.activations.texts import read_texts
 from interp.config import check_config
 from interp.crosscoder import Crosscoder, train_many
 from interp.crosscoder.trainer import Trainer
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
+from interp.organisms.architecture import make_tokenizer
 from interp.stages import crosscoder as stage
-from interp.stages.crosscoder import _tracker, other_seeds, spread
+from interp.stages.crosscoder import _control, _enough, _nulls, _tracker, other_seeds, spread
 from interp.study import Study
 
 NAMES = ["base", "distilled", "zero_rl"]
@@ -256,3 +262,55 @@ def test_what_is_published_is_measured_on_the_rows_held_out(measured):
     assert (evaluation["rows_held_out"], evaluation["rows"]) == (600, 3000)
     assert evaluation["l0"] == pytest.approx(2, rel=0.05)
     assert (evaluation["k"], evaluation["n_latents"]) == (2, 64)
+
+
+# Nulls
+
+
+@pytest.fixture(scope="module")
+def trio_and_control(tmp_path_factory):
+    """A study whose control is a copy of its distilled model."""
+    models = {name: small_model(seed) for seed, name in enumerate(NAMES)}
+    return make_study(tmp_path_factory.mktemp("nulls"), models | {"control": small_model(1)}, make_tokenizer())
+
+
+def test_the_control_is_read_at_the_stores_own_rows(trio_and_control):
+    store = open_store(trio_and_control.folder("activations"))
+    texts = read_texts(store.folder / "texts.parquet")
+    chosen = [1, 4, 30]
+    here = store.index.with_row_index("row").filter(pl.col("text").is_in(chosen))
+    rows = store.read(torch.from_numpy(here["row"].to_numpy().astype("int64")))
+    control = _control(trio_and_control, store, {i: texts[i] for i in chosen}, here)
+    assert len(control) == len(here) > 10 and here["text"].n_unique() > 1
+    torch.testing.assert_close(control.float(), rows[:, NAMES.index("distilled")].float(), atol=0.05, rtol=0.02)
+    other = rows[:, NAMES.index("base")].float()
+    assert (control.float() - other).norm() > 0.5 * other.norm()
+
+
+def test_the_nulls_of_a_study(trio_and_control):
+    study = with_steps(trio_and_control, 5)
+    told = _nulls(study, open_store(study.folder("activations")))
+    assert list(zip(told["first"], told["second"], strict=True)) == [
+        ("base", "distilled"),
+        ("distilled", "distilled"),
+        ("distilled", "distilled, bf16 noise"),
+        ("base", "control"),
+        ("base", "distilled, other tokens"),
+    ]
+    assert len(_nulls(with_steps(trio_and_control, 0), open_store(study.folder("activations")))) == 0
+
+
+def with_steps(study, steps):
+    raw = study.config.model_dump(mode="json")
+    small = {"shape": {"n_latents": 24, "k": 4}, "train": {"batch_size": 64}, "null_steps": steps}
+    return Study(check_config(raw | {"crosscoder": small}, "here"), study.root)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 5))
+def test_whole_texts_are_drawn_as_long_as_they_fit(text_of, most, seed):
+    kept = _enough(sorted(text_of), most, seed)
+    assert kept == sorted(set(kept)) and set(kept) <= set(text_of)
+    held = sum(text in kept for text in text_of)
+    assert held <= most
+    if most >= len(text_of):
+        assert kept == sorted(set(text_of))
