@@ -9,15 +9,16 @@ bf16 and are memory-mapped, as a store's are. Attribution is of `--pairs` pairs 
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
+import psutil
 import torch
 import tyro
 from safetensors import safe_open
@@ -60,13 +61,37 @@ class Options:
     """CPU threads."""
 
 
+class Peak(Thread):
+    """The most memory of its own that the process holds, watched every 50 ms: without the pages of mapped files, which
+    the system takes back when it needs them."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.gib = 0.0
+        self._end = Event()
+
+    def __enter__(self) -> Peak:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while not self._end.wait(0.05):
+            memory = me.memory_info()
+            self.gib = max(self.gib, (memory.rss - memory.shared) / 2**30)
+
+
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long a step took, and the most memory that the process has held so far."""
+    """Print how long a step took, and its peak of memory."""
     began = time.perf_counter()
-    yield
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what:46} {time.perf_counter() - began:8.1f} s   peak {peak:5.2f} GiB", flush=True)
+    with Peak() as peak:
+        yield
+    print(f"{what:46} {time.perf_counter() - began:8.1f} s   peak {peak.gib:5.2f} GiB", flush=True)
 
 
 def stored(options: Options, folder: Path) -> Tensor:

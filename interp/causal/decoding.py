@@ -74,6 +74,9 @@ class EditedDecoder:
         for part in (self._main, *self._companions.values()):
             part.start()
 
+    def sees_all(self, positions: int) -> bool:
+        return all(part.sees_all(positions) for part in (self._main, *self._companions.values()))
+
     def select(self, rows: Int[Tensor, " kept"]) -> None:
         for part in (self._main, *self._companions.values()):
             part.select(rows)

@@ -19,6 +19,8 @@ NU_ERROR, NU_RECON = 0.2, 0.5
 NORM_EXCLUSIVE = 0.7
 """Specificity from which a latent may be claimed. On planted latents either test alone is wrong now and then, both
 together hardly ever (`experiments/planted.py`, whose tuning seeds this was chosen on)."""
+LATENTS = 4096
+"""Latents whose decoders are held in double precision at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,22 @@ def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], f
         # About the mean: a bias is in the reconstruction of every token, whatever the latent does.
         about_mean = weighted_rows(values, active, cc.decoder.detach())
         error = cc.normalise(chunk).flatten(1) - about_mean - cc.b_dec.flatten()
-        f_error += weighted_latents(values, active, error).double()
-        f_recon += weighted_latents(values, active, about_mean).double()
-        f_squared += latent_sums(values.square(), active).double()
-    w_dec = cc.W_dec.double()
-    gram = torch.einsum("lpd,lmd->lpm", w_dec, w_dec)
-    scale = (f_squared[:, None] * w_dec.square().sum(2)).clamp(min=1e-12)[:, :, None]
-    error, recon = (torch.einsum("lpd,lmd->lpm", w_dec, summed.view(n, m, d)) for summed in (f_error, f_recon))
+        f_error += weighted_latents(values, active, error)
+        f_recon += weighted_latents(values, active, about_mean)
+        f_squared += latent_sums(values.square(), active)
+    w_dec = cc.W_dec.detach()
+    gram = _between_models(w_dec, w_dec)
+    scale = (f_squared[:, None] * torch.diagonal(gram, dim1=1, dim2=2)).clamp(min=1e-12)[:, :, None]
+    error, recon = (_between_models(w_dec, summed.view(n, m, d)) for summed in (f_error, f_recon))
     return Scaling((error + f_squared[:, None, None] * gram) / scale, recon / scale)
+
+
+def _between_models(
+    x: Float[Tensor, "latents probe d_model"], y: Float[Tensor, "latents target d_model"]
+) -> Float[Tensor, "latents probe target"]:
+    """Every latent's products, in double precision; a group of latents at a time, so that no copy of all is made."""
+    parts = zip(x.split(LATENTS), y.split(LATENTS), strict=True)
+    return torch.cat([torch.einsum("lpd,lmd->lpm", a.double(), b.double()) for a, b in parts])
 
 
 def _active(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 32
 """Positions of room that a layer takes beyond those it needs."""
@@ -157,6 +157,16 @@ class GrowingCache(DynamicCache):
     def nbytes(self) -> int:
         """Bytes of all layers, the room included."""
         return sum(map(_layer_bytes, self.layers))
+
+
+def sees_all(cache: DynamicCache, positions: int) -> bool:
+    """Whether every layer attends to all earlier ones of this many positions: no window is shorter, and no state is
+    recurrent. Where one does not, padding between two tokens of a text would count."""
+    return all(
+        type(layer) in (DynamicLayer, GrowingLayer)
+        or (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= positions)
+        for layer in cache.layers
+    )
 
 
 def _rise(indices: Int[Tensor, " kept"]) -> Bool[Tensor, ""]:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.generation.cache import GrowingCache
+from interp.generation.cache import GrowingCache, sees_all
 from interp.generation.noise import add_gumbel, gumbel
 from interp.generation.part import Job, Part, ranges
 from interp.traces.rollouts import Rollout
@@ -50,6 +50,10 @@ class Decoder(Protocol):
 
     def start(self) -> None:
         """Empty the cache."""
+        ...
+
+    def sees_all(self, positions: int) -> bool:
+        """Whether padding within texts of this many positions does no harm (`generation.cache`)."""
         ...
 
     def step(
@@ -86,6 +90,9 @@ class CachedModel:
 
     def start(self) -> None:
         self._cache = GrowingCache(config=self.model.config)
+
+    def sees_all(self, positions: int) -> bool:
+        return sees_all(self._cache, positions)
 
     def inputs(self, ids: Int[Tensor, "batch new"], mask: Int[Tensor, "batch time"]) -> dict[str, Any]:
         """The arguments of a forward over new tokens."""
@@ -173,7 +180,9 @@ class _Batch:
             return
         self._decoder.start()
         by_row = any(job.edits is not None and job.edits.by_row for job in self._jobs)
-        shared = 0 if by_row else shared_beginning(prompts)
+        # What is padded behind a shared beginning stands between it and the rest.
+        longest = max(map(len, prompts)) + SLACK * self._how.max_new_tokens
+        shared = 0 if by_row or not self._decoder.sees_all(longest) else shared_beginning(prompts)
         if shared:
             present = sorted({i for i, _ in self.active})
             head = torch.tensor([prompts[0][:shared]] * len(present), device=self._decoder.device)

@@ -7,7 +7,7 @@ side. A change of `resid_mid` is added to what the attention adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,37 @@ def _child(module: torch.nn.Module, names: tuple[str, ...], site: Site) -> torch
     raise InterpError(
         f"{site}: {type(module).__name__} has none of {', '.join(names)}; this architecture is not handled"
     )
+
+
+def block_outputs(model: PreTrainedModel, **inputs: Any) -> list[Any]:
+    """What each block returns, for `replaying`."""
+    returned: list[Any] = []
+    with ExitStack() as stack:
+        for block in decoder_blocks(model):
+            stack.callback(block.register_forward_hook(lambda *ran: returned.append(ran[-1])).remove)
+        model(**inputs)
+    return returned
+
+
+@contextmanager
+def replaying(model: PreTrainedModel, returned: Sequence[Any]) -> Iterator[None]:
+    """Context in which the first `len(returned)` blocks do not run and return these."""
+    with ExitStack() as stack:
+        for block, output in zip(decoder_blocks(model), returned, strict=False):
+            stack.enter_context(_forward(block, output))
+        yield
+
+
+@contextmanager
+def _forward(block: torch.nn.Module, output: Any) -> Iterator[None]:
+    own = vars(block).get("forward")  # a wrapper, such as that of weights on several devices
+    block.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        del block.forward
+        if own is not None:
+            block.forward = own
 
 
 @contextmanager

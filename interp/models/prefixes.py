@@ -1,7 +1,8 @@
 """The next token after many prefixes, read again and again under changes of the last position's activations.
 
-All but the last token of every prefix is read once and kept. What a model does at one position under an edit there
-(a patched site, an ablated latent) then costs a forward over one token, with gradients if they are wanted.
+All but the last token of every prefix is read once and kept, and so is what the blocks return for the last. What a model
+does at one position under an edit there (a patched site, an ablated latent) then costs a forward over one token through
+the blocks from the edit on, with gradients if they are wanted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +19,10 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from interp.generation.cache import sees_all
 from interp.generation.sampling import cached_inputs, left_padded
-from interp.models.hooks import Site, changing, read_sites
+from interp.models.hooks import Site, block_outputs, changing, read_beginning, read_sites, replaying
+from interp.traces.tokens import shared_beginning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +51,8 @@ class Prefixes:
         """
         Args:
             rows: token ids, at least two of each prefix.
-            batch_size: prefixes of one forward; the keys and values of all prefixes are kept.
+            batch_size: prefixes of one forward; the keys and values of all prefixes are kept, and what the blocks
+                return at their last positions.
 
         Raises:
             ValueError: no prefix, or one of fewer than two tokens.
@@ -62,8 +67,14 @@ class Prefixes:
 
     @torch.no_grad()
     def _begin(self, rows: Sequence[Sequence[int]], here: slice, pad_id: int) -> _Part:
-        ids, mask = left_padded([list(row) for row in rows], pad_id, self.model.device)
-        cache = DynamicCache(config=self.model.config)
+        cache, texts = DynamicCache(config=self.model.config), [list(row) for row in rows]
+        longest = max(map(len, texts))
+        shared = shared_beginning([text[:-1] for text in texts]) if sees_all(cache, longest) else 0
+        if shared:
+            head = torch.tensor(texts[0][:shared], device=self.model.device)
+            cache = read_beginning(self.model, head, len(texts))["past_key_values"]
+        ids, mask = left_padded([text[shared:] for text in texts], pad_id, self.model.device)
+        mask = torch.cat([mask.new_ones(len(mask), shared), mask], dim=1)
         self._forward(ids[:, :-1], mask[:, :-1], cache)
         cache.layers = [_with_slot(x) for x in cache.layers]
         return _Part(here, ids[:, -1:], mask, cache)
@@ -84,12 +95,21 @@ class Prefixes:
     def logits(self, changes: Mapping[Site, ChangeRows] | None = None) -> Float[Tensor, "prefixes vocab"]:
         """Logits of the next token with the last position's activations changed; nothing else is changed. Gradients
         flow through the changes where they are enabled."""
-        parts = []
-        for part in self._parts:
-            wrapped = {site: _at_last(change, part.here) for site, change in (changes or {}).items()}
-            with changing(self.model, wrapped):
+        parts, changes = [], changes or {}
+        unchanged = min((site.layer for site in changes), default=0)
+        for i, part in enumerate(self._parts):
+            wrapped = {site: _at_last(change, part.here) for site, change in changes.items()}
+            before = self._returned[i][:unchanged] if unchanged else []
+            with replaying(self.model, before), changing(self.model, wrapped):
                 parts.append(self._forward(part.last, part.mask, _shallow(part.cache)))
         return torch.cat(parts)
+
+    @cached_property
+    @torch.no_grad()
+    def _returned(self) -> list[list[Any]]:
+        """What each block returns at the last position, by part."""
+        inputs = (cached_inputs(part.last, part.mask, _shallow(part.cache)) for part in self._parts)
+        return [block_outputs(self.model, **given, logits_to_keep=1) for given in inputs]
 
 
 def _with_slot(layer: Any) -> Any:

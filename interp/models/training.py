@@ -14,7 +14,7 @@ from interp.errors import InterpError
 from interp.models.resume import Resume, newest_checkpoint
 from interp.progress import console
 from interp.tasks.grading import grade
-from interp.traces.tokens import end_id
+from interp.traces.tokens import end_id, shared_beginning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
@@ -63,7 +63,8 @@ def supervise(
     `recipe.lr` is AdamW's for the other weights.
 
     The loss is the mean over all completion tokens of an update, accumulated over micro-batches of documents of
-    similar length. Documents longer than the model's context are left out, never cut, and counted in the log.
+    similar length. Documents longer than the model's context are left out, never cut, and counted in the log. What all
+    prompts begin with, if it is long (worked examples), is computed once a micro-batch.
 
     Raises:
         InterpError: every document is longer than the context, or this is one of several processes (torchrun).
@@ -72,9 +73,9 @@ def supervise(
     from datasets import Dataset
     from transformers import get_wsd_schedule
     from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
 
     from interp.models.optimizer import MuonAdamW
+    from interp.models.shared_prompt import trainer_with
 
     rows, left_out = _fitting(_tokenise(tokenizer, documents), model)
     order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
@@ -104,7 +105,8 @@ def supervise(
             num_decay_steps=recipe.steps // 3,
             num_training_steps=recipe.steps,
         )
-        trainer = SFTTrainer(
+        prompts = [row["input_ids"][: row["labels"].count(-100)] for row in rows]
+        trainer = trainer_with(shared_beginning(prompts))(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(rows).select(order),

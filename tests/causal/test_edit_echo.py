@@ -175,6 +175,9 @@ class Steps:
     def start(self):
         pass
 
+    def sees_all(self, positions):
+        return True
+
     def select(self, rows):
         pass
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from small import byte_tokenizer, small_model
+from transformers import AutoModelForCausalLM, MistralConfig
 
 from interp.generation.noise import gumbel
 from interp.generation.part import Job
@@ -91,6 +92,29 @@ def test_what_all_prompts_begin_with_is_read_once_a_job(model, tokenizer, n_jobs
             assert r.prompt_ids == encode(tokenizer, prompt)
 
 
+def windowed(vocab, window):
+    torch.manual_seed(0)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {"vocab_size": vocab, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    model = AutoModelForCausalLM.from_config(MistralConfig(**sizes, **heads, sliding_window=window))
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.4)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("window", [9, 4096])
+def test_padding_behind_what_is_shared_is_no_distance_in_a_window(tokenizer, window):
+    model, prompts = windowed(len(tokenizer), window), [SHOTS + p for p in PROMPTS]
+    decoder = Counting(model)
+    how = {"max_new_tokens": 12, "temperature": 0.0}
+    together = generate(decoder, tokenizer, prompts, **how)
+    alone = [generate(CachedModel(model), tokenizer, [prompt], **how)[0] for prompt in prompts]
+    assert [r.completion_ids for r in together] == [r.completion_ids for r in alone]
+    in_full = sum(len(encode(tokenizer, SHOTS)) for _ in prompts)
+    assert (decoder.read < in_full) == (window == 4096)
+
+
 def test_the_same_prompt_several_times_still_leaves_a_token_to_read(model, tokenizer):
     prompts = [SHOTS + "Q 1 A"] * 3
     rollouts = generate(CachedModel(model), tokenizer, prompts, max_new_tokens=16, temperature=0.0)
@@ -138,6 +162,9 @@ class Flat:
 
     def start(self):
         pass
+
+    def sees_all(self, positions):
+        return True
 
     def step(self, ids, mask, parts):
         logits = torch.zeros(len(ids), self.vocab)

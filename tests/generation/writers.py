@@ -69,6 +69,9 @@ class Bigram:
     def start(self):
         pass
 
+    def sees_all(self, positions):
+        return True
+
     def step(self, ids, mask, parts):
         return self.table[ids[:, -1]].clone()
 

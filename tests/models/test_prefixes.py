@@ -1,6 +1,6 @@
 """Prefixes read in parts, padded and from a cache, against whole forwards over each prefix alone, in float64."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import pytest
 import torch
@@ -14,8 +14,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from interp.models.hooks import SITES, Site
+from interp.models.hooks import SITES, Site, replaying
 from interp.models.prefixes import Prefixes
+from interp.models.sites import decoder_blocks
 
 SIZES = {
     "vocab_size": 37,
@@ -78,6 +79,29 @@ def test_logits_are_those_of_each_prefix_alone(name, batch_size):
     close(Prefixes(model, rows(), 0, batch_size).logits(), [whole(model, row) for row in rows()])
 
 
+@pytest.mark.parametrize("name", [*CONFIGS, "LFM2"])
+def test_a_shared_beginning_is_read_once(name):
+    """Worked examples before every prefix; a prefix that ends with them is one of the rows."""
+    model, read = made(name), []
+    examples = rows((40,))[0]
+    texts = [examples + row for row in rows()]
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, given, __: read.append(given[0].numel()))
+    try:
+        prefixes = Prefixes(model, texts, 0, 256)
+    finally:
+        hook.remove()
+    whole_windows = "window" in name or name == "LFM2"
+    assert read == ([len(texts) * (40 + 13)] if whole_windows else [40, len(texts) * 13])
+    close(prefixes.logits(), [whole(model, row) for row in texts])
+    if name in CONFIGS:
+        site = Site(LAYER)
+        found = prefixes.logits({site: lambda h, _: 0.5 * h})
+        close(found, [changed_at_last(model, row, site, lambda h: 0.5 * h) for row in texts])
+    close(
+        Prefixes(model, [examples, [*examples, 7]], 0).logits(), [whole(model, r) for r in (examples, [*examples, 7])]
+    )
+
+
 def test_the_padding_token_does_not_count():
     model = made("GPT-2")
     assert torch.equal(Prefixes(model, rows(), 0).logits(), Prefixes(model, rows(), 9).logits())
@@ -95,6 +119,40 @@ def test_what_is_read_once_is_read_again_to_the_bit(name, lengths):
         prefixes.logits({Site(0): lambda h, _: 0 * h})
     assert torch.equal(prefixes.logits(), first)
     assert torch.equal(prefixes.read([site])[site], h)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "LFM2"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_blocks_before_a_change_do_not_run_again(name, layer):
+    model = made(name)
+    prefixes, ran, hooks = Prefixes(model, rows(), 0, 3), [], []
+    prefixes.logits({Site(2): lambda h, _: h})
+    wrapped = vars(decoder_blocks(model)[0]).get("forward")
+    for i, block in enumerate(decoder_blocks(model)):
+        for part in ("mlp", "feed_forward"):
+            if hasattr(block, part):
+                hooks.append(getattr(block, part).register_forward_hook(lambda *_, i=i: ran.append(i)))
+    try:
+        same = prefixes.logits({Site(layer, "resid_pre"): lambda h, _: h})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert ran == [*range(layer, 3)] * 3
+    assert torch.equal(same, prefixes.logits())
+    assert vars(decoder_blocks(model)[0]).get("forward") is wrapped
+
+
+def test_a_block_with_a_forward_of_its_own_has_it_back():
+    model = made("GPT-2")
+    block = decoder_blocks(model)[0]
+    own = block.forward = partial(block.forward)
+    try:
+        with pytest.raises(RuntimeError, match="stop"), replaying(model, [torch.zeros(1)]):
+            assert torch.equal(block(torch.ones(1)), torch.zeros(1))
+            raise RuntimeError("stop")
+        assert vars(block)["forward"] is own
+    finally:
+        del block.forward
 
 
 @pytest.mark.parametrize("name", CONFIGS)

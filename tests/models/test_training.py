@@ -13,6 +13,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from interp.config import DistillationConfig, ZeroRLConfig
 from interp.errors import InterpError
+from interp.models import shared_prompt
 from interp.models.training import (
     Document,
     reading_order,
@@ -22,6 +23,7 @@ from interp.models.training import (
     verified_rewards,
 )
 from interp.tasks.chains import ChainTask
+from interp.traces import tokens
 from interp.traces.tokens import encode, end_id
 from tests.small import small_model
 
@@ -68,6 +70,23 @@ def test_supervised_loss_and_gradient_are_of_the_completions_alone(micro_batch, 
     assert log.points == [(1, pytest.approx(float(loss), rel=1e-4))]
     expected = torch.cat([w.grad.flatten() for w in reference.parameters()])
     assert float(torch.cosine_similarity(keep.gradient, expected, dim=0)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 8])
+def test_a_beginning_that_all_prompts_share_changes_neither_loss_nor_gradient(micro_batch, tokenizer, monkeypatch):
+    examples = " ".join(f"{d.prompt} {d.completion}" for d in DOCUMENTS[:4])
+    documents = [Document(f"{examples} {d.prompt}", d.completion) for d in DOCUMENTS]
+    recipe, found, begun = DistillationConfig(steps=2, batch_size=BATCH, micro_batch=micro_batch), [], []
+    by_hand = shared_prompt.completion_loss
+    monkeypatch.setattr(shared_prompt, "completion_loss", lambda *given: begun.append(given[-1]) or by_hand(*given))
+    for least in (32, 10_000):  # shared, and TRL's own
+        monkeypatch.setattr(tokens, "SHARED", least)
+        model, keep = small_model(0).requires_grad_(True), Keep()
+        found.append((supervise(model, tokenizer, documents, recipe, SEED, callbacks=[keep]).points, keep.gradient))
+    (shared, ours), (whole, theirs) = found
+    assert [loss for _, loss in shared] == pytest.approx([loss for _, loss in whole], rel=1e-5)
+    assert len(begun) == 2 * BATCH // micro_batch and min(begun) > len(encode(tokenizer, examples)) - 2
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
 
 
 @dataclass(frozen=True)
