@@ -1,8 +1,8 @@
 """The next token after many prefixes, read again and again under changes of the last position's activations.
 
-All but the last token of every prefix is read once and kept, and so is what the blocks return for the last. What a model
-does at one position under an edit there (a patched site, an ablated latent) then costs a forward over one token through
-the blocks from the edit on, with gradients if they are wanted.
+All but the last token of every prefix is read once and kept, and so is what the blocks return for the last. What a
+model does at one position under an edit there (a patched site, an ablated latent) then costs a forward over one token
+through the blocks from the edit on, with gradients if they are wanted.
 """
 
 from __future__ import annotations
