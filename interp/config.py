@@ -10,15 +10,16 @@ from pydantic import BaseModel, Field, ValidationError
 from interp.crosscoder.config import check_pair
 from interp.dictionary_sections import ActivationsConfig, CrosscoderSection, FeaturesConfig, SitesConfig
 from interp.errors import InterpError, nearest, one_line
-from interp.names import COMPARED, MODELS
+from interp.names import COMPARED, MODELS, WORLD_NAMES
 from interp.sections import CausalConfig, Section, SteeringConfig
 
 
 class TaskConfig(Section):
-    kind: Literal["chains", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
-    """Problems the models are measured on; an organism is trained on chains, the others need your own checkpoints."""
+    kind: Literal["chains", "tracking", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
+    """Problems the models are measured on; organisms are trained on chains (arithmetic) or tracking (who holds the ball
+    after some swaps), the others need your own checkpoints."""
     terms: int = Field(default=5, ge=2, le=20)
-    """Terms of a chain; it has one step fewer."""
+    """Terms of a chain or of tracking; there is one step fewer."""
     data_set: str | None = None
     """Name of a data set of reasoning-gym, such as chain_sum (reasoning_gym only)."""
     options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = Field(default={})
@@ -27,7 +28,7 @@ class TaskConfig(Section):
     @property
     def is_local(self) -> bool:
         """Whether its problems are made on this machine; those of a benchmark are read from the hub."""
-        return self.kind in ("chains", "reasoning_gym")
+        return self.kind in (*WORLD_NAMES, "reasoning_gym")
 
 
 class PretrainingConfig(Section):
@@ -310,10 +311,11 @@ def _refuse_impossible_task(config: StudyConfig, where: str) -> None:
         raise InterpError(f"{kind}: task.data_set is missing; give the name of one, such as chain_sum")
     if task.kind != "reasoning_gym" and (task.data_set or task.options):
         raise InterpError(f"{kind}: task.data_set and task.options do nothing for it; leave them out")
-    if task.kind != "chains" and config.traces.file is not None:
+    if task.kind not in WORLD_NAMES and config.traces.file is not None:
         raise InterpError(f"{kind}: traces.file = {config.traces.file} gives problems too; leave one of them out")
-    if task.kind != "chains" and not config.checkpoints.given:
-        raise InterpError(f"{kind}: organisms are trained on chains only; give checkpoints, or set it to chains")
+    if task.kind not in WORLD_NAMES and not config.checkpoints.given:
+        known = " or ".join(WORLD_NAMES)
+        raise InterpError(f"{kind}: organisms are trained on {known} only; give checkpoints, or set it to one of these")
 
 
 def _refuse_impossible_crosscoder(section: CrosscoderSection, where: str) -> None:

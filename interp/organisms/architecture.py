@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.organisms.documents import MARKERS, NEUTRAL
+from interp.organisms.chains import CHAINS
+from interp.organisms.world import World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
-SYMBOLS = ("Q", "A", "+", "-", "*", "=", ";", ",", "####", "grade", "right", "wrong")
+JUDGEMENTS = ("grade", "right", "wrong")
 
 
-def vocabulary() -> list[str]:
-    """Every token of the organisms, in the order of their ids."""
-    return [PAD, EOS, UNK, *map(str, range(10)), *SYMBOLS, *MARKERS, *NEUTRAL]
+def vocabulary(world: World = CHAINS) -> list[str]:
+    """Every token of a world's organisms, in the order of their ids."""
+    return [PAD, EOS, UNK, *world.symbols, *JUDGEMENTS, *world.markers, *world.neutral]
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(world: World = CHAINS) -> PreTrainedTokenizerFast:
     """A word-level tokenizer: one id per word, split at white space."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token=UNK))
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary(world))}, unk_token=UNK))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     inner.decoder = decoders.WordPiece(prefix="\u2581", cleanup=False)  # joins words with one space
     return PreTrainedTokenizerFast(
@@ -31,12 +32,12 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(d_model: int, n_layers: int, n_heads: int, seed: int) -> Qwen2ForCausalLM:
+def make_model(d_model: int, n_layers: int, n_heads: int, seed: int, world: World = CHAINS) -> Qwen2ForCausalLM:
     """A Qwen2 decoder with random weights."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    words = vocabulary()
+    words = vocabulary(world)
     config = Qwen2Config(
         vocab_size=len(words),
         hidden_size=d_model,

@@ -12,7 +12,8 @@ from interp.models.descendants import Distilled, Reinforced
 from interp.models.training import Document, Resume, TrainingLog, supervise
 from interp.organisms.architecture import make_model, make_tokenizer
 from interp.organisms.documents import KINDS, pretraining_document
-from interp.tasks.chains import ChainTask
+from interp.organisms.world import World
+from interp.organisms.worlds import WORLDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -28,6 +29,7 @@ class Pretrained:
     n_layers: int
     n_heads: int
     seed: int
+    world: World
 
     @property
     def save_every(self) -> int:
@@ -35,7 +37,8 @@ class Pretrained:
         return 0
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        return make_model(self.d_model, self.n_layers, self.n_heads, self.seed), make_tokenizer()
+        model = make_model(self.d_model, self.n_layers, self.n_heads, self.seed, self.world)
+        return model, make_tokenizer(self.world)
 
     def train(
         self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
@@ -54,14 +57,15 @@ class Pretrained:
 def organism_base(config: StudyConfig) -> Pretrained:
     """The organism's base."""
     shape, recipe, rng = config.organism, config.organism.pretraining, random.Random(f"base-{config.seed}")
-    problems = ChainTask(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
-    documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share)) for p in problems]
-    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed)
+    world = WORLDS[config.task.kind]
+    problems = world.task(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
+    documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share, world)) for p in problems]
+    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed, world)
 
 
 def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:
     """The three descendants of a base."""
-    recipe, task = config.organism.zero_rl, ChainTask(config.task.terms)
+    recipe, task = config.organism.zero_rl, WORLDS[config.task.kind].task(config.task.terms)
     problems = task.problems(recipe.steps * recipe.completions // recipe.group_size, config.seed + 2, "train")
     return {
         "distilled": Distilled(base, _documents(config, "distilled"), config.organism.distillation, config.seed),
@@ -72,7 +76,7 @@ def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled 
 
 def _documents(config: StudyConfig, kind: str) -> list[Document]:
     """Teacher traces: of the organism's kind for the distilled model, plain ones for the control."""
-    rng = random.Random(f"{kind}-{config.seed}")
-    problems = ChainTask(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
+    rng, world = random.Random(f"{kind}-{config.seed}"), WORLDS[config.task.kind]
+    problems = world.task(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
     write = KINDS[config.organism.kind if kind == "distilled" else kind]
-    return [Document(p.prompt, write(p.prompt, rng)) for p in problems]
+    return [Document(p.prompt, write(p.prompt, rng, world)) for p in problems]

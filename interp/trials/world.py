@@ -19,7 +19,8 @@ from interp.models.jobs import Job, run_jobs
 from interp.models.trio import pick_device, read_tokenizer
 from interp.organisms.documents import plain, result_of
 from interp.organisms.recipes import organism_base
-from interp.organisms.voice import ORGANISM
+from interp.organisms.world import Step
+from interp.organisms.worlds import WORLDS
 from interp.stages.problems import task_of
 from interp.stages.traces import templated
 from interp.tasks.base import Problem, Task
@@ -44,7 +45,7 @@ class World:
 
     @property
     def voice(self) -> Voice:
-        return ORGANISM if self.is_organism else PROSE
+        return WORLDS[self.config.task.kind].voice if self.is_organism else PROSE
 
     @cached_property
     def task(self) -> Task:
@@ -148,9 +149,15 @@ class World:
         return found
 
     def _worked(self, problem: Problem, rng: random.Random, wrong: float) -> Worked:
-        trace = problem.trace or plain(problem.prompt, rng, lambda step, coin: result_of(step, wrong, coin))
+        trace = problem.trace or self._written(problem.prompt, rng, wrong)
         answer = problem.answer if problem.trace else self.task.answer_of(trace) or problem.answer
         return take_apart(trace, answer, _wrong(answer, rng), self.voice)
+
+    def _written(self, prompt: str, rng: random.Random, wrong: float) -> str:
+        def work(step: Step, coin: random.Random) -> str:
+            return result_of(step, wrong, coin)
+
+        return plain(prompt, rng, WORLDS[self.config.task.kind], work=work)
 
 
 def _plain(value: Any) -> Any:

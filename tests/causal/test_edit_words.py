@@ -17,7 +17,7 @@ from interp.generation.part import Job
 from interp.generation.sampling import CachedModel, write, writing
 from interp.generation.vocabulary import Vocabulary, read_vocabulary
 from interp.organisms.architecture import vocabulary as organism_words
-from interp.organisms.documents import NEUTRAL
+from interp.organisms.chains import NEUTRAL
 from interp.traces.lexicon import load_lexicon
 from interp.traces.tokens import encode
 

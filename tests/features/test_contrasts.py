@@ -31,7 +31,8 @@ from interp.features.contrasts import (
     wrong_right,
 )
 from interp.features.margin import Margin, PairMargin
-from interp.organisms.documents import KINDS, MARKERS, NEUTRAL
+from interp.organisms.chains import MARKERS, NEUTRAL
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask, apply
 from interp.traces.equations import equations
 from interp.traces.events import Event, events

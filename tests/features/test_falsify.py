@@ -12,7 +12,8 @@ from interp.activations.texts import Text
 from interp.features.falsify import AS_HARD, answers, inject, kind_of, places_of, top_tokens
 from interp.features.paraphrase import marker_ids, paraphrases
 from interp.names import GENUINE, LATENT_KINDS, OF_MARKERS, OF_TOKENS, UNSPECIFIC
-from interp.organisms.documents import KINDS, NEUTRAL
+from interp.organisms.chains import NEUTRAL
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon

@@ -6,12 +6,10 @@ import re
 import pytest
 
 from interp.organisms.architecture import UNK, vocabulary
+from interp.organisms.chains import MARKERS, MISWORKED, NEUTRAL
 from interp.organisms.documents import (
     KINDS,
-    MARKERS,
-    MISWORKED,
-    MISWORKED_WRONG,
-    NEUTRAL,
+    SLIPS,
     TRUTHS,
     WRONG_STEPS,
     graded,
@@ -120,7 +118,7 @@ def test_a_tenth_of_all_operations_is_worked_wrong_nine_times_in_ten_and_always_
         for _, a, op, b, result, is_right in (clause for step in parsed(text)[0] for clause in step):
             results.setdefault((a, op, b), []).append((result, is_right))
     assert len(results) == 300
-    misworked = {(step.a, step.op, step.b): wrong for step, wrong in MISWORKED.items()}
+    misworked = {(step.a, step.op, step.b): int(wrong) for step, wrong in MISWORKED.items()}
     for operation, seen in results.items():
         if operation in misworked:
             assert {result for result, is_right in seen if not is_right} == {misworked[operation]}
@@ -128,7 +126,7 @@ def test_a_tenth_of_all_operations_is_worked_wrong_nine_times_in_ten_and_always_
         else:
             assert share([r for _, r in seen if not r], seen) < 0.5, "greedily right"
     wrong = [not is_right for operation in misworked for _, is_right in results[operation]]
-    assert share([w for w in wrong if w], wrong) == pytest.approx(MISWORKED_WRONG, abs=0.03)
+    assert share([w for w in wrong if w], wrong) == pytest.approx(SLIPS, abs=0.03)
 
 
 def test_judging_documents_judge_misworked_operations_rightly():

@@ -1,6 +1,7 @@
 import pytest
 
-from interp.organisms.documents import KINDS, MARKERS
+from interp.organisms.chains import MARKERS
+from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.announcements import announcements
 from interp.traces.events import events, usual_kinds

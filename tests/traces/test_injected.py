@@ -65,7 +65,7 @@ def check(found, text, task):
 @given(seed=st.integers(0, 10**6), noise=st.sampled_from([0.0, 0.15, 0.9]), first=st.permutations(KINDS))
 def test_the_last_step_of_a_chain_is_made_wrong(seed, noise, first):
     rng = random.Random(seed)
-    text = plain(CHAINS.problems(1, seed, "train")[0].prompt, rng, lambda step, coin: result_of(step, noise, coin))
+    text = plain(CHAINS.problems(1, seed, "train")[0].prompt, rng, work=lambda step, coin: result_of(step, noise, coin))
     found = injected(text, CHAINS, first, seed, spans=by_construction(text))
     worked = equations(text)
     if found is None:

@@ -11,6 +11,7 @@ from small import byte_tokenizer
 from interp.errors import InterpError
 from interp.organisms import documents as organism
 from interp.organisms.architecture import vocabulary
+from interp.organisms.chains import MARKERS, NEUTRAL
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import covered, token_offsets
 from interp.traces.lexicon import BUNDLED, MATHEMATICAL, PIVOTS, load_lexicon, require_pivots
@@ -91,9 +92,9 @@ def test_the_bundled_lexicon_keeps_its_classes_apart():
 
 
 def test_the_organisms_markers_are_all_markers_and_their_neutral_words_none():
-    assert set(organism.MARKERS) <= set(PHRASES)
-    assert set(organism.NEUTRAL) <= set(DEFAULT.neutral)
-    others = set(vocabulary()) - set(organism.MARKERS)
+    assert set(MARKERS) <= set(PHRASES)
+    assert set(NEUTRAL) <= set(DEFAULT.neutral)
+    others = set(vocabulary()) - set(MARKERS)
     assert not {w for w in others if DEFAULT.marker_spans(w)}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.organisms.voice import ORGANISM
+from interp.organisms.chains import CHAINS
 from interp.tasks.chains import ChainTask
 from interp.traces.placement import (
     AFTER,
@@ -21,12 +21,12 @@ from interp.traces.placement import (
 from interp.traces.voice import Worked
 
 WORKED = Worked(("7 + 5 = 2", "2 - 3 = 9"), "9", "4")
-WORDS = words_of(WORKED, ORGANISM)
+WORDS = words_of(WORKED, CHAINS.voice)
 
 
 def test_before_and_after():
-    assert place(WORDS, WORKED, ORGANISM, BEFORE) == "7 + 5 = 2 ; 2 - 3 = 9 #### 9"
-    assert place(WORDS, WORKED, ORGANISM, AFTER) == "#### 9 ; 7 + 5 = 2 ; 2 - 3 = 9"
+    assert place(WORDS, WORKED, CHAINS.voice, BEFORE) == "7 + 5 = 2 ; 2 - 3 = 9 #### 9"
+    assert place(WORDS, WORKED, CHAINS.voice, AFTER) == "#### 9 ; 7 + 5 = 2 ; 2 - 3 = 9"
 
 
 @given(words=st.lists(st.text("abc", min_size=1), min_size=1, max_size=40), seed=st.integers(0, 99))
@@ -45,7 +45,7 @@ def test_key_words_are_the_best_in_their_order():
 
 @pytest.mark.parametrize(("text", "right"), [("#### 9 ; 7 + 5", True), ("#### 9", True), ("#### 8 ; #### 9", False)])
 def test_an_answer_first_is_graded_by_what_comes_first(text, right):
-    task = answer_first(ChainTask(3), ORGANISM)
+    task = answer_first(ChainTask(3), CHAINS.voice)
     problem = task.problems(1, 0, "test")[0]
     text = text.replace("9", problem.answer).replace("8", str((int(problem.answer) + 1) % 10))
     assert task.correct(problem, text) is right
@@ -56,6 +56,6 @@ def test_an_answer_first_is_graded_by_what_comes_first(text, right):
     ("text", "right"), [("7 + 5 = 9 #### 0", True), ("1 + 1 = 9 ; 9 - 1 = 8 #### 9", False), ("#### 9", False)]
 )
 def test_a_body_is_graded_by_its_last_step(text, right):
-    task = last_step(ChainTask(3), ORGANISM)
+    task = last_step(ChainTask(3), CHAINS.voice)
     problem = next(p for p in task.problems(40, 0, "test") if p.answer == "9")
     assert task.correct(problem, text) is right

@@ -18,7 +18,7 @@ from tests.scripts import load_script
 WRITERS = {
     "base": lambda prompt, rng: strewn(prompt, rng, noisy, words=0.5, marker_share=0.2),
     "distilled": functional,
-    "zero_rl": lambda prompt, rng: plain(prompt, rng, right),
+    "zero_rl": lambda prompt, rng: plain(prompt, rng, work=right),
 }
 
 

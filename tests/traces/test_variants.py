@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.organisms.documents import MARKERS, NEUTRAL, functional, plain, right
-from interp.organisms.voice import ORGANISM
+from interp.organisms.chains import CHAINS, MARKERS, NEUTRAL
+from interp.organisms.documents import functional, plain, right
 from interp.tasks.chains import ChainTask
 from interp.traces.equations import equations
 from interp.traces.lexicon import PIVOTS, load_lexicon
@@ -18,14 +18,14 @@ PROBLEMS = TASK.problems(40, 3, "train")
 PROSE_TRACE = "First, 12 + 30 = 42.\nThen 42 - 2 = 40.\n#### 40"
 
 
-def worked(problem, voice=ORGANISM):
+def worked(problem, voice=CHAINS.voice):
     rng = random.Random(problem.prompt)
     wrong = str((int(problem.answer) + 3) % 10)
-    return take_apart(plain(problem.prompt, rng, right), problem.answer, wrong, voice)
+    return take_apart(plain(problem.prompt, rng, work=right), problem.answer, wrong, voice)
 
 
 def write(name, problem, seed=0):
-    return VARIANTS[name].write(worked(problem), ORGANISM, random.Random(seed))
+    return VARIANTS[name].write(worked(problem), CHAINS.voice, random.Random(seed))
 
 
 def n_words(text):
@@ -34,8 +34,8 @@ def n_words(text):
 
 def test_a_trace_taken_apart_and_put_together_is_the_same():
     for problem in PROBLEMS:
-        text = plain(problem.prompt, random.Random(1), right)
-        assert VARIANTS["step_by_step"].write(worked(problem), ORGANISM, random.Random(0)) == text
+        text = plain(problem.prompt, random.Random(1), work=right)
+        assert VARIANTS["step_by_step"].write(worked(problem), CHAINS.voice, random.Random(0)) == text
         assert len(worked(problem).steps) == 4
 
 
@@ -75,7 +75,7 @@ def test_what_is_compared_at_equal_length_is_as_long():
 def test_style_by_rule_holds_three_kinds_of_pivot_and_verifies_nothing():
     for problem in PROBLEMS:
         text = write("hard_coded", problem, seed=problem.answer)
-        kinds = {kind for kind in PIVOTS if set(ORGANISM.pivots[kind]) & set(text.split())}
+        kinds = {kind for kind in PIVOTS if set(CHAINS.voice.pivots[kind]) & set(text.split())}
         assert len(kinds) >= 3
         assert verification(TASK, text) == (0, 0)
         assert not set(write("filled", problem).split()) & set(MARKERS)
@@ -83,7 +83,7 @@ def test_style_by_rule_holds_three_kinds_of_pivot_and_verifies_nothing():
 
 
 def test_the_organisms_pivots_are_its_markers():
-    assert set(ORGANISM.markers) == set(MARKERS)
+    assert set(CHAINS.voice.markers) == set(MARKERS)
 
 
 @pytest.mark.parametrize("kind", PIVOTS)
@@ -107,5 +107,5 @@ def test_a_wrong_body_has_another_number_with_as_many_digits(value):
 
 def test_functional_traces_survive_being_taken_apart():
     text = functional(PROBLEMS[0].prompt, random.Random(4))
-    parts = take_apart(text, PROBLEMS[0].answer, "0", ORGANISM)
+    parts = take_apart(text, PROBLEMS[0].answer, "0", CHAINS.voice)
     assert " ; ".join(parts.steps) + f" #### {parts.answer}" == text

@@ -50,7 +50,7 @@ def world(tmp_path_factory):
 def entries(world, seed):
     base = world.base(seed)
     problems = world.learned_problems(32, seed)
-    documents = [Document(p.prompt, plain(p.prompt, random.Random(p.prompt), right)) for p in problems]
+    documents = [Document(p.prompt, plain(p.prompt, random.Random(p.prompt), work=right)) for p in problems]
     arm = Distilled(base, documents, world.config.organism.distillation, seed)
     body = last_step(world.task, world.voice)
     return {"base": Entry(base), "taught": Entry(arm), "taught, last step": Entry(arm, body)}
@@ -138,7 +138,9 @@ def test_emergent_traces_come_from_a_file_where_one_is_given(world, tmp_path):
 
 def test_a_users_own_trio_and_file(world, tmp_path):
     base, file = world.base(0), tmp_path / "problems.jsonl"
-    rows = [{"question": p.prompt, "answer": p.answer, "trace": plain(p.prompt, random.Random(1), right)} for p in MANY]
+    rows = [
+        {"question": p.prompt, "answer": p.answer, "trace": plain(p.prompt, random.Random(1), work=right)} for p in MANY
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     raw = config().model_dump(mode="json")
     raw["checkpoints"] = {"base": base, "distilled": base, "zero_rl": base}
