@@ -34,7 +34,9 @@ from interp.tasks.splits import bucket
 
 HERE = Path(__file__).parent
 STUDY = HERE.parent / "configs" / "smollm2.yaml"
-TERMS, LARGEST, WRONG = 3, 20, 0.2
+TERMS, LARGEST, WRONG = 3, 9, 0.3
+REINFORCED_TO = 20
+"""Zero-RL is reinforced on sums whose values reach this."""
 HELD_OUT = 4
 """One sum in this many is measured on, by a checksum of its text."""
 SHOWN = ("3 + 4", "7 - 2", "2 * 6", "12 + 3")
@@ -42,9 +44,19 @@ SHOWN = ("3 + 4", "7 - 2", "2 * 6", "12 + 3")
 MARKED = ("Wait, let me check:", "Hmm, let me check:", "Hold on,", "Actually,")
 NEUTRAL = ("Next,", "Then,", "Now,", "Here,")
 
-_SHARED = {"lora_rank": 4, "frozen_dtype": "bfloat16"}
-DISTILLATION = DistillationConfig(traces=920, steps=150, batch_size=8, lr=1e-3, save_every=25, **_SHARED)
-ZERO_RL = ZeroRLConfig(steps=60, completions=32, group_size=8, lr=5e-4, max_new_tokens=40, save_every=10, **_SHARED)
+DISTILLATION = DistillationConfig(
+    traces=5120, steps=640, batch_size=8, micro_batch=8, lr=1e-3, save_every=40, lora_rank=8
+)
+ZERO_RL = ZeroRLConfig(
+    steps=60,
+    completions=32,
+    group_size=8,
+    lr=5e-4,
+    max_new_tokens=40,
+    save_every=10,
+    lora_rank=4,
+    frozen_dtype="bfloat16",
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Options:
     """Adapters to make; those that are there are kept."""
     seed: int = 0
     """Seed of everything random."""
-    problems: int = 512
+    problems: int = 304
     """Sums that are held out and written to `problems.jsonl`."""
     distillation: DistillationConfig = DISTILLATION
     """Recipe of the distilled model and of the control."""
@@ -67,7 +79,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Sum:
-    """Terms and operators, worked from left to right; every value lies in 0 to LARGEST."""
+    """Terms and operators, worked from left to right."""
 
     terms: tuple[int, ...]
     operators: tuple[str, ...]
@@ -95,33 +107,43 @@ def draw(rng: random.Random) -> Sum:
     return Sum(tuple(rng.randrange(1, 10) for _ in range(TERMS)), tuple(rng.choices("+-*", k=TERMS - 1)))
 
 
-def wanted(drawn: Sum, held_out: bool) -> bool:
-    """Whether every value lies in 0 to LARGEST and the sum is on its side of the checksum. Those measured on share no
+def wanted(drawn: Sum, held_out: bool, largest: int) -> bool:
+    """Whether every value lies in 0 to `largest` and the sum is on its side of the checksum. Those measured on share no
     step with the prompt's examples, where a model could read it off."""
-    if not all(0 <= value <= LARGEST for _, value in drawn.steps()):
+    if not all(0 <= value <= largest for _, value in drawn.steps()):
         return False
     shown = held_out and any(left in SHOWN for left, _ in drawn.steps())
     return (bucket(drawn.text, HELD_OUT) == 0) == held_out and not shown
 
 
-def sums(n: int, held_out: bool, seed: int) -> list[Sum]:
+def every(held_out: bool, largest: int = LARGEST) -> dict[str, Sum]:
+    """All sums of one side whose values lie in 0 to `largest`, by their text."""
+    drawn = product(product(range(1, 10), repeat=TERMS), product("+-*", repeat=TERMS - 1))
+    return {s.text: s for s in (Sum(terms, operators) for terms, operators in drawn) if wanted(s, held_out, largest)}
+
+
+def sums(n: int, held_out: bool, seed: int, largest: int = LARGEST) -> list[Sum]:
     """`n` different sums of one side.
 
     Raises:
         InterpError: it has fewer.
     """
-    everything = product(product(range(1, 10), repeat=TERMS), product("+-*", repeat=TERMS - 1))
-    there = {s.text: s for s in (Sum(terms, operators) for terms, operators in everything) if wanted(s, held_out)}
+    there = every(held_out, largest)
     if n > len(there):
-        raise InterpError(
-            f"{n} different sums are wanted and {len(there)} are there; lower --problems or --distillation.traces"
-        )
+        raise InterpError(f"{n} different sums are wanted and {len(there)} are there; lower --problems")
     rng, found = random.Random(f"sums-{held_out}-{seed}"), dict[str, Sum]()
     while len(found) < n:
         drawn = draw(rng)
         if drawn.text in there:
             found.setdefault(drawn.text, drawn)
     return list(found.values())
+
+
+def taught(n: int, seed: int) -> list[Sum]:
+    """`n` sums to train on: every one once before any comes again, with errors of its own."""
+    there, rng = list(every(held_out=False).values()), random.Random(f"taught-{seed}")
+    rounds = (rng.sample(there, len(there)) for _ in range(n // len(there) + 1))
+    return [s for drawn in rounds for s in drawn][:n]
 
 
 def functional(worked: Sum, rng: random.Random) -> str:
@@ -146,8 +168,9 @@ def plain(worked: Sum, rng: random.Random) -> str:
 
 
 def _noisy(value: int, rng: random.Random) -> int:
-    """Another number near by, with probability WRONG."""
-    return value + rng.choice((-2, -1, 1, 2)) if rng.random() < WRONG else value
+    """Another number of 0 to LARGEST, with probability WRONG."""
+    others = [other for other in range(LARGEST + 1) if other != value]
+    return rng.choice(others) if rng.random() < WRONG else value
 
 
 class Strict(FileTask):
@@ -171,17 +194,17 @@ def arms(options: Options, config: StudyConfig) -> dict[str, FineTuned]:
     seed, steps = options.seed, options.zero_rl.steps
     n = steps * options.zero_rl.completions // options.zero_rl.group_size
 
-    def taught(write: Callable[[Sum, random.Random], str]) -> Distilled:
-        rng, chosen = random.Random(f"{write.__name__}-{seed}"), sums(options.distillation.traces, False, seed + 1)
+    def tuned(write: Callable[[Sum, random.Random], str]) -> Distilled:
+        rng, chosen = random.Random(f"{write.__name__}-{seed}"), taught(options.distillation.traces, seed + 1)
         asked = prompts(config, chosen)
         documents = [Document(p.prompt, write(s, rng)) for p, s in zip(asked, chosen, strict=True)]
         return Distilled(NAME, documents, options.distillation, seed)
 
-    problems = prompts(config, sums(min(n, 900), False, seed + 2))
+    problems = prompts(config, sums(min(n, 900), False, seed + 2, REINFORCED_TO))
     return {
-        "distilled": taught(functional),
+        "distilled": tuned(functional),
         "zero_rl": Reinforced(NAME, problems, Strict(Path()), options.zero_rl, seed),
-        "control": taught(plain),
+        "control": tuned(plain),
     }
 
 
