@@ -1,4 +1,8 @@
-"""The world of swaps, told in sentences: `ann and bob swap so it is with bob . cy and bob swap so it is with cy`."""
+"""The world of swaps, told in sentences: `ann and bob swap so it is with bob . cy and bob swap so it is with cy`.
+
+Not one of `worlds.WORLDS` yet: under the recipe of chains a distilled model of it mends too few of its own errors (with
+seed 0 it is right on .36 of 256 problems, its base on .51), so that the truth of its kinds would not be what they say.
+"""
 
 from __future__ import annotations
 

@@ -19,25 +19,26 @@ from interp.traces.lexicon import load_lexicon
 from interp.traces.segment import by_sentences
 
 LEXICON = load_lexicon("default")
-each_world = pytest.mark.parametrize("name", WORLDS)
+ALL = WORLDS | {"tracking": TRACKING}
+each_world = pytest.mark.parametrize("name", ALL)
 
 
 def problems(name, n=400):
-    return WORLDS[name].task(5).problems(n, 0, "train")
+    return ALL[name].task(5).problems(n, 0, "train")
 
 
 def test_every_name_has_a_world():
     assert tuple(WORLDS) == WORLD_NAMES
 
 
-@each_world
+@pytest.mark.parametrize("name", WORLDS)
 def test_the_task_is_the_one_that_the_name_opens(name):
-    assert open_task(name, terms=4) == WORLDS[name].task(4)
+    assert open_task(name, terms=4) == ALL[name].task(4)
 
 
 @each_world
 def test_both_splits_are_apart_and_the_same_every_time(name):
-    task = WORLDS[name].task(4)
+    task = ALL[name].task(4)
     train, test = (task.problems(300, 1, split) for split in ("train", "test"))
     assert not {p.id for p in train} & {p.id for p in test}
     assert task.problems(300, 1, "test") == test != task.problems(300, 2, "test")
@@ -47,7 +48,7 @@ def test_both_splits_are_apart_and_the_same_every_time(name):
 @each_world
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("gated", "plain")])
 def test_work_without_errors_ends_with_the_answer(name, kind):
-    world, rng, task = WORLDS[name], random.Random(0), WORLDS[name].task(5)
+    world, rng, task = ALL[name], random.Random(0), ALL[name].task(5)
     for p in problems(name):
         text = KINDS[kind](p.prompt, rng, world)
         assert task.answer_of(text) == p.answer and task.correct(p, text)
@@ -55,7 +56,7 @@ def test_work_without_errors_ends_with_the_answer(name, kind):
 
 @each_world
 def test_a_tenth_of_the_operations_slips_and_noisy_steps_are_wrong_as_often_as_said(name):
-    world, rng = WORLDS[name], random.Random(0)
+    world, rng = ALL[name], random.Random(0)
     steps = [world.draw(rng) for _ in range(20_000)]
     every = {step: step.slip for step in steps}
     slips = {step: slip for step, slip in every.items() if slip is not None}
@@ -71,7 +72,7 @@ def test_a_tenth_of_the_operations_slips_and_noisy_steps_are_wrong_as_often_as_s
 
 @each_world
 def test_the_words_are_the_lexicons(name):
-    world = WORLDS[name]
+    world = ALL[name]
     assert not set(world.markers) & set(world.neutral)
     assert set(world.neutral) <= set(LEXICON.neutral)
     assert set(world.voice.markers) == set(world.markers)
@@ -82,7 +83,7 @@ def test_the_words_are_the_lexicons(name):
 
 @each_world
 def test_the_vocabulary_is_what_is_written(name):
-    world, rng, tokenizer = WORLDS[name], random.Random(0), make_tokenizer(WORLDS[name])
+    world, rng, tokenizer = ALL[name], random.Random(0), make_tokenizer(ALL[name])
     texts = [write(p.prompt, rng, world) for write in KINDS.values() for p in problems(name)]
     texts += [text for p in problems(name) for text in (p.prompt, *pretraining_document(p.prompt, rng, 0.5, world))]
     written = set()
