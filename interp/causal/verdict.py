@@ -168,7 +168,7 @@ WITHOUT = {
 
 def _removal(runs: Runs, arms: Mapping[str, Reading], claim: str) -> _Removal:
     """What is read from the arms of a claim that passed their checks. Those that also remove found words are read
-    first; arms of the same words must not contradict each other."""
+    first; of the same words no two may read differently, and what one leaves open must not exclude another's reading."""
     mine = in_order(runs, arms, claim)
     passed = [name for name in mine if arms[name].passed]
     if not passed:
@@ -179,9 +179,10 @@ def _removal(runs: Runs, arms: Mapping[str, Reading], claim: str) -> _Removal:
         said = "; ".join(_told(arms, name) for name in widest)
         return _Removal(OPEN, tuple(widest), f"Two ways of the same removal disagree: {said}.")
     word = next(iter(words), OPEN)
-    decided = next((arms[name] for name in widest if arms[name].reading == word), None)
-    apart = [name for name in widest if decided is not None and not _overlap(arms[name].own, decided.own)]
-    if apart:
+    decided = [arms[name] for name in widest if arms[name].reading == word != OPEN]
+    # Arms of the same word agree, however sure each is of its own small loss.
+    still_open = [arms[name] for name in widest if arms[name].reading == OPEN]
+    if any(not _overlap(a.own, b.own) for a in decided for b in still_open):
         said = "; ".join(_told(arms, name) for name in widest)
         return _Removal(OPEN, tuple(widest), f"Two ways of the same removal disagree: {said}.")
     return _Removal(word, tuple(sorted(widest, key=lambda name: arms[name].reading != word)))

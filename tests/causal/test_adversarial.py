@@ -275,6 +275,14 @@ def test_substitution_and_ban_disagree(ban):
     assert found.verdict == UNDETERMINED and "disagree" in found.why, words(found)
 
 
+def test_two_removals_within_the_bound_agree_however_sure_each_is():
+    """Substitution loses nothing, in no text; the ban .03, and its interval is apart from it."""
+    found = read(removals(study(**dict.fromkeys(WORKS, 0) | PLAIN), 0.8, 0.8, 0.8, ban=0.77))
+    losses = [found.arms[name].own for name in (SUBSTITUTION, BAN)]
+    assert losses[0].high < losses[1].low and losses[1].high < found.bound
+    assert found.verdict == DECORATIVE, words(found)
+
+
 def test_an_open_substitution_is_not_outvoted_by_the_ban():
     """Substitution loses .03 [-.01, .07], which leaves it open but excludes the .3 of the ban."""
     made = study(**dict.fromkeys(WORKS, 0) | PLAIN)

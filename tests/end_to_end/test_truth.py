@@ -25,7 +25,7 @@ def test_the_verdict_is_the_truth(kind: str, tmp_path: Path) -> None:
     done = interp("study", CONFIG, "--out", out, "--organism.kind", kind, "--threads", "1", *fewer, timeout=2400)
     assert done.returncode == 0, done.stderr
     verdict = json.loads((out / "report" / "verdict.json").read_text())
-    assert verdict["verdict"] == verdict["truth"] == kind
+    assert verdict["verdict"] == verdict["truth"] == kind, verdict["why"]
     models = verdict["models"]
     base = models["base"]["accuracy"]
     for better in ("distilled", "zero_rl"):
@@ -48,7 +48,7 @@ def test_the_verdict_is_the_truth(kind: str, tmp_path: Path) -> None:
 def _is_located_where_planted(circuit: dict[str, Any], kind: str) -> None:
     """A few deciding latents take repairs below a quarter where the work matters; nothing is found where it does not.
     What the circuit then says of the whole is the truth, or nothing."""
-    assert circuit["verdict"] in (kind, "undetermined")
+    assert circuit["verdict"] in (kind, "undetermined"), circuit["verdict_why"]
     assert circuit["latents"]["wording"] == [] and circuit["located"] is (kind == "functional")
     if kind == "decorative":
         assert circuit["latents"]["deciding"] == [] and circuit["repairs"] is None
