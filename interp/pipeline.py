@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -142,6 +142,16 @@ def _inputs(stage: Stage, study: Study) -> dict[str, str]:
     return inputs | outside(stage, study.config)
 
 
+def stage_key(study: Study, name: str) -> str:
+    """Hash of all that a stage's output depends on: with it a scratch folder is resumed from."""
+    stage = BY_NAME[name]
+    return _key(name, stage_config(stage, study.config), _inputs(stage, study))
+
+
+def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    return digest([name, config, inputs])
+
+
 def outside(stage: Stage, config: StudyConfig) -> dict[str, str]:
     """Hashes of what a stage reads from outside the study, by key of the config."""
     from interp.stages.outside import SOURCES
@@ -175,7 +185,7 @@ def run_stage(study: Study, name: str, *, force: bool = False, say: Callable[[st
     recover(folder)
     inputs = _inputs(stage, study)
     config = stage_config(stage, study.config)
-    key = digest([name, config, inputs])
+    key = _key(name, config, inputs)
 
     if _is_done(folder, key, config, inputs, force):
         say(f"{name}: done already ({folder})")

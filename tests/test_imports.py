@@ -35,7 +35,7 @@ WAY = (
     "causal",
     "report",
 )
-TOP = ("study", "stages", "pipeline", "steering", "trials", "summary", "cli")
+TOP = ("study", "stages", "pipeline", "steering", "trials", "calibration", "summary", "cli")
 MAY_IMPORT_TRANSFORMERS = (
     "models",
     "organisms",

@@ -168,7 +168,7 @@ WITHOUT = {
 
 def _removal(runs: Runs, arms: Mapping[str, Reading], claim: str) -> _Removal:
     """What is read from the arms of a claim that passed their checks. Those that also remove found words are read
-    first; of the same words no two may read differently, and what one leaves open must not exclude another's reading."""
+    first. Of the same words no two may read differently, and what one leaves open must hold another's loss."""
     mine = in_order(runs, arms, claim)
     passed = [name for name in mine if arms[name].passed]
     if not passed:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 
+OF_EVERY_KIND = ("base", "zero_rl", "control")
+"""Models of an organism that do not depend on its kind: of the same seed they have the same bits."""
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """An organism's base, from random weights."""

@@ -1,0 +1,176 @@
+"""The units of a calibration: one organism each, read by a whole study in a process of its own.
+
+A unit that is done is not done again, one that was interrupted resumes where it was, and one that fails is a row of the
+table with its error: it counts among the organisms that were not read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from interp.config import StudyConfig, check_config
+from interp.disk import disk_errors
+from interp.errors import InterpError
+from interp.folders import atomic_folder, intact, read_manifest, writing
+from interp.names import MODELS
+from interp.organisms.documents import TRUTHS
+from interp.organisms.recipes import OF_EVERY_KIND
+from interp.pipeline import stage_key
+from interp.study import Study
+
+LOG, CONFIG = "calibration.log", "config.yaml"
+"""In a unit's folder: what its study printed, and its config."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One organism."""
+
+    kind: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.seed}"
+
+
+def varied(config: StudyConfig) -> dict[str, Any]:
+    """A study's config without what differs from unit to unit."""
+    raw = config.model_dump(mode="json")
+    del raw["seed"], raw["organism"]["kind"]
+    return raw
+
+
+def study_of(config: StudyConfig, unit: Unit, out: Path) -> Study:
+    """The study of one organism.
+
+    Raises:
+        InterpError: there is no such kind.
+    """
+    raw = config.model_dump(mode="json")
+    raw["organism"]["kind"], raw["seed"] = unit.kind, unit.seed
+    return Study(check_config(raw, unit.name), out / unit.name)
+
+
+def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], None] = print) -> None:
+    """Run the studies, at most `workers` at a time, each with its config's threads. Ctrl-C ends them; they resume."""
+    with ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(_run, unit, studies): unit for unit in studies}
+        try:
+            for future in as_completed(running):
+                code = future.result()
+                say(f"{running[future].name}: {'done' if code == 0 else f'failed, see {LOG} in its folder'}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(unit: Unit, studies: Mapping[Unit, Study]) -> int:
+    """Exit code of the unit's study."""
+    study = studies[unit]
+    study.root.mkdir(parents=True, exist_ok=True)
+    for other, sibling in studies.items():
+        if other.seed == unit.seed and other != unit and adopt(study, sibling):
+            break
+    (study.root / CONFIG).write_text(json.dumps(study.config.model_dump(mode="json"), indent=1))  # JSON is YAML
+    threads = {"OMP_NUM_THREADS": str(study.config.threads)}
+    command = [sys.executable, "-m", "interp.cli", "study", str(study.root / CONFIG), "--out", str(study.root)]
+    with (study.root / LOG).open("a") as log:
+        return subprocess.run(command, stdout=log, stderr=log, env=os.environ | threads, check=False).returncode
+
+
+def adopt(study: Study, sibling: Study) -> bool:
+    """Take the models that do not depend on the kind from a sibling of the same seed, so that they are not trained
+    again; False where the sibling has none, where it has another config, or where the study has its own already."""
+    folder, theirs = study.folder("checkpoints"), sibling.folder("checkpoints")
+    if folder.exists() or varied(study.config) != varied(sibling.config) or study.config.seed != sibling.config.seed:
+        return False
+    if not theirs.exists() or intact(theirs) is None:
+        return False
+    with disk_errors(folder), writing(folder, stage_key(study, "checkpoints")) as scratch:
+        for name in OF_EVERY_KIND:
+            if not (scratch / name).exists():
+                with atomic_folder(scratch / name) as draft:
+                    shutil.copytree(theirs / name, draft, dirs_exist_ok=True)
+    return True
+
+
+SCHEMA = {
+    "kind": pl.String,
+    "seed": pl.Int64,
+    "truth": pl.String,
+    "verdict": pl.String,
+    "circuit": pl.String,
+    "deciding": pl.Int64,
+    "wording": pl.Int64,
+    "executing": pl.Int64,
+    "site": pl.String,
+    "repairs_untouched": pl.Float64,
+    "repairs_ablated": pl.Float64,
+    "controls_low": pl.Float64,
+    "controls_high": pl.Float64,
+    **{f"accuracy_{name}": pl.Float64 for name in MODELS},
+    "mediated": pl.Float64,
+    "why": pl.String,
+    "circuit_why": pl.String,
+    "commit": pl.String,
+    "error": pl.String,
+}
+
+
+def table(studies: Mapping[Unit, Study]) -> pl.DataFrame:
+    """One row an organism: what its study says, beside the truth. Of one whose study failed, `error` is the last line
+    that it printed, and what it would have said is null."""
+    return pl.DataFrame([_row(unit, study) for unit, study in studies.items()], schema=SCHEMA)
+
+
+def _row(unit: Unit, study: Study) -> dict[str, Any]:
+    about = {"kind": unit.kind, "seed": unit.seed, "truth": TRUTHS[unit.kind]}
+    manifest = _manifest(study)
+    if manifest is None:
+        return about | {"error": _last_line(study.root / LOG)}
+    verdict = json.loads((study.folder("report") / "verdict.json").read_text())
+    circuit = verdict["circuit"]
+    repairs, controls = circuit["repairs"] or {}, circuit["matched_controls"] or {}
+    return {
+        **about,
+        "commit": manifest["commit"],
+        "verdict": verdict["verdict"],
+        "why": verdict["why"],
+        "circuit": circuit["verdict"],
+        "circuit_why": circuit["verdict_why"],
+        "site": "blocks.{layer}.{name}".format(**circuit["site"]),
+        "mediated": verdict["mediated_fraction"].get("estimate"),
+        **{name: len(chosen) for name, chosen in circuit["latents"].items()},
+        **{f"repairs_{name}": repairs.get(name) for name in ("untouched", "ablated")},
+        **{f"controls_{name}": controls.get(name) for name in ("low", "high")},
+        **{f"accuracy_{name}": model["accuracy"]["estimate"] for name, model in verdict["models"].items()},
+    }
+
+
+def _manifest(study: Study) -> dict[str, Any] | None:
+    try:
+        return read_manifest(study.folder("report"))
+    except InterpError:
+        return None
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text().splitlines()] if log.is_file() else []
+    return next((line for line in reversed(lines) if line), "it was not run")
+
+
+def in_turn(kinds: Sequence[str], seeds: Sequence[int]) -> list[Unit]:
+    """Kind by kind, so that the first of a seed is done when its siblings begin."""
+    return [Unit(kind, seed) for kind in kinds for seed in seeds]

@@ -1,0 +1,84 @@
+"""Error rates of the verdicts: counts of organisms with exact intervals (Clopper & Pearson 1934)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from interp.causal.verdict import FUNCTIONAL, OPENED, STYLISTIC, UNDETERMINED
+from interp.features.circuit import OF_THE_DECISION
+from interp.organisms.documents import PLANTED
+from interp.statistics import clopper_pearson
+
+TEXT, CIRCUIT = "verdict", "circuit"
+"""Columns of the two verdicts: by edits of text, and through the circuit."""
+FAILED = "failed"
+"""What stands for the verdict of an organism whose study failed."""
+FUNCTIONS = (FUNCTIONAL, OPENED)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of organisms."""
+
+    instrument: str
+    rate: str
+    count: int
+    of: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """With the share and its 95 % interval; they are None of no organism."""
+        share, (low, high) = None, (None, None)
+        if self.of:
+            share, (low, high) = self.count / self.of, clopper_pearson(self.count, self.of)
+        return asdict(self) | {"share": share, "low": low, "high": high}
+
+
+def confusion(table: pl.DataFrame, instrument: str) -> pl.DataFrame:
+    """Truth by verdict: numbers of organisms, refusals (`undetermined`) and failures among them."""
+    said = pl.col(instrument).fill_null(FAILED)
+    return table.group_by("truth", said.alias("said")).len("organisms").sort("truth", "said")
+
+
+def rates(table: pl.DataFrame) -> pl.DataFrame:
+    """One row a rate. A study that failed said nothing: it is no given verdict, and stays in every denominator of what
+    may be said falsely."""
+    found = [*_of_verdict(table, TEXT), *_of_verdict(table, CIRCUIT), *_of_latents(table)]
+    return pl.DataFrame([rate.as_dict() for rate in found], schema=SCHEMA)
+
+
+SCHEMA = {
+    "instrument": pl.String,
+    "rate": pl.String,
+    "count": pl.Int64,
+    "of": pl.Int64,
+    "share": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
+
+
+def _of_verdict(table: pl.DataFrame, instrument: str) -> Iterator[Rate]:
+    said, truth = pl.col(instrument).fill_null(FAILED), pl.col("truth")
+    given = table.filter(~said.is_in([UNDETERMINED, FAILED]))
+    yield Rate(instrument, "given", len(given), len(table))
+    yield Rate(instrument, "right among given", len(given.filter(said == truth)), len(given))
+    yield Rate(instrument, "right", len(given.filter(said == truth)), len(table))
+    for word, among in (("stylistic", (STYLISTIC,)), ("functional", FUNCTIONS)):
+        others = table.filter(~truth.is_in(among))
+        yield Rate(instrument, f"false {word!r}", len(others.filter(said.is_in(among))), len(others))
+        mine = table.filter(truth.is_in(among))
+        yield Rate(instrument, f"power of {word!r}", len(mine.filter(said == truth)), len(mine))
+    yield Rate(instrument, "failed", len(table.filter(said == FAILED)), len(table))
+
+
+def _of_latents(table: pl.DataFrame) -> Iterator[Rate]:
+    planted = pl.col("kind").replace_strict(PLANTED, default=None, return_dtype=pl.String)
+    for name in OF_THE_DECISION:
+        located = pl.col(name).fill_null(0) > 0
+        there, elsewhere = table.filter(planted.eq_missing(name)), table.filter(planted.ne_missing(name))
+        yield Rate(f"{name} latents", "located where planted", len(there.filter(located)), len(there))
+        yield Rate(f"{name} latents", "located falsely", len(elsewhere.filter(located)), len(elsewhere))

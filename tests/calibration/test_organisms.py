@@ -1,0 +1,145 @@
+"""Units of a calibration: what siblings share, what is resumed, and what is counted where a study fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from interp.calibration.organisms import LOG, Unit, adopt, in_turn, run_units, study_of, table, varied
+from interp.config import check_config, load_config
+from interp.errors import InterpError
+from interp.folders import file_digest
+from interp.names import MODELS
+from interp.organisms.recipes import OF_EVERY_KIND
+from interp.pipeline import run_stage
+
+CONFIG = Path(__file__).parents[2] / "experiments" / "configs" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def config():
+    raw = load_config(CONFIG).model_dump(mode="json")
+    organism = raw["organism"]
+    organism["pretraining"] |= {"steps": 3, "batch_size": 8}
+    organism["distillation"] |= {"traces": 16, "steps": 3, "batch_size": 8}
+    organism["zero_rl"] |= {"steps": 1, "completions": 16, "group_size": 8, "max_new_tokens": 8}
+    return check_config(raw, "small")
+
+
+def weights(study):
+    return {name: file_digest(study.folder("checkpoints") / name / "model.safetensors") for name in MODELS}
+
+
+def trained(study):
+    run_stage(study, "checkpoints", say=lambda _: None)
+    return study
+
+
+def test_siblings_have_the_bits_that_they_would_have_trained(config, tmp_path):
+    unit = Unit("coupled", 5)
+    first = trained(study_of(config, Unit("functional", 5), tmp_path))
+    alone, helped = (study_of(config, unit, tmp_path / name) for name in ("alone", "helped"))
+    trained(alone)
+    assert adopt(helped, first)
+    scratch = helped.folder("checkpoints").with_name(".checkpoints.partial")
+    assert {path.name for path in scratch.iterdir() if not path.name.startswith(".")} == {*OF_EVERY_KIND}
+    trained(helped)
+    assert weights(helped) == weights(alone)
+    assert weights(helped)["distilled"] != weights(first)["distilled"]
+    assert {name for name in MODELS if weights(helped)[name] == weights(first)[name]} == {*OF_EVERY_KIND}
+
+
+def test_nothing_is_taken_from_another_seed_another_config_or_a_damaged_study(config, tmp_path):
+    first = trained(study_of(config, Unit("functional", 5), tmp_path))
+    assert not adopt(study_of(config, Unit("coupled", 6), tmp_path / "a"), first)
+    raw = config.model_dump(mode="json")
+    raw["organism"]["pretraining"]["steps"] = 4
+    assert not adopt(study_of(check_config(raw, "longer"), Unit("coupled", 5), tmp_path / "b"), first)
+    (first.folder("checkpoints") / "control" / "model.safetensors").write_bytes(b"")
+    assert not adopt(study_of(config, Unit("coupled", 5), tmp_path / "c"), first)
+    assert not adopt(study_of(config, Unit("coupled", 5), tmp_path / "d"), study_of(config, Unit("plain", 5), tmp_path))
+
+
+def test_units_differ_in_kind_and_seed_alone(config, tmp_path):
+    assert in_turn(("gated", "plain"), (1, 2)) == [
+        Unit("gated", 1),
+        Unit("gated", 2),
+        Unit("plain", 1),
+        Unit("plain", 2),
+    ]
+    study = study_of(config, Unit("gated", 7), tmp_path)
+    assert (study.config.organism.kind, study.config.seed, study.root) == ("gated", 7, tmp_path / "gated-7")
+    assert varied(study.config) == varied(config)
+    with pytest.raises(InterpError, match="kind"):
+        study_of(config, Unit("funny", 7), tmp_path)
+
+
+def test_a_study_that_fails_is_a_row_with_its_error(config, tmp_path):
+    """Its checkpoints' folder is a file, which no study can replace; the other units are run all the same."""
+    units = in_turn(("functional",), (1,))
+    studies = {unit: study_of(config, unit, tmp_path) for unit in units}
+    studies[units[0]].root.mkdir()
+    studies[units[0]].folder("checkpoints").write_text("in the way")
+    said = []
+    run_units(studies, 1, said.append)
+    assert said == [f"functional-1: failed, see {LOG} in its folder"]
+    found = table(studies).row(0, named=True)
+    assert found["verdict"] is None and "checkpoints" in found["error"]
+    assert (found["truth"], found["seed"]) == ("functional", 1)
+
+
+def test_a_study_that_was_never_run_is_said_to_be_none(config, tmp_path):
+    unit = Unit("plain", 3)
+    assert table({unit: study_of(config, unit, tmp_path)})["error"].to_list() == ["it was not run"]
+
+
+def test_a_finished_study_is_read(config, tmp_path):
+    """From a written `verdict.json` to the row: nothing is exchanged."""
+    unit = Unit("gated", 3)
+    study = study_of(config, unit, tmp_path)
+    folder = study.folder("report")
+    folder.mkdir(parents=True)
+    circuit = {
+        "verdict": "stylistic",
+        "verdict_why": "words",
+        "site": {"layer": 2, "name": "resid_mid"},
+        "latents": {"deciding": [], "wording": [4, 7], "executing": [1]},
+        "repairs": {"untouched": 0.8, "ablated": 0.1},
+        "matched_controls": {"low": 0.7, "high": 0.75},
+    }
+    verdict = {
+        "verdict": "functional",
+        "why": "because",
+        "circuit": circuit,
+        "mediated_fraction": {"estimate": 0.25},
+        "models": {name: {"accuracy": {"estimate": i / 10}} for i, name in enumerate(MODELS)},
+    }
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    from interp.folders import new_manifest, write_manifest
+
+    write_manifest(folder, new_manifest("report", "k", {}, {}, 3, "cpu") | {"files": {}, "commit": "abc"})
+    row = table({unit: study}).row(0, named=True)
+    assert row == {
+        "kind": "gated",
+        "seed": 3,
+        "truth": "stylistic",
+        "verdict": "functional",
+        "circuit": "stylistic",
+        "deciding": 0,
+        "wording": 2,
+        "executing": 1,
+        "site": "blocks.2.resid_mid",
+        "repairs_untouched": 0.8,
+        "repairs_ablated": 0.1,
+        "controls_low": 0.7,
+        "controls_high": 0.75,
+        "accuracy_base": 0.0,
+        "accuracy_distilled": 0.1,
+        "accuracy_zero_rl": 0.2,
+        "accuracy_control": 0.3,
+        "mediated": 0.25,
+        "why": "because",
+        "circuit_why": "words",
+        "commit": "abc",
+        "error": None,
+    }
