@@ -27,11 +27,11 @@ class SitesConfig(Section):
 
 class ActivationsConfig(Section):
     layer: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Block at which residuals are read; auto takes the earliest where the decision can be read (stage `sites`), and
-    the middle block where it can be read nowhere."""
+    """Block at which residuals are read; auto takes the earliest where the decision to check can be read (stage
+    `sites`), else the middle one of those where the choice of words can be, else the middle block."""
     site: Literal["auto", "resid_mid", "resid_post"] = "resid_post"
-    """The residual between a block's attention and its MLP, or after it; auto takes the earlier of both where the layer
-    is auto too, and is resid_post elsewhere."""
+    """The residual between a block's attention and its MLP, or after it; auto chooses among both where the layer is
+    auto too, and is resid_post elsewhere."""
     skip_first: int = Field(default=2, ge=0)
     """Positions left out at the start of every text, where norms are many times the median."""
     shard_rows: int = Field(default=131072, ge=1)

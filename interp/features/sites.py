@@ -170,9 +170,11 @@ def choose_site(
     least_auroc: float,
     least_carried: float,
 ) -> Chosen:
-    """The earliest site, of those that a crosscoder can read, where the subject's decision can be read with an AUROC of
-    at least `least_auroc` and a patch in either direction carries at least `least_carried` of the margin: of the
-    decision to check; where there is none, of the choice between marker and neutral word."""
+    """The site, of those that a crosscoder can read, where the subject's decision can be read with an AUROC of at least
+    `least_auroc` and a patch in either direction carries at least `least_carried` of the margin: of the decision to
+    check the earliest; where there is none, of the choice between marker and neutral word the middle one. That choice
+    follows from the text so far and can often be read from the first block on, where it is still as many features as
+    there are words to see (on gated organisms of seeds 110 and 111 no latents, or six, carried it there)."""
     reasons = []
     for contrast in (WRONG_RIGHT, MARKER_NEUTRAL):
         rows = table.filter(pl.col("model") == subject, pl.col("contrast") == contrast, pl.col("site").is_in(READABLE))
@@ -181,10 +183,11 @@ def choose_site(
             continue
         passed = rows.filter(pl.col("auroc") >= least_auroc, _carried() >= least_carried)
         if len(passed):
-            first = passed.sort("layer", "site").row(0, named=True)  # resid_mid comes before resid_post
-            where = Site(first["layer"], first["site"])
-            carried = min(first["noising"], first["denoising"])
-            numbers = f"AUROC {first['auroc']:.3f}, a patch carries {carried:.0%} of the margin"
+            place = 0 if contrast == WRONG_RIGHT else (len(passed) - 1) // 2
+            row = passed.sort("layer", "site").row(place, named=True)  # resid_mid comes before resid_post
+            where = Site(row["layer"], row["site"])
+            carried = min(row["noising"], row["denoising"])
+            numbers = f"AUROC {row['auroc']:.3f}, a patch carries {carried:.0%} of the margin"
             return Chosen(where, contrast, f"{contrast} can be read at {where}: {numbers}")
         reasons.append(_why_not(contrast, rows, least_auroc, least_carried))
     return Chosen(None, None, "; ".join(reasons))

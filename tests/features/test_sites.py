@@ -302,6 +302,13 @@ def test_the_word_is_read_where_the_error_is_not():
     )
 
 
+@pytest.mark.parametrize(("passing", "expected"), [((1,), 1), ((0, 1), 0), ((0, 2, 3), 2), ((0, 1, 2, 3, 4), 2)])
+def test_the_word_is_read_at_the_middle_of_the_sites_that_pass(passing, expected):
+    rows = [(layer, "resid_post", *(GOOD if layer in passing else (0.8, 1.0)), MARKER_NEUTRAL) for layer in range(5)]
+    for order in (rows, rows[::-1]):
+        assert choose(*order).site == Site(expected)
+
+
 MARKER_MISSING = "; marker / neutral: too few pairs"
 REFUSALS = {
     "nothing scanned": ([], "wrong / right: too few pairs" + MARKER_MISSING),
