@@ -75,7 +75,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep-going", action="store_true", help="leave out tests that fail on the unchanged source")
     parser.add_argument("--fresh", action="store_true", help="run again what is in results/mutants.jsonl too")
     parser.add_argument("--list-survivors", type=Path, metavar="FILE", help="write the survivors as JSON")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for path in options.only or ():
+        if not (ROOT / path).exists():
+            parser.error(f"--only {path}: no such file or folder in {ROOT.name}")
+    return options
 
 
 if __name__ == "__main__":
