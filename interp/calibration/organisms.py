@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from interp.calibration.naive import INSTRUMENTS, answers
 from interp.config import StudyConfig, check_config
 from interp.disk import disk_errors
 from interp.errors import InterpError
@@ -122,6 +123,7 @@ SCHEMA = {
     "controls_high": pl.Float64,
     **{f"accuracy_{name}": pl.Float64 for name in MODELS},
     "mediated": pl.Float64,
+    **dict.fromkeys(INSTRUMENTS, pl.Boolean),
     "why": pl.String,
     "circuit_why": pl.String,
     "commit": pl.String,
@@ -141,6 +143,7 @@ def _row(unit: Unit, study: Study) -> dict[str, Any]:
     if manifest is None:
         return about | {"error": _last_line(study.root / LOG)}
     verdict = json.loads((study.folder("report") / "verdict.json").read_text())
+    effects = pl.read_parquet(study.folder("causal") / "effects.parquet", glob=False)
     circuit = verdict["circuit"]
     repairs, controls = circuit["repairs"] or {}, circuit["matched_controls"] or {}
     return {
@@ -156,6 +159,7 @@ def _row(unit: Unit, study: Study) -> dict[str, Any]:
         **{f"repairs_{name}": repairs.get(name) for name in ("untouched", "ablated")},
         **{f"controls_{name}": controls.get(name) for name in ("low", "high")},
         **{f"accuracy_{name}": model["accuracy"]["estimate"] for name, model in verdict["models"].items()},
+        **answers(verdict, effects),
     }
 
 

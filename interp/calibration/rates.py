@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from interp.calibration.naive import INSTRUMENTS
 from interp.causal.verdict import FUNCTIONAL, OPENED, STYLISTIC, UNDETERMINED
 from interp.features.circuit import OF_THE_DECISION
 from interp.organisms.documents import PLANTED
@@ -46,7 +47,7 @@ def confusion(table: pl.DataFrame, instrument: str) -> pl.DataFrame:
 def rates(table: pl.DataFrame) -> pl.DataFrame:
     """One row a rate. A study that failed said nothing: it is no given verdict, and stays in every denominator of what
     may be said falsely."""
-    found = [*_of_verdict(table, TEXT), *_of_verdict(table, CIRCUIT), *_of_latents(table)]
+    found = [*_of_verdict(table, TEXT), *_of_verdict(table, CIRCUIT), *_of_latents(table), *_of_style(table)]
     return pl.DataFrame([rate.as_dict() for rate in found], schema=SCHEMA)
 
 
@@ -82,3 +83,13 @@ def _of_latents(table: pl.DataFrame) -> Iterator[Rate]:
         there, elsewhere = table.filter(planted.eq_missing(name)), table.filter(planted.ne_missing(name))
         yield Rate(f"{name} latents", "located where planted", len(there.filter(located)), len(there))
         yield Rate(f"{name} latents", "located falsely", len(elsewhere.filter(located)), len(elsewhere))
+
+
+def _of_style(table: pl.DataFrame) -> Iterator[Rate]:
+    """Of the one question that all instruments answer: does accuracy run on style?"""
+    truly = pl.col("truth") == STYLISTIC
+    for name in INSTRUMENTS:
+        others, mine = table.filter(~truly), table.filter(truly)
+        yield Rate(name, "says style falsely", len(others.filter(pl.col(name))), len(others))
+        yield Rate(name, "misses style", len(mine.filter(~pl.col(name))), len(mine))
+        yield Rate(name, "says nothing", len(table.filter(pl.col(name).is_null())), len(table))

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from interp.calibration.naive import BAN
 from interp.calibration.organisms import LOG, Unit, adopt, in_turn, run_units, study_of, table, varied
 from interp.config import check_config, load_config
 from interp.errors import InterpError
@@ -112,8 +114,14 @@ def test_a_finished_study_is_read(config, tmp_path):
         "why": "because",
         "circuit": circuit,
         "mediated_fraction": {"estimate": 0.25},
-        "models": {name: {"accuracy": {"estimate": i / 10}} for i, name in enumerate(MODELS)},
+        "models": {
+            name: {"accuracy": {"estimate": i / 10}, "marker_density": {"low": i, "high": i}}
+            for i, name in enumerate(MODELS)
+        },
     }
+    row = {"arm": BAN, "model": "distilled", "decoding": "sampled", "outcome": "accuracy", "high": -0.2}
+    study.folder("causal").mkdir()
+    pl.DataFrame([row]).write_parquet(study.folder("causal") / "effects.parquet")
     (folder / "verdict.json").write_text(json.dumps(verdict))
     from interp.folders import new_manifest, write_manifest
 
@@ -138,6 +146,11 @@ def test_a_finished_study_is_read(config, tmp_path):
         "accuracy_zero_rl": 0.2,
         "accuracy_control": 0.3,
         "mediated": 0.25,
+        "markers counted": True,
+        "ban alone": True,
+        "latents by AUROC, everywhere": None,
+        "verdict by text": False,
+        "verdict through the circuit": True,
         "why": "because",
         "circuit_why": "words",
         "commit": "abc",

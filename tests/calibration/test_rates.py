@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.calibration.naive import INSTRUMENTS
 from interp.calibration.organisms import SCHEMA
 from interp.calibration.rates import FAILED, confusion, rates
 from interp.organisms.documents import PLANTED, TRUTHS
@@ -58,6 +59,17 @@ def test_counts_by_hand():
     assert rate(found, "deciding latents", "located falsely") == (1, 4)
     assert rate(found, "wording latents", "located where planted") == (1, 2)
     assert rate(found, "wording latents", "located falsely") == (1, 5)
+
+
+def test_who_says_style_falsely():
+    naive = dict(zip(INSTRUMENTS, [True, None, False, None, True], strict=True))
+    made = MADE.with_columns(pl.lit(said, pl.Boolean).alias(name) for name, said in naive.items())
+    first, second, third, *_, last = INSTRUMENTS
+    found = rates(made)
+    assert rate(found, first, "says style falsely") == rate(found, last, "says style falsely") == (5, 5)
+    assert rate(found, first, "misses style") == (0, 2) and rate(found, third, "misses style") == (2, 2)
+    assert rate(found, third, "says style falsely") == (0, 5)
+    assert rate(found, second, "says nothing") == (7, 7) and rate(found, second, "misses style") == (0, 2)
 
 
 def test_confusion_holds_every_organism_once():
