@@ -76,6 +76,8 @@ class Part:
     def __post_init__(self) -> None:
         self.free = [i for i, tokens in enumerate(self.forced) if not tokens and not self.done[i]]
         """The rows that choose their next token themselves: it is not forced, and they have not ended."""
+        self.hides = False
+        """Whether a position that was read has been hidden in this step."""
 
     def take_back(self, i: int, n: int) -> None:
         """Take back the last `n` tokens that row `i` has written: nothing attends to them any more, and positions are
@@ -98,6 +100,7 @@ class Part:
         return bool(self.left) and self.left[i] <= 1
 
     def _hide(self, i: int, n: int) -> None:
+        self.hides = True
         shown = self.mask[i].nonzero().squeeze(1)
         self.mask[i, shown[-n:]] = 0
 

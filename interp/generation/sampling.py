@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from interp.errors import InterpError
 from interp.generation.cache import GrowingCache, sees_all
 from interp.generation.noise import add_gumbel, gumbel
 from interp.generation.part import Job, Part, ranges
@@ -26,6 +27,10 @@ from interp.traces.tokens import decode, encode, end_id, pad_id, shared_beginnin
 
 FINISHED = 0.1
 """Share of finished rows from which the others are copied to a smaller batch: copying the cache costs about as much."""
+WINDOW = (
+    "an edit takes tokens back, and a layer of the model attends to a window that has become shorter than the text, or "
+    "keeps a state: what is taken back would still count; lower traces.max_new_tokens, or leave out edits that rewrite"
+)
 SLACK = 4
 """A row makes at most this many choices for each token of its limit; edits that take tokens back need more than one."""
 
@@ -171,6 +176,8 @@ class _Batch:
         self.active = [(i, row) for i, job in enumerate(jobs) for row in range(len(job.prompts))]
         self._forced: list[deque[int]] = [deque() for _ in self.active]
         self._done = [False] * len(self.active)
+        self._hidden = False
+        """Whether a row has hidden positions between those that it shows."""
         self._step = 0
 
     def read_prompts(self) -> None:
@@ -212,6 +219,9 @@ class _Batch:
         for part in parts:
             if (edits := self._jobs[part.job].edits) is not None:
                 edits.after(part)
+        self._hidden |= any(part.hides for part in parts)
+        if self._hidden and not self._decoder.sees_all(self._mask.shape[1] + 1):
+            raise InterpError(WINDOW)
         self._step += 1
         self._append(parts, chosen)
 

@@ -4,10 +4,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from interp.errors import InterpError
 from interp.generation.part import Job
 from interp.generation.sampling import SLACK, CachedModel, write, writing
 from interp.organisms.architecture import vocabulary
 from interp.traces.tokens import encode
+
+from .test_sampling import windowed
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
 SHOTS = "Q 1 + 2 - 3 A 1 + 2 = 3 , 3 - 3 = 0 " * 3
@@ -105,6 +108,20 @@ def test_logits_are_those_of_the_text_as_it_stands(model, tokenizer, kind, shots
     assert edited[4] == plain[4], "a row beside others that take tokens back"
     assert all(edited[i] != plain[i] for i in range(4))
     assert plain == run(model, tokenizer, None, prompts=prompts)[0]
+
+
+@pytest.mark.parametrize("act", [back(1), again], ids=["back", "again"])
+def test_what_is_taken_back_is_no_distance_in_a_window(tokenizer, act):
+    """As long as the window is longer than the text; where it is not, the edit is refused, and no other."""
+    script = Script({(0, 4): act, (2, 5): act})
+    model = windowed(len(tokenizer), 64)
+    run(model, tokenizer, script)
+    check_logits(model, script.seen)
+    for window in (9, 20):
+        model = windowed(len(tokenizer), window)
+        with pytest.raises(InterpError, match="takes tokens back, and a layer of the model attends to a window"):
+            run(model, tokenizer, Script({(0, 4): act}), steps=20)
+        run(model, tokenizer, Script({(0, 4): force("wait", ",")}), steps=20)
 
 
 def test_a_wrong_position_or_a_token_still_read_would_show(model, tokenizer):
