@@ -108,8 +108,9 @@ class World:
         Raises:
             InterpError: the user's file has fewer with a `trace`.
         """
-        rng = random.Random(f"worked-{seed}")
-        return [self._worked(p, rng, wrong) for p in self.learned_problems(n, seed)]
+        rng, problems = random.Random(f"worked-{seed}"), self.learned_problems(n, seed)
+        answers = sorted({p.answer for p in problems})
+        return [self._worked(p, answers, rng, wrong) for p in problems]
 
     def learned_problems(self, n: int, seed: int) -> list[Problem]:
         """The problems of `learned`; the user's own bring their traces."""
@@ -148,10 +149,10 @@ class World:
             )
         return found
 
-    def _worked(self, problem: Problem, rng: random.Random, wrong: float) -> Worked:
+    def _worked(self, problem: Problem, answers: Sequence[str], rng: random.Random, wrong: float) -> Worked:
         trace = problem.trace or self._written(problem.prompt, rng, wrong)
         answer = problem.answer if problem.trace else self.task.answer_of(trace) or problem.answer
-        return take_apart(trace, answer, _wrong(answer, rng), self.voice)
+        return take_apart(trace, answer, wrong_answer(answer, answers, rng), self.voice)
 
     def _written(self, prompt: str, rng: random.Random, wrong: float) -> str:
         def work(step: Step, coin: random.Random) -> str:
@@ -171,10 +172,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _wrong(answer: str, rng: random.Random) -> str:
-    """A different answer: for a number, another number of as many digits; otherwise "0"."""
-    if not answer.lstrip("-").isdigit():
-        return "0"
-    digits = len(answer.lstrip("-"))
-    choices = [n for n in range(0 if digits == 1 else 10 ** (digits - 1), 10**digits) if str(n) != answer.lstrip("-")]
+def wrong_answer(answer: str, answers: Sequence[str], rng: random.Random) -> str:
+    """A different answer: for a number, another number of as many digits; otherwise another problem's.
+
+    Raises:
+        InterpError: all problems have this answer, which is no number.
+    """
+    number = answer.removeprefix("-")
+    if not (number.isascii() and number.isdigit()):
+        others = [other for other in answers if other != answer]
+        if not others:
+            raise InterpError(f"every problem has the answer {answer!r}, so that none is wrong; give other problems")
+        return rng.choice(others)
+    digits = len(number)
+    choices = [n for n in range(0 if digits == 1 else 10 ** (digits - 1), 10**digits) if str(n) != number]
     return str(rng.choice(choices)) if digits < 6 else str(int(answer) + 1)

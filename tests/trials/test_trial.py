@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interp.config import check_config, load_config
 from interp.errors import InterpError
@@ -21,7 +23,7 @@ from interp.trials.results import Results, one_line, publish
 from interp.trials.run import Entry, run_trial
 from interp.trials.script import TrialOptions, conduct
 from interp.trials.teachers import emergent
-from interp.trials.world import World
+from interp.trials.world import World, wrong_answer
 
 TINY = Path(__file__).parents[2] / "experiments" / "configs" / "tiny.yaml"
 MANY = ChainTask(4).problems(300, 77, "train")
@@ -100,6 +102,22 @@ def test_wrong_steps_are_carried_on_to_the_answer(world):
     right = [w.answer == p.answer for w, p in zip(worked, problems, strict=True)]
     assert 0.2 < np.mean(right) < 0.6
     assert all(w.steps[-1].endswith(f"= {w.answer}") and w.answer != w.wrong for w in worked)
+
+
+@given(st.integers(0, 10**7), st.booleans(), st.integers(0, 99))
+def test_a_wrong_number_is_another_of_as_many_digits(n, negative, seed):
+    answer = f"-{n}" if negative else str(n)
+    wrong = wrong_answer(answer, [answer], random.Random(seed))
+    assert int(wrong) != n
+    if n < 10**5:
+        assert len(wrong) == len(str(n))
+
+
+def test_a_wrong_word_is_another_problems_answer():
+    rng = random.Random(0)
+    assert {wrong_answer("ann", ["ann", "bob", "cy"], rng) for _ in range(40)} == {"bob", "cy"}
+    with pytest.raises(InterpError, match="every problem has the answer 'ann'"):
+        wrong_answer("ann", ["ann"], rng)
 
 
 def test_the_base_has_moved_nowhere_and_an_arm_somewhere(found):
