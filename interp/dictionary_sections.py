@@ -32,6 +32,8 @@ class ActivationsConfig(Section):
     site: Literal["auto", "resid_mid", "resid_post"] = "resid_post"
     """The residual between a block's attention and its MLP, or after it; auto chooses among both where the layer is
     auto too, and is resid_post elsewhere."""
+    also: list[Annotated[int, Field(ge=0)]] = Field(default=[])
+    """Further blocks whose residuals are stored in the same pass, each as a store of its own in the stage's folder."""
     skip_first: int = Field(default=2, ge=0)
     """Positions left out at the start of every text, where norms are many times the median."""
     shard_rows: int = Field(default=131072, ge=1)

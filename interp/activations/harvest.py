@@ -44,6 +44,8 @@ class Batch:
     """Residuals of some texts at the positions that are kept, in fp32."""
 
     resid: Float[Tensor, "rows models d_model"]
+    also: Mapping[Site, Float[Tensor, "rows models d_model"]]
+    """The same rows at further sites."""
     text: Int[Tensor, " rows"]
     """Number of the text."""
     position: Int[Tensor, " rows"]
@@ -78,6 +80,8 @@ class Harvest:
     """Texts of a batch."""
     skip_first: int = 0
     masked_ids: Sequence[int] = ()
+    also: Sequence[Site] = ()
+    """Further sites that are read in the same pass."""
 
     def __iter__(self) -> Iterator[Float[Tensor, "rows models d_model"]]:
         return (batch.resid for batch in self.batches())
@@ -87,7 +91,9 @@ class Harvest:
         for readings in self.readings():
             ids, kept = readings.written.ids, readings.written.kept
             row, position = kept.nonzero(as_tuple=True)
-            yield Batch(self.rows(readings).cpu(), readings.numbers[row], position, ids[kept])
+            rows = {site: x.cpu() for site, x in self._at(readings, (self.site, *self.also)).items()}
+            also = {site: rows[site] for site in self.also}
+            yield Batch(rows[self.site], also, readings.numbers[row], position, ids[kept])
 
     def readings(self) -> Iterator[Readings]:
         """The token ids of every batch, on the CPU."""
@@ -102,18 +108,24 @@ class Harvest:
                 by_model = {name: read_by(slot, texts, positions, self.pad_id) for slot, name in enumerate(self.models)}
             yield Readings(torch.tensor(some), written, by_model)
 
-    @torch.inference_mode()
     def rows(self, readings: Readings) -> Float[Tensor, "rows models d_model"]:
         """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
         it comes after every kept position."""
-        parts = [self._read(model, readings.by_model[name]) for name, model in self.models.items()]
-        return torch.stack(parts, dim=1).float()
+        return self._at(readings, (self.site,))[self.site]
 
-    def _read(self, model: PreTrainedModel, reading: Reading) -> Float[Tensor, "rows d_model"]:
-        n = shared_columns(reading)
-        reading = reading.to(model.device)
-        begun = read_beginning(model, reading.ids[0, :n], len(reading.ids), self.site)
-        return read_sites(model, (self.site,), input_ids=reading.ids[:, n:], **begun)[self.site][reading.kept[:, n:]]
+    @torch.inference_mode()
+    def _at(self, readings: Readings, sites: tuple[Site, ...]) -> dict[Site, Float[Tensor, "rows models d_model"]]:
+        by_model = [_read(model, readings.by_model[name], sites) for name, model in self.models.items()]
+        return {site: torch.stack([read[site] for read in by_model], dim=1).float() for site in sites}
+
+
+def _read(model: PreTrainedModel, reading: Reading, sites: tuple[Site, ...]) -> dict[Site, Float[Tensor, "rows d"]]:
+    """One model's activations at the kept positions; blocks after the last site do not run."""
+    n = shared_columns(reading)
+    reading = reading.to(model.device)
+    begun = read_beginning(model, reading.ids[0, :n], len(reading.ids), max(sites, key=lambda site: site.layer))
+    seen = read_sites(model, sites, input_ids=reading.ids[:, n:], **begun)
+    return {site: seen[site][reading.kept[:, n:]] for site in sites}
 
 
 def shared_columns(reading: Reading) -> int:

@@ -19,8 +19,10 @@ from interp.activations.split import held_out_problems
 from interp.activations.store import BYTES, StoreWriter, row_hashes
 from interp.activations.texts import Text, distinct, first_position, kept_positions, mixed, write_texts
 from interp.config import StudyConfig
+from interp.dictionary_sections import ActivationsConfig
 from interp.errors import InterpError
 from interp.folders import refuse_if_short
+from interp.models.hooks import Site
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import COMPARED, EDITED
 from interp.progress import bar, console
@@ -49,14 +51,17 @@ class Stream:
 
 
 def run(study: Study, out: Path) -> int:
-    """Write the store, `texts.parquet`, `stream.json` (its counts) and `moved.json` (the distance of each model's
-    residuals from the base's); returns the number of rows."""
+    """Write the store, one more in a folder of its own for each site of `activations.also`, `texts.parquet`,
+    `stream.json` (its counts) and `moved.json` (the distance of each model's residuals from the base's); returns the
+    number of rows."""
     config = study.config
     torch.set_num_threads(config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(config.device)
     site = site_of(study)
     stream = token_stream(study, trio)
-    refuse_if_short(out, stream.rows * len(COMPARED) * trio.d_model * BYTES, "the store of residuals")
+    also = [Site(layer, site.name) for layer in sorted({*config.activations.also} - {site.layer})]
+    bytes_of_one = stream.rows * len(COMPARED) * trio.d_model * BYTES
+    refuse_if_short(out, bytes_of_one * (1 + len(also)), "the store of residuals")
     source = Harvest(
         {name: load_model(name, trio.paths[name], device) for name in COMPARED},
         stream.texts,
@@ -65,18 +70,21 @@ def run(study: Study, out: Path) -> int:
         config.activations.batch_size,
         config.activations.skip_first,
         trio.masked_ids,
+        also,
     )
-    writer = StoreWriter(out, list(COMPARED), str(site), config.activations.shard_rows)
+    writers = {at: _writer(out if at == site else out / str(at), at, config.activations) for at in (site, *also)}
     places, moves, hashes = [], [], []
     with bar("reading residuals", len(stream.texts)) as progress:
         for batch in source.batches():
-            writer.add(batch.resid)
+            for at, rows in {site: batch.resid, **batch.also}.items():
+                writers[at].add(rows)
             moves.append(moved(batch.resid))
             hashes.append(row_hashes(batch.resid))
             places.append(torch.stack([batch.text, batch.position, batch.token]))
             progress.to(int(batch.text.max()) + 1)
     index = _index(torch.cat(places, dim=1).numpy(), stream)
-    writer.close(index)
+    for writer in writers.values():
+        writer.close(index)
     write_texts(stream.texts, out / "texts.parquet")
     mean = torch.cat(moves).mean(0).tolist()
     (out / "moved.json").write_text(json.dumps(dict(zip(COMPARED, mean, strict=True))))
@@ -87,7 +95,12 @@ def run(study: Study, out: Path) -> int:
         "{repeats:,} repeated prefixes left out, {exact_duplicates:.2%} of the rows equal another".format(**counts),
         soft_wrap=True,
     )
-    return writer.rows
+    return len(index)
+
+
+def _writer(folder: Path, site: Site, section: ActivationsConfig) -> StoreWriter:
+    folder.mkdir(exist_ok=True)
+    return StoreWriter(folder, list(COMPARED), str(site), section.shard_rows)
 
 
 def token_stream(study: Study, trio: Trio) -> Stream:

@@ -31,6 +31,8 @@ def run(study: Study, out: Path) -> int:
     paths = config.checkpoints.given or _make_organism(config, out)
     trio = open_trio(paths)
     check_layer(config.activations.layer, trio.n_layers)  # refused here, not after hours of work
+    for layer in config.activations.also:
+        check_layer(layer, trio.n_layers, "activations.also")
     patched_layers(config.causal.patch_layers, trio.n_layers)
     training_table(paths).write_parquet(out / "training.parquet")
     described = _described(paths, pick_device(config.device))

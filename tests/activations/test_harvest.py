@@ -55,6 +55,19 @@ def test_what_all_texts_begin_with_is_read_once_and_changes_no_row(models, texts
             torch.testing.assert_close(resid[text == i][:, m], alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shots", [0, 40])
+def test_further_sites_are_read_in_the_same_pass(models, texts, shots):
+    """Before and after the site that is read, also where a beginning is shared: the bits of a pass of their own."""
+    after = [Text([*([5, 9, 14, 7, 3] * 8)[:shots], *t.ids], "base", str(i), 1) for i, t in enumerate(texts)]
+    sites = (Site(0), Site(1, "resid_mid"), Site(2))
+    together = list(Harvest(models, after, Site(1), PAD, 4, skip_first=shots, also=sites).batches())
+    for site in (Site(1), *sites):
+        alone = list(Harvest(models, after, site, PAD, 4, skip_first=shots).batches())
+        for one, all_ in zip(alone, together, strict=True):
+            assert torch.equal(one.resid, all_.resid if site == Site(1) else all_.also[site])
+            assert torch.equal(one.text, all_.text) and torch.equal(one.position, all_.position)
+
+
 def test_texts_of_which_nothing_is_kept_are_not_read(models, texts):
     assert list(Harvest(models, texts, Site(1), PAD, 3, skip_first=14).batches()) == []
     (batch,) = Harvest(models, texts, Site(1), PAD, 3, skip_first=9).batches()

@@ -77,6 +77,24 @@ def rows_of(store, texts):
     return [(tuple(texts[i].ids[: p + 1]), texts[i].model, texts[i].problem) for i, p in at]
 
 
+def test_further_blocks_are_stored_in_the_same_pass(tmp_path, paths):
+    """Each is the store that a study which reads that block alone has; the block that is read anyway is not doubled."""
+    (tmp_path / "all").mkdir()
+    together = a_study(tmp_path / "all", paths, WRITTEN, activations={"also": [2, 1, 0, 2], "shard_rows": 4})
+    done(together)
+    folder = together.folder("activations")
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {f"blocks.{i}.hook_resid_post" for i in (0, 2)}
+    for layer in (0, 1, 2):
+        root = tmp_path / str(layer)
+        root.mkdir()
+        alone = a_study(root, paths, WRITTEN, activations={"shard_rows": 4})
+        (root / "sites" / "site.json").write_text(json.dumps({"read": {"layer": layer, "name": "resid_post"}}))
+        expected, _, _ = done(alone)
+        found = open_store(folder if layer == 1 else folder / f"blocks.{layer}.hook_resid_post")
+        assert (found.place, found.shard_rows) == (expected.place, expected.shard_rows)
+        assert found.index.equals(expected.index) and torch.equal(found.tensor(), expected.tensor())
+
+
 def test_every_prefix_is_stored_once_in_the_edited_models_text_if_it_has_it(tmp_path, paths):
     config = {"activations": {"skip_first": 0, "layer": 1, "batch_size": 2, "shard_rows": 4}}
     store, texts, counts = done(a_study(tmp_path, paths, WRITTEN, **config))

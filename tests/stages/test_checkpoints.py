@@ -26,11 +26,25 @@ def paths(tmp_path, tokenizer):
     return found
 
 
-def run(paths, tmp_path):
+def run(paths, tmp_path, **config):
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    checkpoints.run(Study(StudyConfig.model_validate({"checkpoints": paths, "device": "cpu"}), tmp_path), out)
+    whole = StudyConfig.model_validate({"checkpoints": paths, "device": "cpu"} | config)
+    checkpoints.run(Study(whole, tmp_path), out)
     return json.loads((out / "models.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"activations": {"layer": 3}}, "activations.layer"),
+        ({"activations": {"also": [0, 3]}}, "activations.also"),
+        ({"causal": {"patch_layers": [3]}}, "causal.patch_layers"),
+    ],
+)
+def test_a_block_that_the_models_lack_is_refused_before_any_work(paths, tmp_path, config, key):
+    with pytest.raises(InterpError, match=f"{key} = 3: the models have blocks 0 to 2; choose one of them"):
+        run(paths, tmp_path, **config)
 
 
 def flat(seed):
