@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -65,19 +66,54 @@ def study_of(config: StudyConfig, unit: Unit, out: Path) -> Study:
 
 
 def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], None] = print) -> None:
-    """Run the studies, at most `workers` at a time, each with its config's threads. Ctrl-C ends them; they resume."""
+    """Run the studies, at most `workers` at a time, each with its config's threads. An interrupt ends them; they
+    resume."""
+    processes = _Processes()
     with ThreadPoolExecutor(workers) as pool:
-        running = {pool.submit(_run, unit, studies): unit for unit in studies}
+        running = {pool.submit(_run, unit, studies, processes): unit for unit in studies}
+        later = set(running)
         try:
-            for future in as_completed(running):
-                code = future.result()
-                say(f"{running[future].name}: {'done' if code == 0 else f'failed, see {LOG} in its folder'}")
+            while later:
+                # With a timeout, since polars' handler of Ctrl-C does not wake a wait without one.
+                done, later = wait(later, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    said = "done" if future.result() == 0 else f"failed, see {LOG} in its folder"
+                    say(f"{running[future].name}: {said}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            processes.end()
             raise
 
 
-def _run(unit: Unit, studies: Mapping[Unit, Study]) -> int:
+class _Processes:
+    """The studies under way, which end together. Killed, a study loses the unit that it was at, and no other."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+        self._lock = Lock()
+
+    def run(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+        """Exit code of a command whose output is added to a file."""
+        with log.open("a") as file:
+            with self._lock:
+                if self._ended:
+                    return 1
+                process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
+                self._running.add(process)
+            try:
+                return process.wait()
+            finally:
+                self._running.discard(process)
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+
+def _run(unit: Unit, studies: Mapping[Unit, Study], processes: _Processes) -> int:
     """Exit code of the unit's study."""
     study = studies[unit]
     study.root.mkdir(parents=True, exist_ok=True)
@@ -85,10 +121,8 @@ def _run(unit: Unit, studies: Mapping[Unit, Study]) -> int:
         if other.seed == unit.seed and other != unit and adopt(study, sibling):
             break
     (study.root / CONFIG).write_text(json.dumps(study.config.model_dump(mode="json"), indent=1))  # JSON is YAML
-    threads = {"OMP_NUM_THREADS": str(study.config.threads)}
     command = [sys.executable, "-m", "interp.cli", "study", str(study.root / CONFIG), "--out", str(study.root)]
-    with (study.root / LOG).open("a") as log:
-        return subprocess.run(command, stdout=log, stderr=log, env=os.environ | threads, check=False).returncode
+    return processes.run(command, study.root / LOG, os.environ | {"OMP_NUM_THREADS": str(study.config.threads)})
 
 
 def adopt(study: Study, sibling: Study) -> bool:

@@ -1,9 +1,14 @@
 """Units of a calibration: what siblings share, what is resumed, and what is counted where a study fails."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 from interp.calibration.naive import BAN
@@ -16,6 +21,7 @@ from interp.organisms.recipes import OF_EVERY_KIND
 from interp.pipeline import run_stage
 
 CONFIG = Path(__file__).parents[2] / "experiments" / "configs" / "tiny.yaml"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "calibration.py"
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +162,35 @@ def test_a_finished_study_is_read(config, tmp_path):
         "commit": "abc",
         "error": None,
     }
+
+
+def test_an_interrupt_ends_the_studies_under_way(config, tmp_path):
+    """Ctrl-C that reaches the harness alone: both studies end with it at once, and what they had is there."""
+    raw = config.model_dump(mode="json")
+    raw["organism"]["pretraining"]["steps"] = 4000
+    (tmp_path / "long.yaml").write_text(json.dumps(raw))
+    places = ["--config", tmp_path / "long.yaml", "--registration", tmp_path / "fixed.json", "--out", tmp_path / "out"]
+    command = [sys.executable, SCRIPT, *places]
+    subprocess.run([*command, "--register", "--tuning", "0", "--seeds", "1", "2"], check=True)
+    harness = subprocess.Popen([*command, "--kinds", "plain"], stderr=subprocess.PIPE, text=True)
+    scratch = [tmp_path / "out" / f"plain-{seed}" / ".checkpoints.partial" for seed in (1, 2)]
+    until = time.monotonic() + 120
+    while not all(map(Path.exists, scratch)):
+        assert time.monotonic() < until and harness.poll() is None
+        time.sleep(0.2)
+    harness.send_signal(signal.SIGINT)
+    _, said = harness.communicate(timeout=60)
+    assert harness.returncode == 130 and said.strip().endswith("interrupted; the same command resumes")
+    here = str(tmp_path)
+    assert not [p.info for p in psutil.process_iter(["cmdline"]) if any(here in w for w in p.info["cmdline"] or ())]
+    assert all(map(Path.exists, scratch))
+
+
+def test_a_changed_threshold_is_one_line_and_exit_code_2(tmp_path):
+    fixed = json.loads((CONFIG.parent / "registered.json").read_text())
+    fixed["thresholds"]["causal.checks.GONE"] = 0.2
+    (tmp_path / "fixed.json").write_text(json.dumps(fixed))
+    command = [sys.executable, SCRIPT, "--registration", tmp_path / "fixed.json", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert done.stderr.count("\n") == 1 and "causal.checks.GONE was registered as 0.2 and is 0.1 now" in done.stderr
