@@ -140,10 +140,12 @@ def decide(
     sides = []
     for name in ("positive", "negative"):
         rows = [getattr(pair, name) for pair in contrast.pairs]
-        read = {model: Prefixes(models[model], rows, pad_id, batch_size) for model in models}
-        x = torch.stack([prefixes.read([site])[site] for prefixes in read.values()], dim=1)
-        f = crosscoder.encode(x.float().to(crosscoder.mean.device))
-        sides.append(Side(read[subject], x[:, list(models).index(subject)], f, x))
+        own, h = Prefixes(models[subject], rows, pad_id, batch_size), {}
+        for model in models:  # one at a time: of the others nothing is kept but their activations
+            prefixes = own if model == subject else Prefixes(models[model], rows, pad_id, batch_size)
+            h[model] = prefixes.read([site])[site]
+        x = torch.stack(list(h.values()), dim=1)
+        sides.append(Side(own, h[subject], crosscoder.encode(x.float().to(crosscoder.mean.device)), x))
     return Decision(crosscoder, site, list(models).index(subject), contrast.margin, *sides)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import csc_array, csr_array, vstack
+from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
 from interp.crosscoder import Crosscoder
@@ -34,12 +34,24 @@ def encode_sparse(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"]) ->
     at_once = max(1, min(CHUNK, DENSE // cc.config.n_latents))
     by_threshold = cc.config.activation == "batch_topk"
     encoder, norms = Encoder(torch.float32), cc.decoder_norms()
-    parts = []
+    values, latents, per_row = [], [], []
     for chunk in chunks(rows, at_once):
         x = chunk.to(cc.mean.device)
-        places, values = _above_threshold(cc, encoder, norms, x) if by_threshold else _nonzero(cc.encode(x))
-        parts.append(_sparse(places, values, len(x), cc.config.n_latents))
-    return csc_array(vstack(parts))
+        places, active = _above_threshold(cc, encoder, norms, x) if by_threshold else _nonzero(cc.encode(x))
+        row = torch.div(places, cc.config.n_latents, rounding_mode="floor")
+        values.append(active.cpu().numpy())
+        latents.append((places - row * cc.config.n_latents).to(torch.int32).cpu().numpy())
+        per_row.append(torch.bincount(row, minlength=len(x)).cpu().numpy())
+    starts = np.concatenate([[0], np.concatenate(per_row).cumsum()])
+    code = csr_array((_joined(values), _joined(latents), starts), shape=(len(rows), cc.config.n_latents))
+    return code.tocsc()
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one array; they are given up, so that they are not held twice for long."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _above_threshold(
@@ -58,14 +70,6 @@ def _above_threshold(
 def _nonzero(f: Float[Tensor, "rows latents"]) -> tuple[Int[Tensor, " active"], Float[Tensor, " active"]]:
     places = f.flatten().nonzero().squeeze(1)  # many times as fast as scipy's search of a dense matrix
     return places, f.flatten()[places]
-
-
-def _sparse(places: Int[Tensor, " active"], values: Float[Tensor, " active"], n_rows: int, n_latents: int) -> csr_array:
-    row = torch.div(places, n_latents, rounding_mode="floor")
-    starts = torch.zeros(n_rows + 1, dtype=torch.int64)
-    starts[1:] = torch.bincount(row, minlength=n_rows).cumsum(0).cpu()
-    latent = (places - row * n_latents).to(torch.int32)
-    return csr_array(tuple(x.cpu().numpy() for x in (values, latent, starts)), shape=(n_rows, n_latents))
 
 
 def size(f: csc_array) -> tuple[int, int]:

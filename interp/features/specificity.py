@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from interp.crosscoder import Crosscoder
 from interp.crosscoder.sparse import Active, latent_sums, weighted_latents, weighted_rows
-from interp.features.codes import chunks, encode_sparse
+from interp.features.codes import CHUNK, chunks, encode_sparse
 
 NU_ERROR, NU_RECON = 0.2, 0.5
 """A latent is claimed for a model only where both ratios of every other model stay below these."""
@@ -85,26 +86,41 @@ def latent_scaling(cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], f
     Args:
         f: the rows' code; encoded here where it is not given.
     """
-    n, m, d = cc.W_dec.shape
     code = csr_array(f if f is not None else encode_sparse(cc, rows))
-    f_error = torch.zeros(n, m * d, dtype=torch.float64, device=cc.mean.device)
-    f_recon, f_squared = torch.zeros_like(f_error), torch.zeros(n, dtype=torch.float64, device=cc.mean.device)
-    start = 0
-    for piece in chunks(rows):
-        chunk = piece.to(cc.mean.device)
-        active, values = _active(code, n, start, start + len(piece), cc.mean.device)
-        start += len(piece)
-        # About the mean: a bias is in the reconstruction of every token, whatever the latent does.
-        about_mean = weighted_rows(values, active, cc.decoder.detach())
-        error = cc.normalise(chunk).flatten(1) - about_mean - cc.b_dec.flatten()
-        f_error += weighted_latents(values, active, error)
-        f_recon += weighted_latents(values, active, about_mean)
-        f_squared += latent_sums(values.square(), active)
-    w_dec = cc.W_dec.detach()
+    w_dec, f_squared = cc.W_dec.detach(), torch.zeros(len(cc.W_dec), dtype=torch.float64, device=cc.mean.device)
     gram = _between_models(w_dec, w_dec)
+    for start in range(0, len(rows), CHUNK):
+        active, values = _active(code, len(w_dec), start, min(start + CHUNK, len(rows)), f_squared.device)
+        f_squared += latent_sums(values.square(), active)
     scale = (f_squared[:, None] * torch.diagonal(gram, dim1=1, dim2=2)).clamp(min=1e-12)[:, :, None]
-    error, recon = (_between_models(w_dec, summed.view(n, m, d)) for summed in (f_error, f_recon))
+    # A pass over the rows for each target, so that the sums of one only are held.
+    error, recon = (_products(cc, rows, code, of_error=of_error) for of_error in (True, False))
     return Scaling((error + f_squared[:, None, None] * gram) / scale, recon / scale)
+
+
+def _products(
+    cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], code: csr_array, *, of_error: bool
+) -> Float[Tensor, "latents probe target"]:
+    """⟨d_jp, Σ_t f_j y_mt⟩ of the models' errors, or of their reconstructions about the mean: a bias is in the
+    reconstruction of every token, whatever the latent does."""
+    n, m, d = cc.W_dec.shape
+    total = torch.zeros(n, m * d, dtype=torch.float64, device=cc.mean.device)
+    for x, active, values in _pieces(cc, rows, code):
+        y = weighted_rows(values, active, cc.decoder.detach())
+        if of_error:
+            y = cc.normalise(x).flatten(1) - y - cc.b_dec.flatten()
+        total += weighted_latents(values, active, y)
+    return _between_models(cc.W_dec.detach(), total.view(n, m, d))
+
+
+def _pieces(
+    cc: Crosscoder, rows: Float[Tensor, "rows models d_model"], code: csr_array
+) -> Iterator[tuple[Float[Tensor, "some models d_model"], Active, Float[Tensor, " active"]]]:
+    """Some rows at a time, with the active entries of their code."""
+    start, device = 0, cc.mean.device
+    for piece in chunks(rows):
+        yield piece.to(device), *_active(code, len(cc.W_dec), start, start + len(piece), device)
+        start += len(piece)
 
 
 def _between_models(
