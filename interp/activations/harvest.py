@@ -91,7 +91,7 @@ class Harvest:
         for readings in self.readings():
             ids, kept = readings.written.ids, readings.written.kept
             row, position = kept.nonzero(as_tuple=True)
-            rows = {site: x.cpu() for site, x in self._at(readings, (self.site, *self.also)).items()}
+            rows = {site: x.cpu() for site, x in self.at(readings, (self.site, *self.also)).items()}
             also = {site: rows[site] for site in self.also}
             yield Batch(rows[self.site], also, readings.numbers[row], position, ids[kept])
 
@@ -109,12 +109,13 @@ class Harvest:
             yield Readings(torch.tensor(some), written, by_model)
 
     def rows(self, readings: Readings) -> Float[Tensor, "rows models d_model"]:
-        """Every model's residuals at the kept positions, in fp32. Right padding needs no mask under causal attention:
-        it comes after every kept position."""
-        return self._at(readings, (self.site,))[self.site]
+        """Every model's residuals at the site and at the kept positions, in fp32."""
+        return self.at(readings, (self.site,))[self.site]
 
     @torch.inference_mode()
-    def _at(self, readings: Readings, sites: tuple[Site, ...]) -> dict[Site, Float[Tensor, "rows models d_model"]]:
+    def at(self, readings: Readings, sites: tuple[Site, ...]) -> dict[Site, Float[Tensor, "rows models d_model"]]:
+        """The same at several sites. Right padding needs no mask under causal attention: it comes after every kept
+        position."""
         by_model = [_read(model, readings.by_model[name], sites) for name, model in self.models.items()]
         return {site: torch.stack([read[site] for read in by_model], dim=1).float() for site in sites}
 

@@ -12,6 +12,7 @@ from interp.activations.store import StoreWriter, open_store
 from interp.activations.texts import Text, mixed
 from interp.crosscoder import CrosscoderConfig, TrainConfig
 from interp.crosscoder.feeds import open_feed
+from interp.models.hooks import Site
 
 NAMES = ("base", "distilled", "zero_rl")
 LENGTHS = {"base": 12, "distilled": 30, "zero_rl": 18}
@@ -24,18 +25,18 @@ SHAPE = CrosscoderConfig(n_models=3, d_model=2, n_latents=4, k=1)
 class Marked(Harvest):
     """Rows that hold the number of the model that wrote their text, in the place of residuals."""
 
-    def rows(self, readings):
+    def at(self, readings, sites):
         text = readings.numbers[readings.written.kept.nonzero()[:, 0]]
         writer = torch.tensor([1.0 + NAMES.index(self.texts[i].model) for i in text.tolist()])
         rows = writer[:, None, None].repeat(1, 3, 2)
         rows[:, :, 1] = torch.arange(len(rows))[:, None].sin()  # a model whose rows are all the same is refused
-        return rows
+        return dict.fromkeys(sites, rows)
 
 
 def harvest(order):
     """Texts model by model, as they are written, read in an order."""
     written = [Text([5] * LENGTHS[name], name, str(i), 1) for name in NAMES for i in range(N_TEXTS // 3)]
-    return Marked({}, [written[i] for i in order], 0, 0, 16)
+    return Marked({}, [written[i] for i in order], Site(0), 0, 16)
 
 
 def stored(folder, source):
