@@ -64,8 +64,8 @@ def main(options: Options) -> None:
     prepare(config)
     units = in_turn(options.kinds, options.seeds or fixed.reporting)
     studies = {unit: study_of(config, unit, options.out) for unit in units}
-    run_units(studies, options.workers)
-    read = table(studies).with_columns(reported=pl.col("seed").is_in(fixed.reporting))
+    failed = run_units(studies, options.workers)
+    read = table(studies, failed).with_columns(reported=pl.col("seed").is_in(fixed.reporting))
     read.write_parquet(options.out / "organisms.parquet")
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, fmt_str_lengths=60):
         print(read.drop("why", "circuit_why"))

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +65,10 @@ def study_of(config: StudyConfig, unit: Unit, out: Path) -> Study:
     return Study(check_config(raw, unit.name), out / unit.name)
 
 
-def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], None] = print) -> None:
-    """Run the studies, at most `workers` at a time, each with its config's threads. An interrupt ends them; they
-    resume."""
-    processes = _Processes()
+def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], None] = print) -> set[Unit]:
+    """Run the studies, at most `workers` at a time, each with its config's threads; returns those that failed. An
+    interrupt ends them; they resume."""
+    processes, failed = _Processes(), set[Unit]()
     with ThreadPoolExecutor(workers) as pool:
         running = {pool.submit(_run, unit, studies, processes): unit for unit in studies}
         later = set(running)
@@ -77,12 +77,15 @@ def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], 
                 # With a timeout, since polars' handler of Ctrl-C does not wake a wait without one.
                 done, later = wait(later, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
-                    said = "done" if future.result() == 0 else f"failed, see {LOG} in its folder"
-                    say(f"{running[future].name}: {said}")
+                    unit, code = running[future], future.result()
+                    if code:
+                        failed.add(unit)
+                    say(f"{unit.name}: {f'failed, see {LOG} in its folder' if code else 'done'}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             processes.end()
             raise
+    return failed
 
 
 class _Processes:
@@ -165,15 +168,16 @@ SCHEMA = {
 }
 
 
-def table(studies: Mapping[Unit, Study]) -> pl.DataFrame:
+def table(studies: Mapping[Unit, Study], failed: Collection[Unit] = ()) -> pl.DataFrame:
     """One row an organism: what its study says, beside the truth. Of one whose study failed, `error` is the last line
-    that it printed, and what it would have said is null."""
-    return pl.DataFrame([_row(unit, study) for unit, study in studies.items()], schema=SCHEMA)
+    that it printed, and what it would have said is null: a report that an earlier run left there is not its."""
+    rows = [_row(unit, study, failed=unit in failed) for unit, study in studies.items()]
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _row(unit: Unit, study: Study) -> dict[str, Any]:
+def _row(unit: Unit, study: Study, *, failed: bool) -> dict[str, Any]:
     about = {"kind": unit.kind, "seed": unit.seed, "truth": TRUTHS[unit.kind]}
-    manifest = _manifest(study)
+    manifest = None if failed else _manifest(study)
     if manifest is None:
         return about | {"error": _last_line(study.root / LOG)}
     verdict = json.loads((study.folder("report") / "verdict.json").read_text())

@@ -15,7 +15,7 @@ from interp.calibration.naive import BAN
 from interp.calibration.organisms import LOG, Unit, adopt, in_turn, run_units, study_of, table, varied
 from interp.config import check_config, load_config
 from interp.errors import InterpError
-from interp.folders import file_digest
+from interp.folders import file_digest, new_manifest, write_manifest
 from interp.names import MODELS
 from interp.organisms.recipes import OF_EVERY_KIND
 from interp.pipeline import run_stage
@@ -89,7 +89,7 @@ def test_a_study_that_fails_is_a_row_with_its_error(config, tmp_path):
     studies[units[0]].root.mkdir()
     studies[units[0]].folder("checkpoints").write_text("in the way")
     said = []
-    run_units(studies, 1, said.append)
+    assert run_units(studies, 1, said.append) == {*units}
     assert said == [f"functional-1: failed, see {LOG} in its folder"]
     found = table(studies).row(0, named=True)
     assert found["verdict"] is None and "checkpoints" in found["error"]
@@ -129,8 +129,6 @@ def test_a_finished_study_is_read(config, tmp_path):
     study.folder("causal").mkdir()
     pl.DataFrame([row]).write_parquet(study.folder("causal") / "effects.parquet")
     (folder / "verdict.json").write_text(json.dumps(verdict))
-    from interp.folders import new_manifest, write_manifest
-
     write_manifest(folder, new_manifest("report", "k", {}, {}, 3, "cpu") | {"files": {}, "commit": "abc"})
     row = table({unit: study}).row(0, named=True)
     assert row == {
@@ -162,6 +160,9 @@ def test_a_finished_study_is_read(config, tmp_path):
         "commit": "abc",
         "error": None,
     }
+    # Its folder could not be run again under this code: what another run left there says nothing.
+    again = table({unit: study}, {unit}).row(0, named=True)
+    assert again["verdict"] is again["ban alone"] is None and again["error"] == "it was not run"
 
 
 def test_an_interrupt_ends_the_studies_under_way(config, tmp_path):
