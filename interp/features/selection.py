@@ -13,8 +13,9 @@ far and right steps are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
     They are chosen one after the other, each the one that lowers the mean margin most, given those before it, to the
     goal or to MOST latents: of several that say the same, the first alone does nothing. Then those are given up again,
     the least needed first, without which the goal is still reached; where it is not, those that lower the margin by
-    less than LEAST of the gap.
+    less than LEAST of the gap. A set that reaches the goal is made smaller by exchange (`_exchanged`) where it can be.
     """
     margin, positive = decision.margin, decision.positive
     untouched = decision.logits(positive)
@@ -139,24 +140,48 @@ def smallest_set(decision: Decision, pool: Sequence[int]) -> tuple[int, ...]:
     least = LEAST * max(float((margin.of(untouched).mean() - below).abs()), 1e-6)
     goal = GONE * float(margin.p(untouched).mean())
 
-    def left(latents: Sequence[int]) -> tuple[float, float]:
+    @cache
+    def left(latents: frozenset[int]) -> tuple[float, float]:
         """The mean margin with these latents set back, and the mean probability of an onset."""
-        logits = decision.logits(positive, list(latents), decision.level[list(latents)])
+        chosen = sorted(latents)
+        logits = decision.logits(positive, chosen, decision.level[chosen])
         return float(margin.of(logits).mean()), float(margin.p(logits).mean())
 
     chosen: tuple[int, ...] = ()
-    while len(chosen) < min(MOST, len(pool)) and (not chosen or left(chosen)[1] > goal):
+    while len(chosen) < min(MOST, len(pool)) and (not chosen or left(frozenset(chosen))[1] > goal):
         others = [j for j in pool if j not in chosen]
-        chosen = (*chosen, min(others, key=lambda j: left((*chosen, j))[0]))
+        chosen = (*chosen, min(others, key=lambda j: left(frozenset((*chosen, j)))[0]))
     while chosen:
-        now, p = left(chosen)
-        without = {j: left([i for i in chosen if i != j]) for j in chosen}
+        now, p = left(frozenset(chosen))
+        without = {j: left(frozenset(chosen) - {j}) for j in chosen}
         spared = min(without, key=lambda j: without[j][0])
         needed = without[spared][1] > goal if p <= goal else without[spared][0] - now >= least
         if needed:
             break
         chosen = tuple(j for j in chosen if j != spared)
+    while len(chosen) > 1 and left(frozenset(chosen))[1] <= goal:
+        fewer = _exchanged(chosen, pool, lambda latents: left(latents)[1], goal)
+        if fewer is None:
+            break
+        chosen = fewer
     return chosen
+
+
+def _exchanged(
+    chosen: tuple[int, ...], pool: Sequence[int], left: Callable[[frozenset[int]], float], goal: float
+) -> tuple[int, ...] | None:
+    """A set with one latent less that reaches the goal as well, None where none is found: from the best one without a
+    latent of `chosen`, the exchange of one latent for one of `pool` that leaves least, again and again. What was chosen
+    first need not be in the smallest set."""
+    now = min((tuple(i for i in chosen if i != j) for j in chosen), key=lambda one: left(frozenset(one)))
+    while left(frozenset(now)) > goal:
+        others = [j for j in pool if j not in now]
+        exchanged = [tuple(other if i == j else i for i in now) for j in now for other in others]
+        best = min(exchanged, key=lambda one: left(frozenset(one)), default=now)
+        if left(frozenset(best)) >= left(frozenset(now)):
+            return None
+        now = best
+    return now
 
 
 @torch.no_grad()

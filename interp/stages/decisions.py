@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -30,6 +31,9 @@ from interp.tasks.base import Task
 from interp.traces.lexicon import Lexicon, Span, load_lexicon
 from interp.traces.segment import by_construction, by_sentences
 from interp.traces.tokens import pad_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def site_of(study: Study) -> Site:
@@ -85,16 +89,27 @@ class Decisions:
         return decision_margin(self.written_by(EDITED))
 
     @cached_property
+    def edited(self) -> PreTrainedModel:
+        """The model whose decisions these are."""
+        return self._load(EDITED)
+
+    def model(self, name: str) -> PreTrainedModel:
+        """One of the models, loaded anew unless it is the edited one, which is kept."""
+        return self.edited if name == EDITED else self._load(name)
+
+    def _load(self, name: str) -> PreTrainedModel:
+        return load_model(name, self.trio.paths[name], pick_device(self.study.config.device))
+
+    @cached_property
     def contrasts(self) -> list[Contrast]:
         """Pairs of prefixes of the edited model's texts, which every model reads."""
         mine, most, seed = self.written_by(EDITED), self.study.config.sites.problems, self.study.config.seed
-        model = load_model(EDITED, self.trio.paths[EDITED], pick_device(self.study.config.device))
         again = second_first(mine, self.trio.tokenizer, self.lexicon, most, seed)
         return [
             wrong_right(self.injected(EDITED), self.margin),
             onset_fork(mine, self.margin, most, seed),
             marker_neutral(mine, self.trio.tokenizer, self.lexicon, most, seed),
-            said_again(again, model, pad_id(self.trio.tokenizer), self.study.config.sites.batch_size),
+            said_again(again, self.edited, pad_id(self.trio.tokenizer), self.study.config.sites.batch_size),
         ]
 
     @property

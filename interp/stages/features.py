@@ -59,8 +59,8 @@ def run(study: Study, out: Path) -> int:
         parts = [describe(cc, f, data), per_model(f, data), behaviours(f, data, config.auroc, config.q)]
         latents = pl.concat(parts, how="horizontal")
         progress.advance()
-        models = {name: load_model(name, trio.paths[name], device) for name in data.store.names}
         decisions = Decisions(study, trio)
+        models = {name: decisions.model(name) for name in data.store.names}
         said = said_by_the_edited(decisions, config.injected_texts)
         baselines(data, said.markers, study.config.seed).write_parquet(out / "baselines.parquet")
         seed = study.config.seed

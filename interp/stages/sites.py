@@ -18,7 +18,7 @@ from interp.folders import finish_unit, unit_is_finished
 from interp.generation.sampling import writing
 from interp.models.hooks import Site, check_site
 from interp.models.sites import check_layer
-from interp.models.trio import load_model, open_trio, pick_device
+from interp.models.trio import open_trio
 from interp.names import EDITED
 from interp.progress import bar, console
 from interp.stages.decisions import Decisions
@@ -79,7 +79,7 @@ def _file(kind: str, name: str) -> str:
 def _read_model(inputs: Decisions, name: str, out: Path, on_done: Callable[[int], None]) -> None:
     """Write both tables of one model."""
     config, tokenizer = inputs.study.config, inputs.trio.tokenizers[name]
-    model = load_model(name, inputs.trio.paths[name], pick_device(config.device))
+    model = inputs.model(name)
     traces, rows = config.traces, config.sites.batch_size
     how = writing(tokenizer, traces.max_new_tokens, traces.temperature, config.seed, inputs.trio.end_ids[name])
     noticed = notice(name, model, tokenizer, inputs.injected(name), inputs.judge, how, inputs.margin, rows)

@@ -91,6 +91,20 @@ def test_latents_that_say_the_same_do_not_hide_each_other():
     assert smallest_set(twice, [5, 0, 6, 1]) == (0, 1)
 
 
+def test_what_was_chosen_first_is_given_up_for_a_smaller_set():
+    """Latents 0, 1 and 2 add 40 nats to three, one and one fifth of the places and are chosen for it; none of them can
+    be given up. Latent 3 adds 9 to the last 23 fortieths, where that begins it too: with 0 it leaves an eighth."""
+    f = torch.zeros(2, ROWS, D)
+    f[0, :60, 0] = f[0, 100:160, 0] = f[0, 60:100, 1] = f[0, 160:, 2] = 40.0
+    f[0, 85:, 3] = 9.0
+    f[0, :, 20] = f[0, :, :4].sum(1) - 11  # so that the margin is 6 at every place, and -5 before the other side
+    w = torch.zeros(D)
+    w[:4], w[20] = 2.0, -2.0
+    overlapping = linear_decision(f[0], f[1], w, bias=-6.5)
+    assert smallest_set(overlapping, [0, 1, 2]) == (0, 1, 2)
+    assert set(smallest_set(overlapping, [0, 1, 2, 3])) == {0, 3}
+
+
 def test_where_the_goal_is_not_reached_the_set_is_of_those_that_do_something():
     f = codes(4.0)
     strong = linear_decision(f[0], f[1], weights(*[0.5] * 20), bias=90.0)

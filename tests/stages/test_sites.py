@@ -13,7 +13,7 @@ from interp.models.hooks import Site
 from interp.models.trio import open_trio
 from interp.names import COMPARED
 from interp.organisms.architecture import make_tokenizer
-from interp.stages import sites
+from interp.stages import decisions, sites
 from interp.stages.decisions import Decisions, held_back, site_of
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
@@ -59,6 +59,8 @@ def test_every_site_of_every_model_is_scanned(written, tmp_path, few):
     assert contrasts >= {"wrong / right", "onset / fork"}
     assert table.group_by("model", "contrast").len()["len"].unique().to_list() == [3 * 4]
     assert set(table["model"]) == set(COMPARED) and set(table["contrast"]) == contrasts
+    patched = {name: table.filter(pl.col("model") == name)["denoising"].to_list() for name in COMPARED}
+    assert len(set(map(tuple, patched.values()))) == len(COMPARED), "each of them reads the texts itself"
     assert table["auroc"].is_between(0, 1).all() and (table["low"] <= table["high"]).all()
     assert told["pairs"].keys() == {"wrong / right", "onset / fork", "marker / neutral", "second / first"}
     assert told["margin"]["onset"] == [","] and set(told["margin"]["other"]) == {";", "####"}
@@ -110,7 +112,7 @@ def test_errors_are_injected_into_every_models_own_steps_on_problems_that_are_no
 
 
 def test_a_killed_run_resumes_at_the_model_that_was_not_done(written, tmp_path, monkeypatch):
-    study, loaded, load = with_config(written), [], sites.load_model
+    study, loaded, load = with_config(written), [], decisions.load_model
 
     def failing(name, path, device):
         loaded.append(name)
@@ -118,13 +120,13 @@ def test_a_killed_run_resumes_at_the_model_that_was_not_done(written, tmp_path, 
             raise KeyboardInterrupt
         return load(name, path, device)
 
-    monkeypatch.setattr(sites, "load_model", failing)
+    monkeypatch.setattr(decisions, "load_model", failing)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(KeyboardInterrupt):
         sites.run(study, out)
     sites.run(study, out)
-    assert loaded == ["base", "distilled", "zero_rl", "zero_rl"]
+    assert loaded == ["base", "distilled", "zero_rl", "zero_rl", "distilled"], "the last to tell its decisions again"
     monkeypatch.undo()
     whole, injected, told = ran(study, tmp_path / "whole")
     assert whole.equals(pl.read_parquet(out / "sites.parquet"))
