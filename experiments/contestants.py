@@ -60,6 +60,8 @@ class Recipe:
     k_aux: int | None = None
     """Dead latents per row that AuxK uses in this engine; None is its default, d_model // 2. The peers have width // 2,
     which no option of theirs changes."""
+    shared_init: float = 1.0
+    """This engine's share of latents that start with one direction in all models; the peers know of no models."""
 
 
 class Counter(NamedTuple):
@@ -86,6 +88,10 @@ class Contestant(Protocol):
         """(reconstruction, active latents of each row) under the gate of training."""
         ...
 
+    def latents(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch latents"]:
+        """Activations of each row under the gate of training."""
+        ...
+
     def encoder(self) -> Float[Tensor, "latents width"]:
         """Encoder weights, as a view of the trainer's own."""
         ...
@@ -108,9 +114,9 @@ def annealed_k(step: int, shape: Shape, recipe: Recipe) -> int:
 
 
 class Engine:
-    """This engine."""
+    """This engine; `frozen`: with decoders that stay as they were drawn."""
 
-    def __init__(self, shape: Shape, recipe: Recipe, dtype: str):
+    def __init__(self, shape: Shape, recipe: Recipe, dtype: str, *, frozen: bool = False):
         from interp.crosscoder import CrosscoderConfig, TrainConfig
         from interp.crosscoder.trainer import Trainer
 
@@ -123,7 +129,9 @@ class Engine:
             "warmup_fraction": recipe.warmup / shape.steps,
             "decay_fraction": 0.0,
             "encoder_dtype": dtype,
+            "freeze_decoder": frozen,
             "k_aux": recipe.k_aux,
+            "shared_init": recipe.shared_init,
             "log_every": shape.steps,
         }
         if recipe.dead_after is None:
@@ -141,12 +149,22 @@ class Engine:
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        done = self._forward(x)
+        return done.x_hat, torch.bincount(done.active.row, minlength=len(x))
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        done = self._forward(x)
+        f = x.new_zeros(len(x), self._shape.n_latents)
+        f[done.active.row, done.active.latent] = done.values
+        return f
+
+    def _forward(self, x: Tensor) -> Any:
         from interp.crosscoder.encoder import Encoder
         from interp.crosscoder.loss import forward
 
         crosscoder = self._trainer.crosscoder
-        done = forward(crosscoder, x, Encoder(torch.float32)(crosscoder, x), self._shape.k, 1.0)
-        return done.x_hat, torch.bincount(done.active.row, minlength=len(x))
+        return forward(crosscoder, x, Encoder(torch.float32)(crosscoder, x), self._shape.k, 1.0)
 
     def encoder(self) -> Tensor:
         return self._trainer.crosscoder.encoder.detach()
@@ -187,8 +205,12 @@ class DictionaryLearning:
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        f = self._trainer.ae.encode(x, use_threshold=False)
+        f = self.latents(x)
         return self._trainer.ae.decode(f), (f > 0).sum(1)
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        return self._trainer.ae.encode(x, use_threshold=False)
 
     def encoder(self) -> Tensor:
         return self._trainer.ae.encoder.weight.detach()
@@ -232,9 +254,12 @@ class SAELens:
 
     @torch.no_grad()
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sae = self._trainer.sae
-        f = sae.encode(x)
-        return sae.decode(f), (f > 0).sum(1)
+        f = self.latents(x)
+        return self._trainer.sae.decode(f), (f > 0).sum(1)
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        return self._trainer.sae.encode(x)
 
     def encoder(self) -> Tensor:
         return self._trainer.sae.W_enc.detach().T
@@ -285,6 +310,12 @@ class Sparsify:
         out = self._coder(x)
         return out.sae_out, (out.latent_acts > 0).sum(1)
 
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        out = self._coder(x)
+        f = x.new_zeros(len(x), self._shape.n_latents)
+        return f.scatter_(1, out.latent_indices, out.latent_acts.to(f.dtype))
+
     def encoder(self) -> Tensor:
         return self._coder.encoder.weight.detach()
 
@@ -306,6 +337,9 @@ class EncoderProduct:
 
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full_like(x, torch.nan), torch.zeros(len(x))
+
+    def latents(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), len(self._weight))
 
     def encoder(self) -> Tensor:
         return self._weight

@@ -10,6 +10,7 @@ from operator import or_
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE, Arm
@@ -22,7 +23,6 @@ from interp.causal.edits.patches import set_heads
 from interp.causal.edits.substitute import Substitute
 from interp.causal.places import Places
 from interp.causal.study_arms import Sizes
-from interp.directions import Direction, random_like
 from interp.features.carriers import Carriers
 from interp.features.circuit import DECIDING, WORDING
 from interp.features.evidence import CONTROLLED, SERIES
@@ -99,11 +99,10 @@ def _other_carriers(name: str, found: Located, sizes: Sizes) -> dict[str, _Part]
     label = f"the {name} direction"
     whole = SetComponent(found.edit.site, others.unit, label=label, value=others.level, where=found.everywhere)
     here, rng = whole.at(places), np.random.default_rng([sizes.seed, 2])
-    direction = Direction(others.unit, found.edit.site.layer, found.edit.site.name)
-    random = random_like(direction, sizes.draws, sizes.seed)
+    random = torch.from_numpy(rng.standard_normal((sizes.draws, len(others.unit)))).to(others.unit)
     parts = {
         f"{name} direction set back {found.says}": _Part(
-            here, [replace(here, along=one.vector) for one in random], "random directions, displaced as far"
+            here, [replace(here, along=one) for one in random], "random directions, displaced as far"
         ),
         f"{name} direction set back everywhere": _Part(whole, (), "none: it is a control itself"),
     }

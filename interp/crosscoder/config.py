@@ -97,8 +97,9 @@ class TrainConfig(_Config):
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest 2-norm of the gradient over all weights together; a longer gradient is scaled down to it."""
 
-    shared_init: bool = True
-    """Start every latent with the same decoder direction in all models, so that each difference is learned."""
+    shared_init: float = Field(default=1.0, ge=0, le=1)
+    """Share of the latents that start with one decoder direction in all models, so that each difference is learned; the
+    others start with a direction of their own in each. Below 1, more of what one model alone has is found."""
 
     transposed_init: bool = True
     """Start the encoder as the decoder's transpose; otherwise at random with the same norms."""

@@ -44,7 +44,7 @@ class Crosscoder(nn.Module):
     log_threshold: Float[Tensor, " latents"]
     """Log of the activation that each latent must exceed (jumprelu)."""
 
-    def __init__(self, config: CrosscoderConfig, seed: int = 0, *, shared: bool = True, transposed: bool = True):
+    def __init__(self, config: CrosscoderConfig, seed: int = 0, *, shared: float = 1.0, transposed: bool = True):
         super().__init__()
         self.config = config
         m, d, n = config.n_models, config.d_model, config.n_latents
@@ -52,7 +52,7 @@ class Crosscoder(nn.Module):
         self.decoder = nn.Parameter(start.flatten(1))
         if not transposed:
             other = torch.Generator().manual_seed(seed + 1)
-            start = initial_decoder(config.model_copy(update={"n_dedicated": 0}), other, shared=False)
+            start = initial_decoder(config.model_copy(update={"n_dedicated": 0}), other, shared=0.0)
         self.encoder = nn.Parameter(start.flatten(1).clone())
         self.b_enc = nn.Parameter(torch.zeros(n))
         self.b_dec = nn.Parameter(torch.zeros(m, d))
@@ -213,14 +213,19 @@ class Crosscoder(nn.Module):
 
 
 def initial_decoder(
-    config: CrosscoderConfig, generator: torch.Generator, *, shared: bool
+    config: CrosscoderConfig, generator: torch.Generator, *, shared: float
 ) -> Float[Tensor, "latents models d_model"]:
-    """Random directions of norm 1 over all models together, equal in each model where `shared`; dedicated latents are
-    zero in all models but their own."""
+    """Random directions of norm 1 over all models together; of a share `shared` of the latents, the first ones, equal
+    in each model. Dedicated latents are zero in all models but their own."""
     m, d, n = config.n_models, config.d_model, config.n_latents
-    direction = torch.randn(n, 1 if shared else m, d, generator=generator)
-    start = (direction / direction.norm(dim=2, keepdim=True)).expand(n, m, d) / math.sqrt(m)
-    start = start.clone()
+    alike = round(shared * n)
+    direction = torch.cat(
+        [
+            torch.randn(alike, 1, d, generator=generator).expand(-1, m, -1),
+            torch.randn(n - alike, m, d, generator=generator),
+        ]
+    )
+    start = direction / direction.norm(dim=2, keepdim=True) / math.sqrt(m)
     for model in range(m):
         own = config.dedicated(model)
         kept = start[own, model].clone() * math.sqrt(m)

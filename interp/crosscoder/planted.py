@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -106,6 +106,21 @@ def _correlated(config: PlantedConfig, generator: torch.Generator) -> Float[Tens
     return config.correlation**0.5 * basis[:, :1] + (1 - config.correlation) ** 0.5 * basis[:, 1:]
 
 
+@runtime_checkable
+class Truth(Protocol):
+    """Latents that are known, whoever made them."""
+
+    @property
+    def directions(self) -> Float[Tensor, "latents models d_model"]:
+        """Added to each model by one unit of a latent; zero where it is absent."""
+        ...
+
+    @property
+    def owner(self) -> Int[Tensor, " latents"]:
+        """The one model that a latent belongs to, or NONE."""
+        ...
+
+
 class Matched(NamedTuple):
     """A learned dictionary matched with the planted one, by the cosine of decoders concatenated over the models."""
 
@@ -120,7 +135,7 @@ class Matched(NamedTuple):
         return float((self.best > RECOVERED).double().mean())
 
 
-def match(decoder: Float[Tensor, "learned models d_model"], planted: Planted) -> Matched:
+def match(decoder: Float[Tensor, "learned models d_model"], planted: Truth) -> Matched:
     """Match decoders in input units (`Crosscoder.decoder_in_input_units`), of any norm and order, with the truth. A
     negative multiple is no match. Two learned latents may be matched with one planted latent."""
     cosine = normalize(decoder.flatten(1), dim=1) @ normalize(planted.directions.flatten(1), dim=1).T
@@ -138,7 +153,7 @@ class ClaimScore(NamedTuple):
     """Share of the planted exclusive latents that a true claim names, in [0, 1]; NaN where none is planted."""
 
 
-def score_claims(claimed: Int[Tensor, " learned"], matched: Matched, planted: Planted) -> ClaimScore:
+def score_claims(claimed: Int[Tensor, " learned"], matched: Matched, planted: Truth) -> ClaimScore:
     """`claimed` is the model to which each learned latent is claimed to be exclusive, or NONE. A claim is true where
     the latent matches a planted one of this model alone; a claim about a latent without a match is false."""
     owner = torch.where(matched.truth == NONE, NONE, planted.owner[matched.truth.clamp(min=0)])

@@ -7,6 +7,7 @@ from tests.scripts import load_script
 
 contestants = load_script("contestants")
 terms = load_script("terms")
+peer_runs = load_script("peer_runs")
 planted_peers = load_script("planted_peers")
 benchmark = load_script("benchmark_crosscoder")
 
@@ -30,14 +31,14 @@ def rows(n=SHAPE.batch):
 
 
 def test_every_trainer_and_recipe_is_tuned_over_as_many_different_settings():
-    entries = [planted_peers.Entry(t, r) for t in planted_peers.K_STARTS for r in planted_peers.RECIPES]
-    assert {len(set(planted_peers.grid(entry, 2000))) for entry in entries} == {6}
+    entries = [peer_runs.Entry(t, r) for t in planted_peers.K_STARTS for r in peer_runs.RECIPES]
+    assert {len(set(planted_peers.grid(entry, 2000, planted_peers.K_STARTS))) for entry in entries} == {6}
 
 
 def test_recipes_differ_in_what_they_are_named_after():
     for trainer in planted_peers.K_STARTS:
         plain, auxk, annealed = (
-            planted_peers.grid(planted_peers.Entry(trainer, r), 2000) for r in planted_peers.RECIPES
+            planted_peers.grid(peer_runs.Entry(trainer, r), 2000, planted_peers.K_STARTS) for r in peer_runs.RECIPES
         )
         assert {(s.dead_after, s.k_start) for s in plain} == {(None, None)}
         assert {s.k_start for s in auxk} == {None} and all(s.dead_after for s in auxk)
@@ -45,34 +46,39 @@ def test_recipes_differ_in_what_they_are_named_after():
 
 
 def test_tuning_seeds_are_not_reported():
-    assert not set(planted_peers.TUNING) & set(planted_peers.Options().seeds)
+    assert not set(peer_runs.TUNING) & set(planted_peers.Options().seeds)
 
 
 def test_tuning_runs_all_settings_once_and_the_better_half_again():
-    entries = [planted_peers.Entry("interp, fp32", r) for r in planted_peers.RECIPES]
+    entries = [peer_runs.Entry("interp, fp32", r) for r in peer_runs.RECIPES]
     asked = []
 
     def get(entry, setting, seed):
         asked.append((entry, setting, seed))
         # On the first seed the higher learning rate is better, on the second the lower one, and by more.
-        return planted_peers.Run(entry, setting, seed, setting.lr if seed == 100 else -10 * setting.lr)
+        return peer_runs.Run(entry, setting, seed, {"recall": setting.lr if seed == 100 else -10 * setting.lr})
 
-    tried = planted_peers.tune(entries, get, 2000)
+    settings = lambda entry: peer_runs.grid(entry, 2000, planted_peers.K_STARTS)  # noqa: E731
+    tried = peer_runs.tune(entries, get, settings, "recall")
     for entry in entries:
-        first, second = ({s for e, s, seed in asked if (e, seed) == (entry, own)} for own in planted_peers.TUNING)
-        assert first == set(planted_peers.grid(entry, 2000))
+        first, second = ({s for e, s, seed in asked if (e, seed) == (entry, own)} for own in peer_runs.TUNING)
+        assert first == set(planted_peers.grid(entry, 2000, planted_peers.K_STARTS))
         assert len(second) == 3 and min(s.lr for s in second) >= max(s.lr for s in first - second)
-        assert planted_peers.ranked(entry, tried)[0].lr == min(s.lr for s in second)
+        assert peer_runs.ranked(entry, tried, "recall")[0].lr == min(s.lr for s in second)
 
 
-def test_a_finished_run_is_not_made_again(tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(planted_peers, "recall", lambda *arguments: made.append(arguments) or 0.5)
-    entry, setting = planted_peers.Entry("interp, fp32", "k fixed"), contestants.Recipe(1e-3, 100)
-    options = planted_peers.Options(out=tmp_path)
-    runs = [planted_peers.Runs(options).get(entry, setting, seed) for seed in (0, 1, 0)]
-    assert (len(made), runs[0], runs[2].recall) == (2, runs[2], 0.5)
-    planted_peers.Runs(planted_peers.Options(out=tmp_path, steps=1000)).get(entry, setting, 0)
+def test_a_finished_run_is_not_made_again(tmp_path):
+    made, path = [], tmp_path / "deep" / "runs.jsonl"
+    entry, setting = peer_runs.Entry("interp, fp32", "k fixed"), contestants.Recipe(1e-3, 100)
+
+    def get(seed, steps=2000):
+        return peer_runs.Runs(path, lambda *run: made.append(run) or {"recall": 0.5}, {"steps": steps}).get(
+            entry, setting, seed
+        )
+
+    runs = [get(seed) for seed in (0, 1, 0)]
+    assert (len(made), runs[0], runs[2].scores) == (2, runs[2], {"recall": 0.5})
+    get(0, steps=1000)
     assert len(made) == 3
 
 

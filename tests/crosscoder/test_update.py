@@ -34,7 +34,7 @@ RECIPE = {
 CASES = {
     "batch_topk": ({"k": 1}, {"k_start": 7, "k_anneal_fraction": 0.25}),
     "batch_topk, clipped": ({"k": 1}, {"grad_clip": 0.3}),
-    "batch_topk, dedicated": ({"k": 1, "n_dedicated": 4}, {"shared_init": False, "transposed_init": False}),
+    "batch_topk, dedicated": ({"k": 1, "n_dedicated": 4}, {"shared_init": 0.0, "transposed_init": False}),
     "batch_topk, frozen decoder": ({"k": 1}, {"freeze_decoder": True, "transposed_init": False}),
     "batch_topk, no AuxK": ({"k": 1}, {"aux_coefficient": 0.0}),
     "batch_topk, AuxK by default": ({"k": 1}, {"k_aux": None}),
