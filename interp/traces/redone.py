@@ -44,22 +44,31 @@ class Redone:
     again_result: str
     result_at: tuple[int, int]
     """First characters of both results as they are written."""
+    announced: int
+    """Where what announces the repetition may begin: behind the step before it."""
 
 
 def redone(text: str, lexicon: Lexicon) -> list[Redone]:
     """Every step of a text that is worked again, in order. Of a third working, the second is the first."""
-    worked = equations(text)
+    worked, every = equations(text), steps(text, lexicon)
+    ends = [step[-1].end for step in every]
     found = [
-        Redone((a.start, a.end), (b.start, b.end), a.result, b.result, (a.shown, b.shown))
+        Redone((a.start, a.end), (b.start, b.end), a.result, b.result, (a.shown, b.shown), _behind(a, b, ends))
         for a, b in recomputed(worked)
     ]
-    for first, again in itertools.pairwise(steps(text, lexicon)):
+    for first, again in itertools.pairwise(every):
         at = result_at(first, again)
         if at is not None and not _touches(first, worked) and not _touches(again, worked):
             first_result, again_result = (text[step[at].start : step[-1].end] for step in (first, again))
             spans = (first[0].start, first[-1].end), (again[0].start, again[-1].end)
-            found.append(Redone(*spans, first_result, again_result, (first[at].start, again[at].start)))
+            results = first_result, again_result, (first[at].start, again[at].start)
+            found.append(Redone(*spans, *results, first[-1].end))
     return sorted(found, key=lambda step: step.again)
+
+
+def _behind(first: Equation, again: Equation, ends: Sequence[int]) -> int:
+    """The last end of a step between an equation and its repetition; that of the equation where there is none."""
+    return max([first.end, *ends[: bisect_right(ends, again.start)][-1:]])
 
 
 def pending(text: str, lexicon: Lexicon) -> str | None:

@@ -9,6 +9,7 @@ from interp.names import REFLECTION, VERIFICATION
 from interp.organisms.documents import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.equations import recomputations
+from interp.traces.events import episodes
 from interp.traces.lexicon import Lexicon, load_lexicon
 from interp.traces.segment import by_construction, by_sentences, repetition
 from interp.traces.sentences import sentences
@@ -66,8 +67,9 @@ def test_sentences_with_pivots():
     text = "First 3 + 4 = 8. Wait, that is odd. Let me check: 3 + 4 = 7!\nSo awaiting. Fine 3 + 4 = 7 again."
     text += " Hmm, let me verify"
     assert spelled(text, by_sentences(text, LEXICON)) == [
-        (" Wait, that is odd.", REFLECTION),
+        ("Wait, that is odd. Let me check:", REFLECTION),
         ("3 + 4 = 7", VERIFICATION),
+        ("Fine", REFLECTION),
         ("3 + 4 = 7", VERIFICATION),
         (" Hmm, let me verify", VERIFICATION),
         (" Hmm, let me verify", REFLECTION),
@@ -102,7 +104,8 @@ def test_a_pivot_that_goes_on_after_a_line_break_is_its_first_sentences():
 
 def test_without_recomputation_the_rule_reads_words_alone():
     text = "3 + 4 = 8. Fine, 3 + 4 = 7. Hmm."
-    assert spelled(text, by_sentences(text, LEXICON)) == [("3 + 4 = 7", VERIFICATION), (" Hmm.", REFLECTION)]
+    redone = [("Fine,", REFLECTION), ("3 + 4 = 7", VERIFICATION)]
+    assert spelled(text, by_sentences(text, LEXICON)) == [*redone, (" Hmm.", REFLECTION)]
     assert spelled(text, by_sentences(text, LEXICON, recomputed=False)) == [(" Hmm.", REFLECTION)]
 
 
@@ -122,6 +125,34 @@ def test_without_recomputation_the_rule_reads_words_alone():
 def test_the_step_is_labelled_and_not_the_words_that_announce_it(text, verified):
     spans = by_sentences(text, LEXICON)
     assert [words for words, label in spelled(text, spans) if label == VERIFICATION] == verified
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "announced"),
+    [
+        ("Tom is in the hall. Wait. So Tom is in the barn.", "Tom is in the hall.", "Wait. So"),
+        ("Tom is in the hall. Tom is in the barn.", "Tom is in the hall.", None),
+        ("Tom is in the hall, wait, Tom is in the barn.", "Tom is in the hall", ", wait,"),
+        (
+            "3 + 4 = 8. Ann has two cats. Hmm, let me check: 3 + 4 = 7.",
+            "3 + 4 = 8. Ann has two cats.",
+            "Hmm, let me check:",
+        ),
+        ("3 + 4 = 8. Ann has two cats. 3 + 4 = 7.", "3 + 4 = 8. Ann has two cats.", None),
+        ("3 + 4 = 8; next, 3 + 4 = 7.", "3 + 4 = 8;", "next,"),
+        ("3 + 4 = 8, so 3 + 4 = 7.", "3 + 4 = 8", ", so"),
+    ],
+)
+def test_a_check_begins_with_the_words_that_announce_it(text, before, announced):
+    """Whatever they are, and with none of what was worked before: there the decision to check was made."""
+    spans = by_sentences(text, LEXICON)
+    begun = next(
+        span for span in episodes(spans, text) if VERIFICATION in {s.label for s in spans if s.end <= span.end}
+    )
+    assert text[: begun.start].rstrip() == before
+    assert [words for words, label in spelled(text, spans) if label == REFLECTION] == [announced] * (
+        announced is not None
+    )
 
 
 def test_a_marker_without_letters_is_labelled_where_it_stands():
