@@ -1,4 +1,5 @@
-"""Errors put into a right step of a text: a digit, a sign or an operand of an equation, or a number of a sentence.
+"""Errors put into a right step of a text: a digit, a sign or an operand of an equation; in a sentence a number, or the
+last word.
 
 Whether a model notices a mistake that it did not make is its verification function, measured directly: the prefix with
 the error and the untouched one differ in the step alone, and the model goes on from both.
@@ -8,9 +9,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from interp.tasks.base import Task
 from interp.traces.equations import Equation, equations, recomputed
@@ -20,11 +21,15 @@ from interp.traces.measure import equal
 from interp.traces.redone import redone
 from interp.traces.sentences import sentences
 
-DIGIT, SIGN, OPERAND, NUMBER = "digit", "sign", "operand", "number"
+DIGIT, SIGN, OPERAND, NUMBER, WORD = "digit", "sign", "operand", "number", "word"
 KINDS = (DIGIT, SIGN, OPERAND)
-"""Errors in an equation: of its result, its operator, or its second operand. A NUMBER is changed in a sentence."""
+"""Errors in an equation: of its result, its operator, or its second operand. A NUMBER is changed in a sentence, and
+where it holds no new one the last WORD, if that is of the problem ("so it is with Ann")."""
 _FIGURES = re.compile(r"\d+")
 _NUMBER = re.compile(r"(?:\d{1,3}(?:\{?,\}?\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_WORD = re.compile(r"[^\W\d]+")
+_SLOT = 2
+"""Words before the last one in which two sentences agree that differ in it alone."""
 _SEPARATOR = re.compile(r"\{?,\}?")
 _SIGNS = re.compile(r"[-+*/×÷−]")
 _OTHER_SIGNS = "+-*"
@@ -62,8 +67,9 @@ def inject(
     """An error in one of the steps of a text that end at a fork, or None where no step can be made wrong.
 
     A step is the last sentence before its fork, as nothing written after an error may contradict it. An error is in its
-    last equation; where it has none, in a number that stands there for the first time, but not if an onset is the event
-    before, whose behaviour may end in the same sentence.
+    last equation; where it has none, in a number that stands there for the first time; where there is none either, in
+    its last word, which becomes another one of the problem that ends a sentence of the text in the same place. But not
+    in a sentence before which an onset is the last event, whose behaviour may end in it.
 
     Args:
         offsets: characters of the text's tokens.
@@ -81,9 +87,9 @@ def inject(
         elif i and events[i - 1].is_onset:
             continue
         else:
-            changes = _in_prose(right, prompt, start, rng)
+            changes = chain(_in_prose(right, prompt, start, rng), _of_last_word(text, right, prompt, rng))
         for kind, (a, b), new in changes:
-            step = (a, b) if kind == NUMBER else (worked[-1].start, worked[-1].end)
+            step = (a, b) if kind in (NUMBER, WORD) else (worked[-1].start, worked[-1].end)
             return Injected(events[i].token, i, kind, right, f"{right[:a]}{new}{right[b:]}", *step)
     return None
 
@@ -117,6 +123,25 @@ def _in_prose(right: str, prompt: str, start: int, rng: random.Random) -> Iterat
     if fresh:
         chosen = rng.choice(fresh)
         yield NUMBER, chosen.span(), _other_digit(chosen.group(), rng)
+
+
+def _of_last_word(text: str, right: str, prompt: str, rng: random.Random) -> Iterator[Change]:
+    """The last word of a sentence, if it is of the problem, changed for another one that is too and that ends a
+    sentence of the text after the same words."""
+    named = set(_WORD.findall(prompt))
+    place, last = next(_endings(right, reversed(sentences(right))), ((), None))
+    if len(place) < _SLOT or last is None or last.group() not in named:
+        return
+    ends = {word.group() for before, word in _endings(text, sentences(text)) if before == place}
+    if others := sorted((ends & named) - {last.group()}):
+        yield WORD, last.span(), rng.choice(others)
+
+
+def _endings(text: str, parts: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[str, ...], re.Match[str]]]:
+    """(the _SLOT words before the last one, that word) of every sentence with words."""
+    for start, end in parts:
+        if words := [*_WORD.finditer(text, start, end)]:
+            yield tuple(word.group() for word in words[-1 - _SLOT : -1]), words[-1]
 
 
 def _values(text: str) -> list[str]:
@@ -176,10 +201,11 @@ def _other_digit(number: str, rng: random.Random) -> str:
 def is_repaired(text: str, injected: Injected, task: Task, lexicon: Lexicon) -> bool:
     """Whether a text that begins with `injected.wrong` goes on to mend the step: the step is worked again with the
     right result, either as it was written wrong or as it was before."""
-    if injected.kind == NUMBER:
-        right = _values(injected.right[injected.start : injected.end])
+    if injected.kind in (NUMBER, WORD):
+        read = _values if injected.kind == NUMBER else _WORD.findall
+        right = read(injected.right[injected.start : injected.end])
         return any(
-            step.first[0] <= injected.start < step.first[1] and set(right) <= set(_values(step.again_result))
+            step.first[0] <= injected.start < step.first[1] and set(right) <= set(read(step.again_result))
             for step in redone(text, lexicon)
         )
     both = [*equations(injected.right), *equations(injected.wrong)]

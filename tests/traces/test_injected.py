@@ -10,7 +10,7 @@ from interp.tasks.chains import ChainTask
 from interp.tasks.questions import QuestionTask
 from interp.traces.equations import equations, recomputations
 from interp.traces.events import Event, events
-from interp.traces.injected import DIGIT, KINDS, NUMBER, OPERAND, SIGN, Injected, inject, is_repaired
+from interp.traces.injected import DIGIT, KINDS, NUMBER, OPERAND, SIGN, WORD, Injected, inject, is_repaired
 from interp.traces.lexicon import load_lexicon
 from interp.traces.measure import equal
 from interp.traces.segment import by_construction, by_sentences
@@ -268,6 +268,44 @@ def test_prose_without_a_new_number_is_left_alone():
         assert injected(text, SUMS, prompt="Tom has 3 hats, Ann 12.", places={"a .", "0 ."}) is None
     found = injected("He has 5 hats, just 5. Ann", SUMS, seed=1, places={"0 ."})
     assert found.start == 7, "where it stands again it is not new"
+
+
+SWAPS = "Q ann : ann bob , cy dot , bob eve A"
+TOLD = (
+    "ann has it and ann swaps with bob so it is with bob . bob has it and cy swaps with dot so it is with bob"
+    " . bob has it and bob swaps with eve so it is with eve . #### eve"
+)
+
+
+def test_a_sentence_without_numbers_ends_with_another_word_of_the_problem_that_ends_one():
+    found = [injected(TOLD, SUMS, seed=seed, prompt=SWAPS, places={"a ."}) for seed in range(40)]
+    assert {f.kind for f in found} == {WORD} and {f.place for f in found} == {0, 1, 2}
+    changed = {(f.place, f.right[f.start : f.end], f.wrong[f.start : len(f.wrong) - 2]) for f in found}
+    assert changed == {(0, "bob", "eve"), (1, "bob", "eve"), (2, "eve", "bob")}
+    assert all(f.right == TOLD[: len(f.right)] and f.right.endswith(" .") for f in found)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("Q ann : ann bob A", TOLD),  # the other name is none of the problem's
+        ("Q ann : cy dot A", "ann has it and cy swaps with dot so it is with ann . #### ann"),  # the only ending
+        ("Has she eggs at the market?", "She sells the eggs. She is at the market. Then"),  # after other words
+        ("bob or eve", "bob . eve . bob"),  # after none
+    ],
+)
+def test_a_word_that_nothing_like_it_could_stand_for_is_left_alone(prompt, text):
+    assert all(injected(text, SUMS, seed=seed, prompt=prompt, places={"a ."}) is None for seed in range(20))
+
+
+def test_a_changed_word_is_repaired_where_its_sentence_is_told_again_with_the_right_one():
+    found = next(
+        f for seed in range(40) if (f := injected(TOLD, SUMS, seed=seed, prompt=SWAPS, places={"a ."})).place == 1
+    )
+    told = f"{found.wrong} wait , bob has it and cy swaps with dot so it is with"
+    assert is_repaired(f"{told} bob . bob has", found, SUMS, LEXICON)
+    assert not is_repaired(f"{told} eve . bob has", found, SUMS, LEXICON)
+    assert not is_repaired(f"{found.wrong} eve has it and bob swaps with eve so it is with bob", found, SUMS, LEXICON)
 
 
 def test_the_same_random_numbers_make_the_same_error():
