@@ -15,10 +15,11 @@ from interp.sections import CausalConfig, Section, SteeringConfig
 
 
 class TaskConfig(Section):
-    kind: Literal["chains", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
-    """Problems the models are measured on; an organism is trained on chains, the others need your own checkpoints."""
+    kind: Literal["chains", "tracking", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
+    """Problems the models are measured on; organisms are trained on chains (arithmetic) or tracking (who holds the ball
+    after some swaps), the others need your own checkpoints."""
     terms: int = Field(default=5, ge=2, le=20)
-    """Terms of a chain; it has one step fewer."""
+    """Terms of a chain or of tracking; there is one step fewer."""
     data_set: str | None = None
     """Name of a data set of reasoning-gym, such as chain_sum (reasoning_gym only)."""
     options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = Field(default={})

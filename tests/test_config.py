@@ -113,7 +113,7 @@ def test_the_allowed_values_are_named(tmp_path):
         ("traces: {prompt: 'Solve it.'}", ("traces.prompt", "{question}")),
         (
             "task: {kind: gsm8k}",
-            ("task.kind = gsm8k", "organisms are trained on chains only", "checkpoints"),
+            ("task.kind = gsm8k", "organisms are trained on chains or tracking only", "checkpoints"),
         ),
         (f"{OWN}\ntask: {{kind: reasoning_gym}}", ("task.kind = reasoning_gym", "task.data_set is missing")),
         (f"{OWN}\ntask: {{kind: aime, data_set: gcd}}", ("task.kind = aime", "task.data_set", "do nothing")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from interp.organisms.chains import CHAINS
+from interp.organisms.tracking import TRACKING
 from interp.organisms.world import World
 
-WORLDS: dict[str, World] = {"chains": CHAINS}
+WORLDS: dict[str, World] = {"chains": CHAINS, "tracking": TRACKING}

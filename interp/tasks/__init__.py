@@ -11,7 +11,7 @@ from interp.errors import InterpError, nearest
 if TYPE_CHECKING:
     from interp.tasks.base import Task
 
-KINDS = ("chains", "reasoning_gym", "gsm8k", "math500", "aime")
+KINDS = ("chains", "tracking", "reasoning_gym", "gsm8k", "math500", "aime")
 """Tasks that are opened by name; every other source is a file."""
 
 
@@ -27,7 +27,7 @@ def open(
     """A task by its name (one of `KINDS`), or the problems of a JSONL or Parquet file.
 
     `prompt` says how a question becomes a prompt and `modulus` which arithmetic the equations of the traces follow (all
-    but chains); `terms` is the length of a chain; `data_set` and `options` are reasoning-gym's.
+    but chains and tracking); `terms` is the length of these two; `data_set` and `options` are reasoning-gym's.
 
     Raises:
         InterpError: neither a known name nor a file.
@@ -36,9 +36,12 @@ def open(
     from interp.tasks.file import FileTask
     from interp.tasks.gym import GymTask
     from interp.tasks.hub import HubTask
+    from interp.tasks.tracking import TrackingTask
 
     if source == "chains":
         return ChainTask(terms)
+    if source == "tracking":
+        return TrackingTask(terms)
     if source == "reasoning_gym":
         return GymTask(data_set, options or {}, prompt=prompt, modulus=modulus)
     if source in KINDS:

@@ -1,0 +1,93 @@
+"""Who holds the ball after some swaps: `Q eve : ann bob , cy eve A`. The answer is a name."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from interp.errors import InterpError
+from interp.tasks.base import Problem
+from interp.tasks.splits import bucket
+
+NAMES = ("ann", "bob", "cy", "dot", "eve", "fay")
+TEST_SHARE = 8
+"""One problem in this many is held out, by a checksum of its text, so that the splits are disjoint."""
+_ENDING = re.compile(r"#### (\w+)\s*$")
+Pair = tuple[str, str]
+
+
+def swapped(holder: str, pair: Pair) -> str:
+    """Who holds the ball after two have swapped what they hold."""
+    first, second = pair
+    return {first: second, second: first}.get(holder, holder)
+
+
+def parse_prompt(prompt: str) -> tuple[str, list[Pair]]:
+    """Who holds the ball at first, and the swaps, of `Q name : name name , ... A`."""
+    holder, _, rest = prompt.removeprefix("Q ").removesuffix(" A").partition(" : ")
+    pairs = (swap.split() for swap in rest.split(" , "))
+    return holder, [(first, second) for first, second in pairs]
+
+
+@dataclass(frozen=True)
+class TrackingTask:
+    """`terms` - 1 swaps among six. The grader demands the exact ending `#### name`. The difficulty is the number of
+    swaps that move the ball."""
+
+    terms: int = 5
+    name: str = "tracking"
+
+    def problems(self, n: int, seed: int, split: str) -> list[Problem]:
+        """`n` distinct problems of a split, the same for the same seed.
+
+        Raises:
+            InterpError: `n` is more than nine tenths of the distinct ones (drawing the last ones would take long).
+        """
+        share = 1 / TEST_SHARE if split == "test" else 1 - 1 / TEST_SHARE
+        swaps = len(NAMES) * (len(NAMES) - 1)
+        there = int(0.9 * share * len(NAMES) * swaps * (swaps - 2) ** (self.terms - 2))
+        if n > there:
+            raise InterpError(
+                f"task.terms = {self.terms}: {n} {split} problems are wanted and about {there} can be drawn; "
+                "raise task.terms, or take fewer steps or problems"
+            )
+        rng = random.Random(f"tracking-{self.terms}-{split}-{seed}")
+        seen: dict[str, Problem] = {}
+        while len(seen) < n:
+            problem = self._problem(rng)
+            if (bucket(problem.prompt, TEST_SHARE) == 0) == (split == "test"):
+                seen.setdefault(problem.id, problem)
+        return list(seen.values())
+
+    def _problem(self, rng: random.Random) -> Problem:
+        first, pairs = rng.choice(NAMES), [rng.sample(NAMES, 2)]
+        while len(pairs) < self.terms - 1:
+            if set(pair := rng.sample(NAMES, 2)) != set(pairs[-1]):  # told again, a swap would look like a second try
+                pairs.append(pair)
+        prompt = f"Q {first} : {' , '.join(map(' '.join, pairs))} A"
+        held = list(holders(prompt))
+        moves = sum(a != b for a, b in pairwise(held))
+        return Problem(id=prompt, prompt=prompt, answer=held[-1], difficulty=moves)
+
+    def answer_of(self, completion: str) -> str | None:
+        match = _ENDING.search(completion)
+        return match.group(1) if match and completion.count("####") == 1 else None
+
+    def correct(self, problem: Problem, completion: str) -> bool:
+        return self.answer_of(completion) == problem.answer
+
+    def true_result(self, a: str, op: str, b: str) -> str | None:
+        """None: there is no arithmetic."""
+        return None
+
+
+def holders(prompt: str) -> Iterator[str]:
+    """Who holds the ball at first and after each swap."""
+    holder, pairs = parse_prompt(prompt)
+    yield holder
+    for pair in pairs:
+        holder = swapped(holder, pair)
+        yield holder
