@@ -30,7 +30,7 @@ import torch
 import tyro
 from contestants import Contestant, Engine, Recipe, Shape, make, normalised
 from jaxtyping import Float, Int
-from peer_runs import FEW_LRS, LRS, RECIPES, TUNING, Entry, Runs, grid, k_starts, ranked, table, tune, write
+from peer_runs import FEW_LRS, RECIPES, Entry, Runs, grid, k_starts, ranked, shared_terms, table, tune, write
 from sae_lens.synthetic import (
     FeatureDictionary,
     HierarchyConfig,
@@ -55,8 +55,10 @@ BATCH, N_LATENTS, K = 256, 512, 6
 K_STARTS = k_starts(N_LATENTS)
 SHARES = (1.0, 0.75)
 NULL = "interp, random decoders"
-SCORES = ("found", "found_exclusive", "claims_precision", "claims_recall", "mcc", "uniqueness", "precision", "recall")
-SCORES += ("f1",)
+SCORES = (
+    *("found", "found_exclusive", "claims_precision", "claims_recall"),
+    *("mcc", "uniqueness", "precision", "recall", "f1"),
+)
 
 
 @dataclass(frozen=True)
@@ -196,20 +198,6 @@ def settings(entry: Entry, steps: int) -> list[Recipe]:
     return [Recipe(lr, steps // 20, shared_init=share, **knobs) for lr, share in product(FEW_LRS, SHARES)]
 
 
-def shared_terms(options: Options) -> dict[str, str]:
-    """What this script sets for all trainers."""
-    return {
-        "rows": f"{options.rows:,}, normalised, float32, equal order",
-        "arithmetic": "float32",
-        "updates": f"{options.steps:,} of {BATCH} rows",
-        "latents": str(N_LATENTS),
-        "k after annealing": str(K),
-        "optimiser": "Adam, betas .9 and .999; linear warm-up over 5 % of the updates, then constant",
-        "settings tried per recipe": f"{len(LRS)} on seed {TUNING[0]}, the better half on seed {TUNING[1]}",
-        "held-out latents": f"the gate of training, batches of {BATCH} rows",
-    }
-
-
 def main(options: Options) -> None:
     """Tune, measure, print, write."""
     torch.set_num_threads(1)
@@ -222,7 +210,10 @@ def main(options: Options) -> None:
         best = {entry: ranked(entry, tried, "found")[0] for entry in entries}
         best |= {Entry(NULL, e.recipe): s for e, s in best.items() if e.trainer.startswith("interp")}
         found = [runs.get(entry, setting, seed) for seed in options.seeds for entry, setting in best.items()]
-        terms = with_shared(shared_terms(options), {name.split()[0].rstrip(",") for name in trainers})
+        shared = shared_terms(options.rows, options.steps, BATCH, N_LATENTS, K) | {
+            "held-out latents": f"the gate of training, batches of {BATCH} rows"
+        }
+        terms = with_shared(shared, {name.split()[0].rstrip(",") for name in trainers})
         write(options.out / "outside.json", terms, tried, found)
     print(show_terms(terms))
     with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=260):

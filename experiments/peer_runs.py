@@ -135,6 +135,19 @@ def table(found: Sequence[Run], names: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(runs).group_by("trainer", "recipe", "setting", maintain_order=True).agg(*scores)
 
 
+def shared_terms(rows: int, steps: int, batch: int, n_latents: int, k: int) -> dict[str, str]:
+    """What a comparison sets for all trainers."""
+    return {
+        "rows": f"{rows:,}, normalised, float32, equal order",
+        "arithmetic": "float32",
+        "updates": f"{steps:,} of {batch} rows",
+        "latents": str(n_latents),
+        "k after annealing": str(k),
+        "optimiser": "Adam, betas .9 and .999; linear warm-up over 5 % of the updates, then constant",
+        "settings tried per recipe": f"{len(LRS)} on seed {TUNING[0]}, the better half on seed {TUNING[1]}",
+    }
+
+
 def write(path: Path, terms: dict[str, dict[str, str]], tried: Sequence[Run], found: Sequence[Run]) -> None:
     """All runs and the terms, as JSON."""
     equal, different = split_terms(terms)

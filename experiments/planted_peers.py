@@ -24,7 +24,7 @@ import polars as pl
 import torch
 import tyro
 from contestants import Recipe, Shape, make, normalised
-from peer_runs import LRS, RECIPES, TUNING, Entry, Runs, grid, k_starts, ranked, table, tune, write
+from peer_runs import RECIPES, Entry, Runs, grid, k_starts, ranked, shared_terms, table, tune, write
 from terms import show_terms, with_shared
 
 from interp.crosscoder.planted import Planted, PlantedConfig, match, plant
@@ -70,19 +70,6 @@ def recall(entry: Entry, setting: Recipe, seed: int, options: Options) -> float:
     return match(contestant.decoder().view(-1, m, d) / scale[:, None], planted).recall
 
 
-def shared_terms(options: Options) -> dict[str, str]:
-    """What this script sets for all trainers."""
-    return {
-        "rows": f"{options.rows:,}, normalised, float32, equal order",
-        "arithmetic": "float32",
-        "updates": f"{options.steps:,} of {BATCH} rows",
-        "latents": str(N_LATENTS),
-        "k after annealing": str(K),
-        "optimiser": "Adam, betas .9 and .999; linear warm-up over 5 % of the updates, then constant",
-        "settings tried per recipe": f"{len(LRS)} on seed {TUNING[0]}, the better half on seed {TUNING[1]}",
-    }
-
-
 def main(options: Options) -> None:
     """Tune, measure, print, write."""
     torch.set_num_threads(1)
@@ -94,7 +81,8 @@ def main(options: Options) -> None:
         tried = tune(entries, runs.get, lambda entry: grid(entry, options.steps, K_STARTS), "recall")
         best = {entry: ranked(entry, tried, "recall")[0] for entry in entries}
         found = [runs.get(entry, best[entry], seed) for seed in options.seeds for entry in entries]
-        terms = with_shared(shared_terms(options), {name.split()[0].rstrip(",") for name in trainers})
+        shared = shared_terms(options.rows, options.steps, BATCH, N_LATENTS, K)
+        terms = with_shared(shared, {name.split()[0].rstrip(",") for name in trainers})
         write(options.out / "peers.json", terms, tried, found)
     print(show_terms(terms))
     with pl.Config(tbl_rows=-1, fmt_str_lengths=60, tbl_width_chars=160):

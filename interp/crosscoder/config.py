@@ -99,7 +99,7 @@ class TrainConfig(_Config):
 
     shared_init: float = Field(default=1.0, ge=0, le=1)
     """Share of the latents that start with one decoder direction in all models, so that each difference is learned; the
-    others start with a direction of their own in each. Below 1, more of what one model alone has is found."""
+    others start with a direction of their own in each (docs/engine.md compares them)."""
 
     transposed_init: bool = True
     """Start the encoder as the decoder's transpose; otherwise at random with the same norms."""

@@ -6,13 +6,10 @@ import random
 import re
 from dataclasses import dataclass
 
-from interp.errors import InterpError
 from interp.tasks.base import Problem
-from interp.tasks.splits import bucket
+from interp.tasks.splits import drawn_problems
 
 OPERATORS = ("+", "-", "*")
-TEST_SHARE = 8
-"""One chain in this many is held out, by a checksum of its text, so that the splits are disjoint."""
 _ENDING = re.compile(r"#### (\d)\s*$")
 
 
@@ -52,23 +49,10 @@ class ChainTask:
         """`n` distinct chains of a split, the same for the same seed.
 
         Raises:
-            InterpError: `n` is more than nine tenths of the distinct chains (drawing the last ones would take long).
+            InterpError: there are too few (`drawn_problems`).
         """
-        share = 1 / TEST_SHARE if split == "test" else 1 - 1 / TEST_SHARE
-        there = int(0.9 * share * 10 * (10 * len(OPERATORS)) ** (self.terms - 1))
-        if n > there:
-            raise InterpError(
-                f"task.terms = {self.terms}: {n} {split} chains are wanted and about {there} can be drawn; "
-                "raise task.terms, or take fewer steps or problems"
-            )
-        rng = random.Random(f"chains-{self.terms}-{split}-{seed}")
-        seen: dict[str, Problem] = {}
-        while len(seen) < n:
-            prompt = self._draw(rng)
-            held_out = bucket(prompt, TEST_SHARE) == 0
-            if held_out == (split == "test") and prompt not in seen:
-                seen[prompt] = self._problem(prompt)
-        return list(seen.values())
+        there = 10 * (10 * len(OPERATORS)) ** (self.terms - 1)
+        return drawn_problems(self.name, self.terms, there, self._draw, self._problem, n, seed, split)
 
     def _draw(self, rng: random.Random) -> str:
         words = [str(rng.randrange(10))]

@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from interp.errors import InterpError
 from interp.tasks.base import Problem
-from interp.tasks.splits import bucket
+from interp.tasks.splits import drawn_problems
 
 NAMES = ("ann", "bob", "cy", "dot", "eve", "fay")
-TEST_SHARE = 8
-"""One problem in this many is held out, by a checksum of its text, so that the splits are disjoint."""
 _ENDING = re.compile(r"#### (\w+)\s*$")
 Pair = tuple[str, str]
 
@@ -44,30 +41,20 @@ class TrackingTask:
         """`n` distinct problems of a split, the same for the same seed.
 
         Raises:
-            InterpError: `n` is more than nine tenths of the distinct ones (drawing the last ones would take long).
+            InterpError: there are too few (`drawn_problems`).
         """
-        share = 1 / TEST_SHARE if split == "test" else 1 - 1 / TEST_SHARE
         swaps = len(NAMES) * (len(NAMES) - 1)
-        there = int(0.9 * share * len(NAMES) * swaps * (swaps - 2) ** (self.terms - 2))
-        if n > there:
-            raise InterpError(
-                f"task.terms = {self.terms}: {n} {split} problems are wanted and about {there} can be drawn; "
-                "raise task.terms, or take fewer steps or problems"
-            )
-        rng = random.Random(f"tracking-{self.terms}-{split}-{seed}")
-        seen: dict[str, Problem] = {}
-        while len(seen) < n:
-            problem = self._problem(rng)
-            if (bucket(problem.prompt, TEST_SHARE) == 0) == (split == "test"):
-                seen.setdefault(problem.id, problem)
-        return list(seen.values())
+        there = len(NAMES) * swaps * (swaps - 2) ** (self.terms - 2)
+        return drawn_problems(self.name, self.terms, there, self._draw, self._problem, n, seed, split)
 
-    def _problem(self, rng: random.Random) -> Problem:
+    def _draw(self, rng: random.Random) -> str:
         first, pairs = rng.choice(NAMES), [rng.sample(NAMES, 2)]
         while len(pairs) < self.terms - 1:
             if set(pair := rng.sample(NAMES, 2)) != set(pairs[-1]):  # told again, a swap would look like a second try
                 pairs.append(pair)
-        prompt = f"Q {first} : {' , '.join(map(' '.join, pairs))} A"
+        return f"Q {first} : {' , '.join(map(' '.join, pairs))} A"
+
+    def _problem(self, prompt: str) -> Problem:
         held = list(holders(prompt))
         moves = sum(a != b for a, b in pairwise(held))
         return Problem(id=prompt, prompt=prompt, answer=held[-1], difficulty=moves)

@@ -24,8 +24,7 @@ from interp.organisms.worlds import WORLDS
 from interp.stages.problems import task_of
 from interp.stages.traces import templated
 from interp.tasks.base import Problem, Task
-from interp.tasks.chains import TEST_SHARE
-from interp.tasks.splits import fingerprint
+from interp.tasks.splits import TEST_SHARE, fingerprint
 from interp.traces.lexicon import Lexicon, load_lexicon
 from interp.traces.voice import PROSE, Voice, Worked, take_apart
 

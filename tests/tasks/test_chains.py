@@ -113,10 +113,10 @@ def test_as_many_chains_as_are_offered_can_be_drawn():
 
 @pytest.mark.parametrize(("n", "split"), [(237, "train"), (34, "test")])
 def test_one_chain_more_is_refused(n, split):
-    with pytest.raises(InterpError, match=f"{n} {split} chains are wanted and about {n - 1} can be drawn"):
+    with pytest.raises(InterpError, match=f"{n} {split} problems are wanted and about {n - 1} can be drawn"):
         ChainTask(2).problems(n, 0, split)
 
 
 def test_more_chains_than_there_are_is_refused_at_once():
-    with pytest.raises(InterpError, match=r"task.terms = 2: 300 train chains are wanted and about 236"):
+    with pytest.raises(InterpError, match=r"task.terms = 2: 300 train problems are wanted and about 236"):
         ChainTask(2).problems(300, 0, "train")
