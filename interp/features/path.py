@@ -11,7 +11,7 @@ What a component adds it may only pass on: the paths end here, and where they be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ SHOWN = 4
 """Heads whose attention is shown."""
 ROWS = 64
 """Prefixes over which attention is averaged."""
+PATTERN = 64
+"""Last tokens of an example whose whole pattern of attention is kept."""
 SCHEMA = {
     "component": pl.String,
     "layer": pl.Int64,
@@ -47,6 +49,20 @@ the positive side falls, nats, when the component's part of the residual is that
 whole site's. `attention`: of the SHOWN heads with the largest effect, the mean over the positive side's prefixes of the
 attention from the place of decision, first to all tokens before the last LOOKED together, then to these, the oldest
 first; `attention_negative`: the same of the negative side; `tokens`: the last LOOKED of one prefix."""
+HEADS = {
+    "side": pl.String,
+    "layer": pl.Int64,
+    "head": pl.Int64,
+    "effect": pl.Float64,
+    "tokens": pl.List(pl.String),
+    "attention": pl.List(pl.List(pl.Float64)),
+}
+"""Columns of `heads.parquet`, one row per side of one example and each of the SHOWN heads. `side`: `positive` or
+`negative`; `effect`: as in SCHEMA; `tokens`: the last PATTERN of the prefix, before them EARLIER where there are more;
+`attention`: from every token (row) to every token, to EARLIER that to all tokens which it stands for; its own row is to
+itself."""
+EARLIER = "…"
+"""Stands for the tokens before the last PATTERN."""
 
 
 @dataclass(frozen=True)
@@ -142,19 +158,52 @@ def _alone(z: Float[Tensor, "rows width"], head: int, heads: int) -> Float[Tenso
     return kept.view_as(z)
 
 
-@torch.no_grad()
 def attention(model: Any, rows: Sequence[Sequence[int]], heads: Sequence[tuple[int, int]]) -> list[list[float]]:
     """Of each (layer, head), the mean over prefixes of the attention from the last position: to all before the last
     LOOKED together, and to each of these, the oldest first."""
-    ids, mask = left_padded([list(row) for row in rows], 0, model.device)
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the only one that returns its weights
-    try:
-        seen = model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False).attentions
-    finally:
-        model.set_attn_implementation(before)
-    found = []
+    seen, found = _weights(model, rows), []
     for layer, head in heads:
         weights = seen[layer][:, head, -1].float().mean(0)
         found.append([float(weights[:-LOOKED].sum()), *weights[-LOOKED:].tolist()])
     return found
+
+
+def patterns(model: Any, sides: Mapping[str, tuple[Sequence[int], Sequence[str]]], path: pl.DataFrame) -> pl.DataFrame:
+    """What the heads of a path look at in one example of each side, with HEADS.
+
+    Args:
+        sides: side to one prefix and its tokens, spelled.
+        path: a table with SCHEMA; its heads with `attention` are shown.
+    """
+    shown = path.filter(pl.col("attention").is_not_null()).select("layer", "head", "effect")
+    found = []
+    for side, (ids, tokens) in sides.items():
+        seen = _weights(model, [ids])
+        for row in shown.iter_rows(named=True):
+            attention = _cropped(seen[row["layer"]][0, row["head"]].double(), PATTERN)
+            more = len(tokens) > PATTERN
+            spelled = [EARLIER, *tokens[-PATTERN:]] if more else list(tokens)
+            found.append({"side": side, **row, "tokens": spelled, "attention": attention.tolist()})
+    return pl.DataFrame(found, schema=HEADS)
+
+
+@torch.no_grad()
+def _weights(model: Any, rows: Sequence[Sequence[int]]) -> Sequence[Float[Tensor, "row head to from"]]:
+    """Attention of every layer, the rows padded on the left."""
+    ids, mask = left_padded([list(row) for row in rows], 0, model.device)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the only one that returns its weights
+    try:
+        return model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False).attentions
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _cropped(pattern: Float[Tensor, "tokens tokens"], kept: int) -> Float[Tensor, "shown shown"]:
+    """The pattern of the last `kept` tokens; where there are more, a first token stands for them."""
+    if len(pattern) <= kept:
+        return pattern
+    last = pattern[-kept:]
+    earlier = torch.zeros(1, kept + 1).to(pattern)
+    earlier[0, 0] = 1.0
+    return torch.cat([earlier, torch.cat([last[:, :-kept].sum(1, keepdim=True), last[:, -kept:]], 1)])

@@ -18,6 +18,7 @@ from interp.report.schemas import (
     EFFECTS,
     EVIDENCE,
     EXAMPLES,
+    HEADS,
     LATENTS,
     NOTICED,
     NULLS,
@@ -59,6 +60,8 @@ class Study:
     """What carries the decision, teacher-forced: one row per intervention and kind of control."""
     path: pl.DataFrame
     """What each head, MLP and the embedding adds to the decision at its site."""
+    heads: pl.DataFrame
+    """Attention of the heads among them that add most, in one example of each side."""
     recurrence: pl.DataFrame
     """The latents' partners in dictionaries of other seeds."""
     readout: pl.DataFrame
@@ -199,6 +202,7 @@ def read_study(root: Path) -> Study:
         circuit=reader.record("features/circuit.json", optional=True),
         evidence=reader.table("features/evidence.parquet", EVIDENCE, optional=True),
         path=reader.table("features/path.parquet", PATH, optional=True),
+        heads=reader.table("features/heads.parquet", HEADS, optional=True),
         recurrence=reader.table("features/recurrence.parquet", RECURRENCE, optional=True),
         readout=reader.table("features/readout.parquet", READOUT, optional=True),
         nulls=reader.table("crosscoder/nulls.parquet", NULLS, optional=True),

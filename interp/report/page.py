@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from interp.report import appendix, contexts
+from interp.report import appendix, contexts, views
 from interp.report.circuit import read_circuit
 from interp.report.definitions import DEFINITIONS
 from interp.report.effects import families, unpatched
@@ -43,7 +43,12 @@ def render(study: Path, out: Path, title: str, config_text: str) -> Path:
     env = environment()
     for name, page in _dashboards(env, data, shown, title):
         _write(out / "dashboard" / name, page)
-    _write(out / "index.html", _index(env, data, shown, drawings, title, config_text))
+    drawn = views.heads(data) if data.circuit else []  # its section leads there
+    (out / "heads.html").unlink(missing_ok=True)  # of an earlier rendering
+    if drawn:
+        page = env.get_template("heads.html").render(title=title, views=drawn, scripts=views.scripts(drawn))
+        _write(out / "heads.html", page)
+    _write(out / "index.html", _index(env, data, shown, drawings, title, config_text, heads=bool(drawn)))
     shutil.copyfile(study / "causal" / "verdict.json", out / "verdict.json")
     return out / "index.html"
 
@@ -74,7 +79,14 @@ def _dashboards(env: Environment, study: Study, shown: list[Latent], title: str)
 
 
 def _index(
-    env: Environment, study: Study, shown: list[Latent], drawings: dict[str, Drawing], title: str, config_text: str
+    env: Environment,
+    study: Study,
+    shown: list[Latent],
+    drawings: dict[str, Drawing],
+    title: str,
+    config_text: str,
+    *,
+    heads: bool,
 ) -> str:
     noticed, decision, circuit = read_noticed(study), read_decision(study), read_circuit(study)
     optional = (("noticing", noticed), ("sites", decision), ("circuit", circuit))
@@ -89,6 +101,7 @@ def _index(
         noticed=noticed,
         decision=decision,
         circuit=circuit,
+        heads=heads,
         left_out=[section for section, found in optional if found is None],
         samples=samples(study),
         evaluation=_evaluation(study),

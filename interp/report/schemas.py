@@ -76,6 +76,16 @@ PATH: Schema = {
     "tokens": pl.List(TEXT),
 }
 
+HEADS: Schema = {
+    "class": TEXT,
+    "side": TEXT,
+    "layer": WHOLE,
+    "head": WHOLE,
+    "effect": REAL,
+    "tokens": pl.List(TEXT),
+    "attention": pl.List(pl.List(REAL)),
+}
+
 RECURRENCE: Schema = {
     "class": TEXT,
     "latent": WHOLE,

@@ -25,8 +25,8 @@ from interp.features.contexts import contexts, listed
 from interp.features.contrasts import Contrast
 from interp.features.evidence import SCHEMA, guest, necessity, sufficiency
 from interp.features.labelled import Labelled, label_rows
+from interp.features.path import HEADS, direct_path, patterns
 from interp.features.path import SCHEMA as PATH
-from interp.features.path import direct_path
 from interp.features.readout import SCHEMA as READOUT
 from interp.features.readout import swap_readout
 from interp.features.recurrence import SCHEMA as RECURRENCE
@@ -45,8 +45,8 @@ from interp.traces.tokens import decode, pad_id
 
 def run(study: Study, out: Path) -> int:
     """Write `latents.parquet`, `baselines.parquet`, `deciding.parquet`, `circuit.json`, `evidence.parquet`,
-    `recurrence.parquet`, `readout.parquet`, `path.parquet`, `carriers-CLASS.safetensors` and `examples.parquet`;
-    returns the number of latents."""
+    `recurrence.parquet`, `readout.parquet`, `path.parquet`, `heads.parquet`, `carriers-CLASS.safetensors` and
+    `examples.parquet`; returns the number of latents."""
     config = study.config.features
     torch.set_num_threads(study.config.threads)
     trio, device = open_trio(checkpoint_paths(study)), pick_device(study.config.device)
@@ -77,7 +77,9 @@ def run(study: Study, out: Path) -> int:
         for name, other in others.items():
             other.save(out / carriers_file(name))
         _evidence(study, trio, models, circuit, others, contrasts).write_parquet(out / "evidence.parquet")
-        pl.concat([_path(trio, found, contrasts) for found in circuit]).write_parquet(out / "path.parquet")
+        paths = [_path(trio, found, contrasts) for found in circuit]
+        pl.concat([path for path, _ in paths]).write_parquet(out / "path.parquet")
+        pl.concat([heads for _, heads in paths]).write_parquet(out / "heads.parquet")
         pl.concat([_readout(found, data.store.names) for found in circuit]).write_parquet(out / "readout.parquet")
         progress.advance()
         shown = dict.fromkeys([j for found in circuit for j in found.latents] + listed(latents, config.listed))
@@ -137,19 +139,24 @@ def _readout(found: Found, names: Sequence[str]) -> pl.DataFrame:
     return table.select(pl.lit(found.name).alias("class"), pl.all())
 
 
-def _path(trio: Trio, found: Found, contrasts: Mapping[str, Contrast]) -> pl.DataFrame:
-    """How the difference between the sides comes to the site; empty where none was sought, or where the architecture's
-    blocks are no sums."""
-    table = pl.DataFrame(schema=PATH)
+def _path(trio: Trio, found: Found, contrasts: Mapping[str, Contrast]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """How the difference between the sides comes to the site, and where the heads of it look in one pair; both empty
+    where none was sought, or where the architecture's blocks are no sums."""
+    path, heads = pl.DataFrame(schema=PATH), pl.DataFrame(schema=HEADS)
     if found.confirming is not None:
         pairs = contrasts[CLASSES[found.name]].half(choosing=False).pairs
-        sides = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
-        spelled = [decode(trio.tokenizer, [token]) for token in pairs[0].positive]
+        positive, negative = [pair.positive for pair in pairs], [pair.negative for pair in pairs]
+        sides = {
+            side: (ids, [decode(trio.tokenizer, [token]) for token in ids])
+            for side, ids in (("positive", positive[0]), ("negative", negative[0]))
+        }
         try:
-            table = direct_path(found.confirming, *sides, spelled)
+            path = direct_path(found.confirming, positive, negative, sides["positive"][1])
+            heads = patterns(found.confirming.positive.prefixes.model, sides, path)
         except InterpError as error:
             console.print(f"  {found.name} latents: no path to the site ({error})", soft_wrap=True, markup=False)
-    return table.select(pl.lit(found.name).alias("class"), pl.all())
+    named = pl.lit(found.name).alias("class"), pl.all()
+    return path.select(*named), heads.select(*named)
 
 
 def carriers_file(name: str) -> str:

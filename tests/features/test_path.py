@@ -6,7 +6,7 @@ import torch
 from causal.whole import trio
 
 from interp.errors import InterpError
-from interp.features.path import LOOKED, SCHEMA, SHOWN, attention, direct_path, parts
+from interp.features.path import EARLIER, HEADS, LOOKED, SCHEMA, SHOWN, attention, direct_path, parts, patterns
 from interp.models.hooks import Site
 from tests.features.test_attribution import MARGIN, PAIRS, SITES, by_hand, decided, rows
 
@@ -85,6 +85,30 @@ def test_attention_is_of_the_heads_with_the_largest_effect(found):
         assert sum(first[column]) == pytest.approx(1.0, abs=1e-4)
     model.set_attn_implementation("sdpa")
     assert first["attention"] != first["attention_negative"] and len(first["tokens"]) <= LOOKED
+
+
+@pytest.mark.parametrize("kept", [3, 1000])
+def test_the_patterns_are_those_of_the_same_heads_over_one_text_of_each_side(found, kept, monkeypatch):
+    monkeypatch.setattr("interp.features.path.PATTERN", kept)
+    _, path = found
+    model = trio("qwen2")["distilled"]
+    sides = {side: (rows(side)[0], [f"t{i}" for i in rows(side)[0]]) for side in ("positive", "negative")}
+    table = patterns(model, sides, path)
+    assert table.schema == pl.Schema(HEADS)
+    heads = path.filter(pl.col("attention").is_not_null()).select("layer", "head", "effect").rows()
+    assert table.select("side", "layer", "head", "effect").rows() == [(s, *h) for s in sides for h in heads]
+    model.set_attn_implementation("eager")
+    for row in table.iter_rows(named=True):
+        ids, spelled = sides[row["side"]]
+        with torch.no_grad():
+            whole = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions[row["layer"]]
+        wanted, n = whole[0, row["head"]], min(kept, len(ids))
+        seen = torch.tensor(row["attention"], dtype=torch.float64)
+        torch.testing.assert_close(seen[-n:, -n:].float(), wanted[-n:, -n:], atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen.sum(1), torch.ones(len(seen)).double(), atol=1e-5, rtol=0)
+        assert row["tokens"] == ([EARLIER, *spelled[-n:]] if kept < len(ids) else spelled)
+        assert seen.shape == (len(row["tokens"]),) * 2
+    model.set_attn_implementation("sdpa")
 
 
 def test_the_attentions_implementation_is_as_before():

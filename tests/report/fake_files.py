@@ -12,6 +12,8 @@ MODELS = ("base", "distilled", "zero_rl", "control")
 HOSTILE = (
     "</script><img src=x onerror=\"document.title='owned'\">",
     "\"><svg onload=document.title='owned'>",
+    '<img/src="x"onerror="document.title=\'owned\'">',
+    "\u2028${7*7}",
     "'quoted'\"",
     "\n",
     "\t",

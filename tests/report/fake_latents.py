@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,29 @@ def write_features(folder: Path, models: Sequence[str], rng: random.Random, n_la
                 row = {"latent": j, "model": model, "rank": rank, "tokens": tokens, "activations": fired}
                 rows.append(row | {"peak": peak, "problem": HOSTILE[0] if hostile else f"Q 4 + {rank} A"})
     write_table(folder / "examples.parquet", rows)
+
+
+def write_heads(folder: Path, hostile: bool) -> None:
+    """A circuit of which nothing is said, and what two of its heads look at."""
+    write_json(folder / "circuit.json", {"deciding": {"located": False, "why": "not sought", "latents": []}})
+    write_table(folder / "heads.parquet", list(_heads(hostile)))
+
+
+def _heads(hostile: bool) -> Iterator[dict[str, Any]]:
+    """Two heads on one pair of texts: the second token attends to both in other shares on either side."""
+    tokens = list(HOSTILE) if hostile else ["…", " 5", " ="]
+    for side, share in (("positive", 0.12345), ("negative", 0.75)):
+        for layer, effect in ((2, 8.14), (1, 0.3)):
+            pattern = [[float(i == j) for j in range(len(tokens))] for i in range(len(tokens))]
+            pattern[1][:2] = [share, 1 - share]
+            at = {
+                "class": "".join(HOSTILE) if hostile else "deciding",
+                "side": side,
+                "layer": layer,
+                "head": 3,
+                "effect": effect,
+            }
+            yield at | {"tokens": tokens, "attention": pattern}
 
 
 def _latent(j: int, models: Sequence[str], rng: random.Random) -> dict[str, Any]:

@@ -41,6 +41,16 @@ def test_hostile_text_does_not_run_and_our_script_does(hostile_report: Path, tmp
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_the_heads_are_drawn_and_hostile_tokens_do_not_run(heads: Path, hostile_heads: Path, tmp_path: Path):
+    for folder in (heads, hostile_heads):
+        page = dom(folder / "heads.html", tmp_path / folder.parents[1].name)
+        body = page.split("<body>")[1].split("<script>")[0]
+        assert body.count("<canvas") == 6, "of each side two heads and the one that is looked at"
+        assert body.count("2.3 · 8.1") >= 2
+        assert "<title>owned" not in page and "<img" not in body and "<svg" not in body
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_the_test_would_see_an_attack(tmp_path: Path):
     page = tmp_path / "attack.html"
     page.write_text("<title>quiet</title><img src=x onerror=\"document.title='owned'\">")
