@@ -17,8 +17,15 @@ from interp.report.inputs import Study
 from interp.report.numbers import number
 from interp.report.text import visible_token
 
-SIDES = {"positive": "after the positive side", "negative": "after the negative side"}
-"""Side of a contrast to what is said of it."""
+TITLES = {
+    "deciding": {
+        "positive": "Whether to check: after a wrong step",
+        "negative": "Whether to check: after a right step",
+    },
+    "wording": {"positive": "Which word: before a marker", "negative": "Which word: before a neutral word"},
+    "executing": {"positive": "The result: of a step worked again", "negative": "The result: of a step worked once"},
+}
+"""Class and side of its contrast to what is said of it."""
 DECIMALS = 3
 """Of attention; more would only make the page larger."""
 
@@ -47,8 +54,9 @@ def heads(study: Study) -> list[View]:
     found = []
     for (name, side), rows in study.heads.group_by("class", "side", maintain_order=True):
         shown = [row for row in rows.iter_rows(named=True) if _whole(row)]
-        if shown and side in SIDES:
-            found.append(_heads(f"heads-{len(found)}", f"{str(name).capitalize()}, {SIDES[str(side)]}", shown))
+        title = TITLES.get(str(name), {}).get(str(side))
+        if shown and title:
+            found.append(_heads(f"heads-{len(found)}", title, shown))
     return found
 
 

@@ -81,7 +81,7 @@ def _heads(hostile: bool) -> Iterator[dict[str, Any]]:
             pattern = [[float(i == j) for j in range(len(tokens))] for i in range(len(tokens))]
             pattern[1][:2] = [share, 1 - share]
             at = {
-                "class": "".join(HOSTILE) if hostile else "deciding",
+                "class": "deciding",
                 "side": side,
                 "layer": layer,
                 "head": 3,

@@ -14,13 +14,17 @@ from interp.report.inputs import read_study
 from interp.report.views import DECIMALS, in_script, scripts
 from interp.report.views import heads as views_of
 
+from .fake_files import HOSTILE
 from .pages import Page
 
 
 def test_each_side_has_its_own_patterns_and_names(heads):
     views = views_of(read_study(heads.parent))
     assert [view.id for view in views] == ["heads-0", "heads-1"]
-    assert [view.title for view in views] == ["Deciding, after the positive side", "Deciding, after the negative side"]
+    assert [view.title for view in views] == [
+        "Whether to check: after a wrong step",
+        "Whether to check: after a right step",
+    ]
     for view, share in zip(views, (round(0.12345, DECIMALS), 0.75), strict=True):
         assert view.props["attentionHeadNames"] == ["2.3 · 8.1", "1.3 · 0.3"]
         assert view.props["tokens"] == ["…", "·5", "·="]
@@ -64,6 +68,7 @@ def test_the_calls_name_every_view(heads):
         pl.col("tokens").list.head(2),
         pl.col("attention").list.head(2),
         pl.lit("sideways").alias("side"),
+        pl.lit(HOSTILE[0]).alias("class"),
     ],
 )
 def test_without_whole_patterns_there_is_no_page_and_no_link(damage, heads, tmp_path, monkeypatch):
