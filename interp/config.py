@@ -94,6 +94,8 @@ class ZeroRLConfig(FineTuningConfig):
 class OrganismConfig(Section):
     kind: Literal["functional", "coupled", "decorative", "gated", "plain"] = "functional"
     """What the distilled model's traces are made of, and thereby the known truth."""
+    family: Literal["qwen2", "llama", "gpt2"] = "qwen2"
+    """Architecture of the models."""
     d_model: int = Field(default=80, ge=8)
     """Width of the residual stream."""
     n_layers: int = Field(default=5, ge=1)

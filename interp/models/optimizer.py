@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interp.models.sites import decoder_blocks
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -18,10 +20,9 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) on the blocks' matrices; AdamW on embeddings, unembedding, norms and biases."""
 
     def __init__(self, model: PreTrainedModel, muon_lr: float, adam_lr: float):
-        matrices, others = [], []
-        for name, parameter in model.named_parameters():
-            hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
-            (matrices if hidden else others).append(parameter)
+        inside = {id(p) for block in decoder_blocks(model) for p in block.parameters() if p.ndim == 2}
+        matrices = [p for p in model.parameters() if id(p) in inside]
+        others = [p for p in model.parameters() if id(p) not in inside]
         self._parts = (
             torch.optim.Muon(matrices, lr=muon_lr, momentum=0.95, weight_decay=0.0),
             torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0),

@@ -34,6 +34,7 @@ class Pretrained:
     n_heads: int
     seed: int
     world: World
+    family: str
 
     @property
     def save_every(self) -> int:
@@ -41,7 +42,7 @@ class Pretrained:
         return 0
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        model = make_model(self.d_model, self.n_layers, self.n_heads, self.seed, self.world)
+        model = make_model(self.d_model, self.n_layers, self.n_heads, self.seed, self.world, self.family)
         return model, make_tokenizer(self.world)
 
     def train(
@@ -64,7 +65,7 @@ def organism_base(config: StudyConfig) -> Pretrained:
     world = WORLDS[config.task.kind]
     problems = world.task(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
     documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share, world)) for p in problems]
-    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed, world)
+    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed, world, shape.family)
 
 
 def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:
