@@ -19,6 +19,7 @@ import polars as pl
 import tyro
 
 from interp.calibration.organisms import in_turn, run_units, study_of, table, varied
+from interp.calibration.published import PUBLISHED, publish
 from interp.calibration.rates import CIRCUIT, TEXT, confusion, rates
 from interp.calibration.thresholds import register, registered
 from interp.cli import prepare
@@ -45,6 +46,8 @@ class Options:
     """Studies at a time."""
     register: bool = False
     """Write the registration and end."""
+    publish: bool = False
+    """Put the readings of the registered seeds among those that come with the package and stand on a study's page."""
     tuning: tuple[int, ...] = ()
     """With `--register`: seeds that thresholds and rules were chosen on; `--seeds` are those that will be reported."""
 
@@ -78,6 +81,8 @@ def main(options: Options) -> None:
         found = rates(counted)
         found.write_parquet(options.out / "rates.parquet")
         print(found)
+    if options.publish:
+        print(f"{PUBLISHED}: {publish(read, fixed.digest)} organisms; commit it")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ that is committed before the studies run. A calibration whose code differs from 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ class Registration:
     """Seeds that thresholds and rules were chosen on."""
     reporting: tuple[int, ...]
     """Seeds that rates are reported on."""
+
+    @property
+    def digest(self) -> str:
+        """Of thresholds and config: readings by the same rules have the same."""
+        content = json.dumps([self.thresholds, self.config], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def thresholds() -> dict[str, Any]:

@@ -77,9 +77,9 @@ def _rotary(d_model: int, n_layers: int, n_heads: int) -> dict[str, Any]:
 def _gpt2(d_model: int, n_layers: int, n_heads: int, of_words: dict[str, Any]) -> PreTrainedModel:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    shape = {"n_embd": d_model, "n_layer": n_layers, "n_head": n_heads, "n_positions": CONTEXT}
+    shape: dict[str, Any] = {"n_embd": d_model, "n_layer": n_layers, "n_head": n_heads, "n_positions": CONTEXT}
     # Without dropout, as the others: an organism sees few documents twice.
-    still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    still: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     return GPT2LMHeadModel(GPT2Config(**of_words, **shape, **still))
 
 
