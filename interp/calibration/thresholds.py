@@ -26,8 +26,8 @@ CONSTANTS = {
         "HARMFUL",
         "DRAWS",
     ),
-    "interp.features.recurrence": ("SAME", "LEAST"),
-    "interp.features.matched": ("NEIGHBOURS", "CALLIPER", "TRIES"),
+    "interp.features.recurrence": ("LEAST",),
+    "interp.features.matched": ("NEIGHBOURS", "CALLIPER", "SAME", "TRIES"),
     "interp.features.margin": ("CLEAR", "RARE"),
     "interp.features.specificity": ("NU_ERROR", "NU_RECON", "NORM_EXCLUSIVE"),
     "interp.causal.checks": (

@@ -26,7 +26,7 @@ from interp.causal.study_arms import Sizes
 from interp.features.carriers import Carriers
 from interp.features.circuit import DECIDING, WORDING
 from interp.features.evidence import CONTROLLED, SERIES
-from interp.features.matched import distinct, matched_latents
+from interp.features.matched import alike, distinct, matched_latents
 from interp.models.hooks import Site
 from interp.traces.announcements import Announcements
 from interp.traces.lexicon import Lexicon
@@ -192,7 +192,8 @@ def _site(edit: Edit) -> Site | None:
 
 def _of_latents(found: Located, sizes: Sizes) -> _Part:
     mine = found.edit.latents
-    drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=found.never)
+    barred = [*alike(found.edit.decoders, mine), *found.never]
+    drawn = matched_latents(mine, found.firing, found.size, sizes.draws, sizes.seed, never=barred)
     edit = found.set_back(mine)
     controls = drawn.controls(found.set_back, lambda along: replace(edit, along=along))
     return _Part(edit, controls, f"{len(mine)} matched latents {found.says}", drawn.note)

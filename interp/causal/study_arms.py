@@ -19,7 +19,7 @@ from interp.causal.places import Places
 from interp.causal.steering import Direction
 from interp.directions import random_like
 from interp.errors import InterpError
-from interp.features.matched import matched_latents
+from interp.features.matched import alike, matched_latents
 from interp.generation.vocabulary import Vocabulary
 from interp.traces.lexicon import Lexicon
 
@@ -150,7 +150,8 @@ def latent_arms(
     """
     arms = []
     for behaviour, edit in edits.items():
-        drawn = matched_latents(edit.latents, firing, size, sizes.draws, sizes.seed, never=never)
+        barred = [*alike(edit.decoders, edit.latents), *never]
+        drawn = matched_latents(edit.latents, firing, size, sizes.draws, sizes.seed, never=barred)
         for verb, times in (("ablate", 0.0), ("amplify", factor)):
             mine = replace(edit, factor=times, where=where)
             controls = drawn.controls(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from interp.features.attribution import Decision, Side
 from interp.features.carriers import Carriers, Head, heads_to
-from interp.features.matched import as_long, distinct, matched_latents
+from interp.features.matched import alike, as_long, distinct, matched_latents
 from interp.features.specificity import specificity
 from interp.models.hooks import Site
 from interp.models.prefixes import ChangeRows, Prefixes
@@ -117,7 +117,12 @@ def sufficiency(decision: Decision, guests: Mapping[str, Decision], chosen: Sequ
     for name, other in guests.items():
         difference = decision.decoder - other.decoder
         drawn = matched_latents(
-            chosen, decision.positive.rate(), decision.positive.size(difference), DRAWS, seed, never=chosen
+            chosen,
+            decision.positive.rate(),
+            decision.positive.size(difference),
+            DRAWS,
+            seed,
+            never=alike(difference, chosen),
         )
 
         def transplant(
@@ -191,7 +196,7 @@ def _latent_rows(
     sets = {k: tuple(order[:k]) for k in SERIES if k <= len(order)} | {len(chosen): tuple(chosen)}
     rows = []
     for k, latents in sorted(sets.items()):
-        never = [*chosen, *latents, *no_control]
+        never = [*chosen, *alike(confirming.decoder, latents), *no_control]
         edits = {SET_BACK: (means, moved)}
         if k == len(chosen):
             edits |= {"set to zero": (None, sizes), "set to their mean on the positive side": (onset_means, moved)}

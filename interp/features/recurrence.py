@@ -18,12 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.attribution import Decision
+from interp.features.matched import SAME
 from interp.features.selection import QUARTER, candidates, rank, smallest_set
 
-SAME = 0.5
-"""Cosine of the decoders from which two latents count as the same. Of 300 random directions of width 80 the nearest has
-about .4, of wider ones less. At .7 the organism `gated` of seed 0 lost a latent (.54, .56) without which the others do
-little, though each of its three dictionaries has a small set that carries the choice."""
 LEAST = 2 / 3
 """Share of the dictionaries that must hold a latent."""
 MOST = 4096

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.attribution import Decision, Side, exact_effects, integrated_gradients
-from interp.features.matched import matched_latents
+from interp.features.matched import alike, matched_latents
 
 EXACT = 64
 """Latents whose effect is measured exactly."""
@@ -219,7 +219,9 @@ def confirm(
     """
     positive, negative, chosen = decision.positive, decision.negative, list(latents)
     moved = positive.size(decision.decoder, level)
-    drawn = matched_latents(latents, decision.rate(), moved, draws, seed, never=[*latents, *never])
+    drawn = matched_latents(
+        latents, decision.rate(), moved, draws, seed, never=[*alike(decision.decoder, latents), *never]
+    )
     controls = tuple(
         drawn.controls(
             lambda others: _onset(decision, positive, others, level),

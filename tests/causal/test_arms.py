@@ -114,7 +114,7 @@ def one_latent(models, tokenizer, factor):
     for slot, word in enumerate(("+", "wait", "7")):
         token = encode(tokenizer, word)[0]
         cc.W_dec[ALWAYS, slot] = np.sign(factor - 1) * STRENGTH * speaks(models["distilled"], token)
-        cc.W_dec[NEVER, slot] = cc.W_dec[ALWAYS, slot]
+        cc.W_dec[NEVER, slot] = cc.W_dec[ALWAYS, slot].roll(1)  # as long and another way, or it would be no control
     return cc
 
 
@@ -137,6 +137,15 @@ def test_latents_are_scaled_through_the_edited_models_decoder(models, tokenizer,
     assert runs.fired(arm.name).sum() > 0 and runs.fired(arm.name, 1).sum() == 0
     row = next(r for r in effects(runs, resamples=50) if r["outcome"] == "marker_density")
     assert row["estimate"] == pytest.approx(100.0 - plain) and row["control_mean"] == pytest.approx(0.0)
+
+
+def test_a_latent_that_writes_the_same_is_no_control(models, tokenizer):
+    cc = one_latent(models, tokenizer, 0.0)
+    edit = ablate(cc, [ALWAYS], LAYERS - 1, models=NAMES)
+    cc.W_dec[NEVER, edit.slot] = -2 * cc.W_dec[ALWAYS, edit.slot]
+    firing = np.eye(24)[ALWAYS] + np.eye(24)[NEVER]
+    for arm in latent_arms({"reflection": edit}, after_first(0), firing, firing, [ALWAYS], 3.0, SIZES, 6):
+        assert not arm.controls and "no set of 1 of 0 latents" in arm.note
 
 
 def test_ablation_and_amplification_share_their_controls_and_none_is_barred():

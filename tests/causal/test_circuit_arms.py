@@ -129,6 +129,19 @@ def test_where_no_others_move_the_residual_as_far_the_same_change_is_written_els
     assert main.edit.along is None
 
 
+@pytest.mark.parametrize("large", [1.0, 100.0], ids=["sets", "along"])
+def test_no_control_writes_the_same_as_the_latents(large):
+    """As the edited model writes: the base's decoders play no part."""
+    cc = small_crosscoder(n_latents=60)
+    cc.W_dec[10:40:2, 1] = -0.5 * cc.W_dec[3, 1]
+    cc.W_dec[11:40:2, 0] = cc.W_dec[3, 0]
+    found = located(cc=cc)
+    found.size[[3, 5]] = large
+    main, *_ = evidence_arms(DECIDING, found, Sizes(20, 8, 0), problems=16)
+    used = {j for control in main.controls for j in (control.along or control.latents)}
+    assert len(main.controls) == 20 and not used & {*range(10, 40, 2)} and used & {*range(11, 40, 2)}
+
+
 def test_no_arm_is_there_twice():
     names = [arm.name for arm in arms(latents=(3, 5, 7, 9))]
     assert len(set(names)) == len(names) and "first 4 deciding latents set back at forks" not in names

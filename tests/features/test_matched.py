@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.features.matched import CALLIPER, NEIGHBOURS, Matched, as_long, matched_latents
+from interp.features.matched import CALLIPER, NEIGHBOURS, SAME, Matched, alike, as_long, matched_latents
 
 
 def latents(n=300, seed=0):
@@ -141,3 +141,26 @@ def test_what_was_drawn_before_is_redrawn():
     assert len(drawn.sets) + len(drawn.along) == 60
     pairs = matched_latents([4, 5], firing, size, 60, 0).sets
     assert len({frozenset(chosen) for chosen in pairs}) == len(pairs)
+
+
+def test_latents_that_point_the_same_way_either_way_are_alike():
+    decoder = torch.eye(6)[:, :4].clone() * torch.arange(1.0, 7.0)[:, None]
+    decoder[1] = torch.tensor([-1.0, 1.7, 0.0, 0.0])  # cosine -.507 with the first
+    decoder[2] = torch.tensor([1.0, 0.0, 1.8, 0.0])  # .486
+    decoder[3] = torch.tensor([9.0, 0.0, 0.0, 1.0])
+    assert alike(decoder, [0]) == [0, 1, 3]
+    assert alike(decoder, [0, 5]) == [0, 1, 3, 5], "a decoder of zeros lies along nothing, and is itself"
+    assert alike(decoder, []) == []
+
+
+@given(seed=st.integers(0, 50), k=st.integers(1, 5))
+@settings(max_examples=15, deadline=None)
+def test_no_control_is_alike(seed, k):
+    firing, size = np.full(60, 0.1), np.ones(60)
+    decoder = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed))
+    selected = list(range(k))
+    barred = alike(decoder, selected)
+    drawn = matched_latents(selected, firing, size, 20, seed, never=barred)
+    unit = decoder / decoder.norm(dim=1, keepdim=True)
+    for chosen in [*drawn.sets, *drawn.along]:
+        assert (unit[list(chosen)] @ unit[selected].T).abs().max() < SAME

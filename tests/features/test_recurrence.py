@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 import torch
 
-from interp.features.recurrence import SAME, SCHEMA, own_set, recurrence, recurring
+from interp.features.matched import SAME
+from interp.features.recurrence import SCHEMA, own_set, recurrence, recurring
 from tests.features.decisions import SLOT, D, linear_decision
 from tests.features.test_selection import codes, weights
 

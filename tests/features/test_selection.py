@@ -19,7 +19,7 @@ from interp.features.selection import (
     rank,
     smallest_set,
 )
-from tests.features.decisions import D, linear_decision
+from tests.features.decisions import SLOT, D, linear_decision
 
 ROWS = 200
 
@@ -135,6 +135,15 @@ def test_what_would_not_move_on_the_positive_side_is_no_control():
     f[:, :, 2:10] = 4.0
     decision = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
     assert f"of {D - 10} that fire there" in confirm(decision, [0, 1], decision.level, seed=0).match
+
+
+def test_what_writes_the_same_is_no_control():
+    """Latent 2 writes what latent 0 writes, and latent 3 the opposite: their edits would be that of latent 0."""
+    f = codes(4.0)
+    planted = linear_decision(f[0], f[1], weights(3.0, 2.0), bias=-6.25)
+    W_dec = planted.crosscoder.W_dec
+    W_dec[2, SLOT], W_dec[3, SLOT] = W_dec[0, SLOT], -2 * W_dec[1, SLOT]
+    assert f"of {D - 4} that fire there" in confirm(planted, [0, 1], torch.zeros(D), seed=0).match
 
 
 def refused(decision, latents=(0, 1), level=None, **given):

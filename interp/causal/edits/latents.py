@@ -96,6 +96,11 @@ class LatentEdit(ResidualEdit):
     def index(self) -> Tensor:
         return torch.tensor(self.latents, dtype=torch.long, device=self.crosscoder.W_dec.device)
 
+    @property
+    def decoders(self) -> Float[Tensor, "latents d"]:
+        """All latents' decoders of the edited model, in input units."""
+        return self.crosscoder.W_dec[:, self.slot] / self.crosscoder.scale[self.slot]
+
     def decoder(self, slot: int) -> Float[Tensor, "chosen d"]:
         """The chosen latents' decoders of one model, in input units."""
         return self.crosscoder.W_dec[self.index, slot] / self.crosscoder.scale[slot]
