@@ -11,13 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from interp.calibration.organisms import SCHEMA
-from interp.calibration.rates import CIRCUIT, TEXT, rates
+from interp.calibration.rates import rates
 from interp.disk import disk_errors
 from interp.errors import InterpError
+from interp.report.reliability import Reliability
 
 PUBLISHED = Path(__file__).parent / "published.parquet"
-SHOWN = ("given", "right among given", "false 'stylistic'", "false 'functional'")
-"""Rates of both verdicts that stand on a study's page."""
 
 
 COLUMNS = SCHEMA | {"registration": pl.String}
@@ -48,6 +47,7 @@ def publish(table: pl.DataFrame, registration: str, path: Path = PUBLISHED) -> i
     return len(merged)
 
 
-def beside(table: pl.DataFrame) -> pl.DataFrame:
-    """What stands beside a verdict: the SHOWN rates of both verdicts (`rates.SCHEMA`), of the published organisms."""
-    return rates(table).filter(pl.col("instrument").is_in([TEXT, CIRCUIT]), pl.col("rate").is_in(SHOWN))
+def reliability(path: Path = PUBLISHED) -> Reliability | None:
+    """What stands beside a verdict; None where nothing is published."""
+    table = published(path)
+    return Reliability(table.select("kind", "seed", "commit"), rates(table)) if len(table) else None

@@ -20,14 +20,16 @@ from interp.report.latents import Latent, baselines, counts, listed, nulls
 from interp.report.noticing import read_noticed
 from interp.report.numbers import number, real
 from interp.report.palette import MODEL_LABELS, Drawing, house_style, save
+from interp.report.reliability import Reliability
 from interp.report.sites import read_decision
 from interp.report.summary import columns, model_rows
 from interp.report.traces import samples
 from interp.report.verdict import read_verdict
 
 
-def render(study: Path, out: Path, title: str, config_text: str) -> Path:
-    """Write the report of the study folder `study` into `out`, and return its `index.html`.
+def render(study: Path, out: Path, title: str, config_text: str, reliability: Reliability | None = None) -> Path:
+    """Write the report of the study folder `study` into `out`, and return its `index.html`. `reliability` stands beside
+    the verdict.
 
     The same inputs give the same bytes. Nothing written reaches for the network, and every text of a model is
     escaped. `causal/verdict.json` is copied as it is.
@@ -48,7 +50,10 @@ def render(study: Path, out: Path, title: str, config_text: str) -> Path:
     if drawn:
         page = env.get_template("heads.html").render(title=title, views=drawn, scripts=views.scripts(drawn))
         _write(out / "heads.html", page)
-    _write(out / "index.html", _index(env, data, shown, drawings, title, config_text, heads=bool(drawn)))
+    _write(
+        out / "index.html",
+        _index(env, data, shown, drawings, title, config_text, heads=bool(drawn), reliability=reliability),
+    )
     shutil.copyfile(study / "causal" / "verdict.json", out / "verdict.json")
     return out / "index.html"
 
@@ -87,6 +92,7 @@ def _index(
     config_text: str,
     *,
     heads: bool,
+    reliability: Reliability | None,
 ) -> str:
     noticed, decision, circuit = read_noticed(study), read_decision(study), read_circuit(study)
     optional = (("noticing", noticed), ("sites", decision), ("circuit", circuit))
@@ -96,6 +102,7 @@ def _index(
         study=study,
         drawings=drawings,
         verdict=read_verdict(study),
+        reliability=reliability,
         models=list(model_rows(study)),
         columns=columns(),
         noticed=noticed,

@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 
 from interp.calibration.organisms import SCHEMA
-from interp.calibration.published import COLUMNS, PUBLISHED, SHOWN, beside, publish, published
-from interp.calibration.rates import rates
+from interp.calibration.published import COLUMNS, PUBLISHED, publish, published, reliability
 from interp.errors import InterpError
 from interp.organisms.documents import TRUTHS
+from interp.statistics import clopper_pearson
 
 RULES = "0123456789ab"
 
@@ -54,13 +54,25 @@ def test_code_that_is_in_no_commit_is_refused_and_nothing_is_lost(commit, tmp_pa
     assert publish(failed, RULES, path) == 2  # a study that failed counts, and names no code
 
 
-def test_what_stands_beside_a_verdict_are_rates_of_both_verdicts():
-    table = read(("gated", 7, "stylistic", True), ("plain", 7, "stylistic", True), ("plain", 8, "undetermined", True))
-    found = beside(table)
-    assert found.select("instrument", "rate").rows() == [(i, r) for i in ("verdict", "circuit") for r in SHOWN]
-    false = found.filter(rate="false 'stylistic'")
-    assert false.select("count", "of").rows() == [(1, 2), (1, 2)]
-    assert len(rates(table)) > len(found)
+def test_what_stands_beside_a_verdict_are_rates_of_both_verdicts(tmp_path):
+    path = tmp_path / "published.parquet"
+    assert reliability(path) is None
+    made = read(("gated", 7, "stylistic", True), ("plain", 7, "stylistic", True), ("plain", 8, "undetermined", True))
+    publish(made.with_columns(circuit=pl.lit("undetermined")), RULES, path)
+    found = reliability(path)
+    assert found.lead == (
+        "3 organisms whose truth is known by construction (gated, plain; seeds 7, 8), read with rules that were fixed "
+        "before, by code of commit abc."
+    )
+    low, high = clopper_pearson(1, 2)
+    both = f"1 of 2 [{low:.2f}, {high:.2f}]"
+    assert found.table[0] == ["", "by edits of text", "through the circuit"]
+    assert {row[0]: row[1:] for row in found.table[1:]} == {
+        "a verdict is given": ["2 of 3 [0.09, 0.99]", "0 of 3 [0.00, 0.71]"],
+        "and is right": [both, "–"],
+        "“stylistic” of one that is not": [both, "0 of 2 [0.00, 0.84]"],
+        "“functional” of one that is not": ["0 of 3 [0.00, 0.71]", "0 of 3 [0.00, 0.71]"],
+    }
 
 
 def test_what_comes_with_the_package_is_of_one_set_of_rules_and_of_known_truths():

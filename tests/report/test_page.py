@@ -14,13 +14,14 @@ from interp.report.effects import apart, families
 from interp.report.inputs import read_study
 from interp.report.latents import LISTED, listed
 from interp.report.numbers import Estimate
+from interp.report.reliability import Reliability
 from interp.report.schemas import EFFECTS
 from interp.report.verdict import read_verdict
 
 from .conftest import CONFIG
 from .fake_files import HOSTILE
 from .fake_study import make_study
-from .pages import Page, pages
+from .pages import Page, pages, tables
 
 SECTIONS = (
     "verdict",
@@ -187,3 +188,16 @@ def test_report_imports_no_torch():
     code = "import sys, interp.report; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     repository = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=repository, check=False).returncode == 0
+
+
+def test_the_rates_stand_beside_the_verdict_where_they_are_known(
+    study: Path, report: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("interp.report.page.FIGURES", ())
+    organisms = pl.DataFrame({"kind": [HOSTILE[0]], "seed": [3], "commit": ["abc"]})
+    rate = {"instrument": "verdict", "rate": "given", "count": 1, "of": 4, "low": 0.0063, "high": 0.806}
+    page = Page(render(study, tmp_path, "Fake study", CONFIG, Reliability(organisms, pl.DataFrame([rate]))))
+    assert "How often is this right?" in page.text and HOSTILE[0] in page.text
+    rows = next(table for table in tables(page.path, "verdict") if table[0][1] == "by edits of text")
+    assert rows[1] == ["a verdict is given", "1 of 4 [0.01, 0.81]", "–"]
+    assert "How often is this right?" not in Page(report / "index.html").text
