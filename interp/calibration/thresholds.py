@@ -3,7 +3,6 @@ that is committed before the studies run. A calibration whose code differs from 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import InterpError, first_difference
+from interp.folders import digest
 
 CONSTANTS = {
     "interp.features.sites": ("FEWEST", "PATCHED", "LEAST_GAP", "PENALTY", "READABLE"),
@@ -69,8 +69,7 @@ class Registration:
     @property
     def digest(self) -> str:
         """Of thresholds and config: readings by the same rules have the same."""
-        content = json.dumps([self.thresholds, self.config], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return digest([self.thresholds, self.config])[:12]
 
 
 def thresholds() -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _gpt2(d_model: int, n_layers: int, n_heads: int, of_words: dict[str, Any]) -
     from transformers import GPT2Config, GPT2LMHeadModel
 
     shape: dict[str, Any] = {"n_embd": d_model, "n_layer": n_layers, "n_head": n_heads, "n_positions": CONTEXT}
-    # Without dropout, as the others: an organism sees few documents twice.
+    # Without dropout, as the others.
     still: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     return GPT2LMHeadModel(GPT2Config(**of_words, **shape, **still))
 

@@ -3,8 +3,6 @@ a network. circuitsvis' own pages load the bundle from one."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from interp.report.environment import script_digest
 from interp.report.inputs import Study
 from interp.report.numbers import number
 from interp.report.text import visible_token
@@ -35,8 +34,6 @@ class View:
     """One drawing of a page."""
 
     id: str
-    component: str
-    """Of the bundle."""
     props: Mapping[str, Any]
     title: str
 
@@ -76,14 +73,14 @@ def _heads(name: str, title: str, rows: Sequence[Mapping[str, Any]]) -> View:
         "maxValue": 1,
         "maskUpperTri": True,
     }
-    return View(name, "AttentionHeads", props, title)
+    return View(name, props, title)
 
 
 def scripts(views: Sequence[View]) -> list[Script]:
     """The bundle, and what draws the views."""
     bundle = (files("circuitsvis") / "dist" / "cdn" / "iife.js").read_text(encoding="utf-8")
     calls = "".join(
-        f"CircuitsVis.render({in_script(view.id)}, CircuitsVis.{view.component}, {in_script(view.props)});\n"
+        f"CircuitsVis.render({in_script(view.id)}, CircuitsVis.AttentionHeads, {in_script(view.props)});\n"
         for view in views
     )
     # The bundle names the end of a script in a string of its own.
@@ -96,5 +93,4 @@ def in_script(value: Any) -> str:
 
 
 def _script(source: str) -> Script:
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    return Script(Markup(source), f"sha256-{digest}")
+    return Script(Markup(source), script_digest(source))
