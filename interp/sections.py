@@ -45,6 +45,9 @@ class CausalConfig(Section):
     """A steered run is coherent while its perplexity under the untouched model is below this multiple."""
     batch_size: int = Field(default=1024, ge=64)
     """Completions written together; arms and controls of the same problems share a batch."""
+    workers: int = Field(default=2, ge=1)
+    """Processes that write side by side on the CPU, each with its part of the `threads` and models of its own; fewer
+    where the threads or the memory do not suffice. On a GPU one process writes."""
     resamples: int = Field(default=10000, ge=100)
     """Bootstrap resamples over problems."""
     bound: float = Field(default=0.05, gt=0, lt=1)

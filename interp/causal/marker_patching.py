@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from interp.causal.effects import control_columns, number
 from interp.causal.pairs import Pair
@@ -30,7 +31,9 @@ from interp.causal.runs import read_part, read_parts, write_index, write_part
 from interp.folders import digest
 from interp.models.hooks import Site
 from interp.statistics import Bootstrap, sign_p
+from interp.workers import Spread, in_turn
 
+Positions = list[int]
 NOISING, DENOISING = "noising", "denoising"
 TOGETHER = 16
 """Pairs that are run together, fewer where their logits would take more than BYTES. They are sorted by where they begin
@@ -94,12 +97,29 @@ def components_of(layers: Sequence[int], sites: Sequence[str], heads: int) -> tu
     )
 
 
+@dataclass(frozen=True)
+class Patcher:
+    """Patches one unit after the other, in this process or in another, where it opens a bridge of its own."""
+
+    what: Patching
+    opened: Callable[[], Any]
+    """Returns the bridge."""
+
+    @cached_property
+    def bridge(self) -> Any:
+        return self.opened()
+
+    def __call__(self, unit: tuple[str, Component]) -> tuple[tuple[str, Component], pl.DataFrame]:
+        return unit, _unit(self.bridge, self.what, *unit)
+
+
 def run_patching(
     opened: Callable[[], Any],
     what: Patching,
     out: Path,
     *,
     earlier: Sequence[Path] = (),
+    spread: Spread = in_turn,
     on_done: Callable[[], None] = lambda: None,
 ) -> pl.DataFrame:
     """Patch what is missing in the folder `out`, and return the whole table.
@@ -107,24 +127,27 @@ def run_patching(
     Args:
         opened: returns the bridge; called only if something is missing.
         earlier: folders with units that may be taken instead of run again.
+        spread: how units are shared out (`workers.crew`).
         on_done: callback at every finished unit.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows, keys = len(what.pairs) * (1 + what.draws), [what.key(*unit) for unit in what.units]
-    found, bridge = [], None
-    for unit, key in zip(what.units, keys, strict=True):
-        path = out / f"{key}.parquet"
-        if (part := read_part(path, rows, SCHEMA)) is None:
-            others = (read_part(folder / path.name, rows, SCHEMA) for folder in earlier)
-            part = next((other for other in others if other is not None), None)
-            if part is None:
-                bridge = bridge or opened()
-                part = _unit(bridge, what, *unit)
-            write_part(path, part)
-        found.append(part)
+    rows, files = len(what.pairs) * (1 + what.draws), {unit: f"{what.key(*unit)}.parquet" for unit in what.units}
+    found: dict[tuple[str, Component], pl.DataFrame] = {}
+    for unit, file in files.items():
+        parts = ((folder, read_part(folder / file, rows, SCHEMA)) for folder in (out, *earlier))
+        folder, part = next(((folder, part) for folder, part in parts if part is not None), (out, None))
+        if part is None:
+            continue
+        if folder != out:
+            write_part(out / file, part)
+        found[unit] = part
         on_done()
-    write_index(out, {}, keys)
-    return pl.concat(found)
+    for unit, part in spread(Patcher(what, opened), [unit for unit in what.units if unit not in found]):
+        write_part(out / files[unit], part)
+        found[unit] = part
+        on_done()
+    write_index(out, {}, [file.removesuffix(".parquet") for file in files.values()])
+    return pl.concat([found[unit] for unit in what.units])
 
 
 def read_patches(folder: Path) -> pl.DataFrame:
@@ -146,8 +169,9 @@ def _unit(bridge: Any, what: Patching, arm: str, component: Component) -> pl.Dat
         beginning = read_beginning(bridge, pairs)
         clean, corrupt = (run_side(bridge, pairs, beginning, side, [component]) for side in (False, True))
         into, source = (clean, corrupt) if arm == NOISING else (corrupt, clean)
-        masks = [positions_mask(positions, clean) for positions in places]
-        patched = patch(bridge, into, source, component, masks, pairs)
+        once, again = distinct(places)
+        masks = [positions_mask(positions, clean) for positions in once]
+        patched = np.take_along_axis(patch(bridge, into, source, component, masks, pairs), again, axis=0)
         for draw, positions in enumerate(places):
             rows += [
                 labels
@@ -158,6 +182,16 @@ def _unit(bridge: Any, what: Patching, arm: str, component: Component) -> pl.Dat
     order = {pair.problem: i for i, pair in enumerate(what.pairs)}
     rows.sort(key=lambda row: (row["draw"], order[row["problem"]]))
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def distinct(places: Sequence[Sequence[Positions]]) -> tuple[list[list[Positions]], Int[np.ndarray, "draws pairs"]]:
+    """The positions [k][pair] without repetition, and the k of each draw and pair: a short text has few places, so that
+    most draws of a pair repeat one another. Pairs with fewer are filled up with the first draw's."""
+    known = [list(dict.fromkeys(map(tuple, draws))) for draws in zip(*places, strict=True)]
+    most = max(map(len, known))
+    once = [[list(mine[k] if k < len(mine) else mine[0]) for mine in known] for k in range(most)]
+    again = [[mine.index(tuple(positions)) for mine, positions in zip(known, draw, strict=True)] for draw in places]
+    return once, np.array(again)
 
 
 def batches(pairs: Sequence[Pair], vocab: int) -> list[list[int]]:

@@ -7,7 +7,7 @@ acts. Problems in whose untouched text it never acts are therefore not written a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ import polars as pl
 from interp.causal.arms import Arm
 from interp.causal.decoding import EditedDecoder
 from interp.causal.edits import Edit, NoEdit, ResidualEdit, Scene, fired
-from interp.causal.edits.base import Running
 from interp.causal.edits.patches import Patch
-from interp.causal.runs import SCHEMA, UNTOUCHED, Runs, read_part, write_index, write_part
+from interp.causal.runs import KEYS, SCHEMA, UNTOUCHED, Runs, read_part, write_index, write_part
 from interp.causal.setting import SAMPLED, Setting
 from interp.errors import InterpError
 from interp.folders import digest
@@ -28,6 +27,7 @@ from interp.models.hooks import check_site, site_width
 from interp.names import OUTCOMES
 from interp.traces.measure import measure
 from interp.traces.rollouts import Rollout
+from interp.workers import Spread, in_turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +52,49 @@ class Cell:
         return digest([self.arm, self.draw, content])[:32]
 
 
-@dataclass
-class _Work:
-    """A cell under way."""
+Chunk = tuple[int, list[int]]
+"""Number of a cell, and of those of its problems that are written together."""
 
-    cell: Cell
-    rollouts: dict[int, Rollout] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=dict)
-    same: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Rows of the untouched run, where the edit cannot act."""
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs that are written together."""
+
+    model: str
+    decoding: str
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """Writes batches of runs, in this process or in another, where it reads the models for itself."""
+
+    setting: Setting
+    cells: Sequence[Cell]
+
+    def __call__(self, batch: Batch) -> list[tuple[int, pl.DataFrame]]:
+        """(number of the cell, rows of the table) of each chunk."""
+        setting, model, cells = self.setting, batch.model, [self.cells[i] for i, _ in batch.chunks]
+        how, vocabulary, encoded = setting.writing(model, batch.decoding), setting.vocabularies[model], setting.encoded
+        running = [
+            cell.edit.start(Scene(vocabulary, len(numbers), setting.seed, how.temperature))
+            for cell, (_, numbers) in zip(cells, batch.chunks, strict=True)
+        ]
+        jobs = [
+            Job([encoded[model][n] for n in numbers], numbers, edits)
+            for (_, numbers), edits in zip(batch.chunks, running, strict=True)
+        ]
+        others = {
+            name: [[encoded[name][n] for n in numbers] for _, numbers in batch.chunks]
+            for name in setting.own_prompts(model)
+        }
+        rollouts = write(
+            EditedDecoder(setting.models, model, running, vocabulary, others), setting.tokenizers[model], jobs, how
+        )
+        return [
+            (i, _rows(setting, cell, numbers, texts, fired(edits)))
+            for (i, numbers), cell, texts, edits in zip(batch.chunks, cells, rollouts, running, strict=True)
+        ]
 
 
 def cells_of(arms: Sequence[Arm], setting: Setting, untouched: Sequence[str] = ()) -> list[Cell]:
@@ -116,6 +150,7 @@ def run(
     *,
     untouched: Sequence[str] = (),
     earlier: Sequence[Path] = (),
+    spread: Spread = in_turn,
     on_done: Callable[[int], None] = lambda n: None,
 ) -> Runs:
     """Run what is missing of a table in the folder `out`, and return the whole.
@@ -123,6 +158,7 @@ def run(
     Args:
         untouched: models whose untouched runs are wanted whatever the arms.
         earlier: folders with runs that may be taken instead of run again.
+        spread: how batches are shared out (`Setting.crew`).
         on_done: callback with the number of completions that are done.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -139,26 +175,22 @@ def run(
                 done[i] = part
                 on_done(len(part))
                 break
+    writer = Writer(setting, cells)
     plain = {(c.model, c.decoding): i for i, c in enumerate(cells) if c.arm == UNTOUCHED}
     first = {content: i for i, content in reversed(list(enumerate(contents)))}
     for stage in ([*plain.values()], [i for i in range(len(cells)) if i not in plain.values()]):
         missing = [i for i in stage if i not in done]
         new = [i for i in missing if first[contents[i]] == i]
-        for i, table in _run(setting, {i: cells[i] for i in new}, done, plain, on_done):
+        for i, table in _run(writer, new, done, plain, spread, on_done):
             write_part(out / f"{keys[i]}.parquet", table)
             done[i] = table
         for i in sorted(set(missing) - set(new)):  # the same edit under another name is not run again
-            done[i] = _renamed(done[first[contents[i]]], cells[i])
+            done[i] = _labelled(done[first[contents[i]]], **_labels(cells[i]))
             write_part(out / f"{keys[i]}.parquet", done[i])
             on_done(len(done[i]))
     index = {arm.name: _about(arm) for arm in arms}
     write_index(out, index, list(dict.fromkeys(keys)))
     return Runs(pl.concat([done[i] for i in range(len(cells))]), index)
-
-
-def _renamed(table: pl.DataFrame, cell: Cell) -> pl.DataFrame:
-    labels = {"arm": cell.arm, "draw": cell.draw}
-    return table.with_columns(pl.lit(value, SCHEMA[name]).alias(name) for name, value in labels.items())
 
 
 def _about(arm: Arm) -> dict:
@@ -167,56 +199,60 @@ def _about(arm: Arm) -> dict:
 
 
 def _run(
-    setting: Setting,
-    cells: Mapping[int, Cell],
+    writer: Writer,
+    numbers: Sequence[int],
     done: Mapping[int, pl.DataFrame],
     plain: Mapping[tuple[str, str], int],
+    spread: Spread,
     on_done: Callable[[int], None],
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """(number of a cell, its table), each as soon as it is whole."""
+    """(number of a cell, its table) of the cells with these numbers, each as soon as it is whole."""
+    setting, cells = writer.setting, writer.cells
+    parts: dict[int, list[pl.DataFrame]] = {}
+    missing: dict[int, int] = {}
     groups: dict[tuple, list[int]] = {}
-    for i, cell in cells.items():
-        groups.setdefault((cell.model, cell.decoding, tuple(sorted(cell.edit.needs))), []).append(i)
-    for (model, decoding, _), members in groups.items():
-        untouched = done.get(plain[model, decoding])
-        works, queue = {}, []
-        for i in members:
-            work, left = _begun(setting, cells[i], untouched)
-            works[i] = work
-            queue += [(i, left[at : at + setting.rows]) for at in range(0, len(left), setting.rows)]
-            on_done(len(work.same))
-            if not left:
-                yield i, _table(setting, work)
-        open_chunks = {i: sum(1 for j, _ in queue if j == i) for i in members}
-        for batch in _packed(queue, setting.rows):
-            for i, finished in _written(setting, works, batch, model, decoding):
-                on_done(finished)
-                open_chunks[i] -= 1
-                if open_chunks[i] == 0:
-                    yield i, _table(setting, works[i])
+    for i in numbers:
+        groups.setdefault((cells[i].model, cells[i].decoding, tuple(sorted(cells[i].edit.needs))), []).append(i)
+
+    def batches() -> Iterator[Batch]:
+        for (model, decoding, _), members in groups.items():
+            queue: list[Chunk] = []
+            for i in members:
+                same, left = _copied(setting, cells[i], done.get(plain[model, decoding]))
+                parts[i], missing[i] = [same], len(left)
+                on_done(len(same))
+                queue += [(i, left[at : at + setting.rows]) for at in range(0, len(left), setting.rows)]
+            yield from (Batch(model, decoding, chunks) for chunks in _packed(queue, setting.rows))
+
+    for written in spread(writer, batches()):
+        for i, rows in written:
+            on_done(len(rows))
+            parts[i].append(rows)
+            missing[i] -= len(rows)
+            if not missing[i]:
+                yield i, _whole(parts.pop(i))
+    yield from ((i, _whole(same)) for i, same in parts.items())  # where the edit acts nowhere
 
 
-def _begun(setting: Setting, cell: Cell, untouched: pl.DataFrame | None) -> tuple[_Work, list[int]]:
-    """The cell with the rows in which its edit cannot act, and the numbers of those that are to be written."""
-    work, left = _Work(cell), list(cell.numbers)
+def _copied(setting: Setting, cell: Cell, untouched: pl.DataFrame | None) -> tuple[pl.DataFrame, list[int]]:
+    """The untouched rows in which the cell's edit cannot act, as rows of the cell, and the numbers of the others."""
     if untouched is None or any(isinstance(one, ResidualEdit) for one in cell.edit.parts()):
-        return work, left
-    before = {row["number"]: row for row in untouched.iter_rows(named=True)}
+        return pl.DataFrame(schema=SCHEMA), list(cell.numbers)
+    mine = set(cell.numbers)
     how = setting.writing(cell.model, cell.decoding)
     scene = Scene(setting.vocabularies[cell.model], 1, setting.seed, how.temperature)
-    left = []
-    for number in cell.numbers:
-        row = before[number]
-        if cell.edit.may_act(scene, row["completion_ids"], row["text"]):
-            left.append(number)
-        else:
-            work.same[number] = row
-    return work, left
+    acts = {
+        number
+        for number, ids, text in untouched.select("number", "completion_ids", "text").iter_rows()
+        if number in mine and cell.edit.may_act(scene, ids, text)
+    }
+    same = untouched.filter(pl.col("number").is_in(sorted(mine - acts)))
+    return _labelled(same, **_labels(cell), fired=0), [n for n in cell.numbers if n in acts]
 
 
-def _packed(queue: Sequence[tuple[int, list[int]]], rows: int) -> Iterator[list[tuple[int, list[int]]]]:
+def _packed(queue: Sequence[Chunk], rows: int) -> Iterator[list[Chunk]]:
     """Batches of at most `rows` rows."""
-    batch: list[tuple[int, list[int]]] = []
+    batch: list[Chunk] = []
     for i, numbers in queue:
         if batch and sum(len(n) for _, n in batch) + len(numbers) > rows:
             yield batch
@@ -226,58 +262,44 @@ def _packed(queue: Sequence[tuple[int, list[int]]], rows: int) -> Iterator[list[
         yield batch
 
 
-def _written(
-    setting: Setting, works: Mapping[int, _Work], batch: Sequence[tuple[int, list[int]]], model: str, decoding: str
-) -> Iterator[tuple[int, int]]:
-    """Write a batch; (number of the cell, completions) of each of its chunks."""
-    how = setting.writing(model, decoding)
-    vocabulary, encoded = setting.vocabularies[model], setting.encoded
-    running: list[Running] = []
-    for i, numbers in batch:
-        scene = Scene(vocabulary, len(numbers), setting.seed, how.temperature)
-        running.append(works[i].cell.edit.start(scene))
-    jobs = [
-        Job([encoded[model][n] for n in numbers], numbers, edits)
-        for (_, numbers), edits in zip(batch, running, strict=True)
-    ]
-    others = {
-        name: [[encoded[name][n] for n in numbers] for _, numbers in batch] for name in setting.own_prompts(model)
-    }
-    decoder = EditedDecoder(setting.models, model, running, vocabulary, others)
-    rollouts = write(decoder, setting.tokenizers[model], jobs, how)
-    for (i, numbers), edits, texts in zip(batch, running, rollouts, strict=True):
-        works[i].rollouts.update(zip(numbers, texts, strict=True))
-        works[i].counts.update(zip(numbers, fired(edits), strict=True))
-        yield i, len(numbers)
-
-
-def _table(setting: Setting, work: _Work) -> pl.DataFrame:
-    """The rows of a finished run."""
-    cell = work.cell
-    numbers = [n for n in cell.numbers if n not in work.same]
-    problems, rollouts = [setting.problems[n] for n in numbers], [work.rollouts[n] for n in numbers]
+def _rows(
+    setting: Setting, cell: Cell, numbers: Sequence[int], rollouts: Sequence[Rollout], counts: Sequence[int]
+) -> pl.DataFrame:
+    """The rows of what was written, with their outcomes."""
+    problems = [setting.problems[n] for n in numbers]
     outcomes = measure(setting.task, setting.lexicon, problems, rollouts)
-    labels = {"arm": cell.arm, "draw": cell.draw, "model": cell.model, "decoding": cell.decoding}
-    rows = {number: row | labels | {"fired": 0} for number, row in work.same.items()}
-    for i, (number, problem, rollout) in enumerate(zip(numbers, problems, rollouts, strict=True)):
-        parts = {
-            f"{outcome}_{part}": float(values[i])
+    table = pl.DataFrame(
+        {
+            "problem": [p.id for p in problems],
+            "number": numbers,
+            "difficulty": [p.difficulty for p in problems],
+            "fired": counts,
+            "n_tokens": [len(r.completion_ids) for r in rollouts],
+            "done": [r.finished for r in rollouts],
+            "text": [r.text for r in rollouts],
+            "completion_ids": [r.completion_ids for r in rollouts],
+            "prompt_ids": [r.prompt_ids for r in rollouts],
+        }
+        | {
+            f"{outcome}_{part}": values
             for outcome in OUTCOMES
             for part, values in zip(("top", "bottom"), outcomes.parts[outcome], strict=True)
-        }
-        rows[number] = (
-            labels
-            | parts
-            | {
-                "problem": problem.id,
-                "number": number,
-                "difficulty": problem.difficulty,
-                "fired": work.counts[number],
-                "n_tokens": len(rollout.completion_ids),
-                "done": rollout.finished,
-                "text": rollout.text,
-                "completion_ids": rollout.completion_ids,
-                "prompt_ids": rollout.prompt_ids,
-            }
-        )
-    return pl.DataFrame([rows[n] for n in cell.numbers], schema=SCHEMA)
+        },
+        schema={name: kind for name, kind in SCHEMA.items() if name not in KEYS},
+    )
+    return _labelled(table, **_labels(cell))
+
+
+def _labels(cell: Cell) -> dict[str, Any]:
+    return {"arm": cell.arm, "draw": cell.draw, "model": cell.model, "decoding": cell.decoding}
+
+
+def _labelled(table: pl.DataFrame, **values: Any) -> pl.DataFrame:
+    """The table with these values in every row."""
+    named = (pl.lit(value, SCHEMA[name]).alias(name) for name, value in values.items())
+    return table.with_columns(named).select(*SCHEMA)
+
+
+def _whole(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """A run from its parts, in the order of its problems."""
+    return pl.concat(parts).sort("number")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,9 +14,11 @@ from interp.errors import InterpError
 from interp.folders import digest
 from interp.generation.sampling import Writing, writing
 from interp.generation.vocabulary import Vocabulary, read_vocabulary, vocabulary_size
+from interp.models.trio import load_model
 from interp.tasks.base import Problem, Task
 from interp.traces.lexicon import Lexicon
 from interp.traces.tokens import encode
+from interp.workers import Spread, crew
 
 SAMPLED, GREEDY = "sampled", "greedy"
 """How a run is decoded: at the study's temperature, or at 0."""
@@ -22,7 +26,10 @@ SAMPLED, GREEDY = "sampled", "greedy"
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Models on one task, each with its own tokenizer, prompts and end tokens."""
+    """Models on one task, each with its own tokenizer, prompts and end tokens.
+
+    Pickled, it holds no weights: where it is opened, the models are read from `paths`.
+    """
 
     models: Mapping[str, PreTrainedModel]
     tokenizers: Mapping[str, PreTrainedTokenizerBase]
@@ -40,6 +47,12 @@ class Setting:
     """What identifies each model's weights: a folder's hash, a hub id with its revision."""
     rows: int = 2048
     """Most completions that are written together."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where each model can be read again; needed only with several workers."""
+    workers: int = 1
+    """Processes that write side by side, each with models of its own."""
+    threads: int | None = None
+    """CPU threads of each; None leaves them as they are."""
 
     def __post_init__(self) -> None:
         for name in self.models:
@@ -47,6 +60,18 @@ class Setting:
                 raise InterpError(
                     f"runs: {len(self.prompts[name])} prompts of {name} for {len(self.problems)} problems; give as many"
                 )
+
+    def crew(self) -> AbstractContextManager[Spread]:
+        """Who writes: the workers, for as long as the block lasts."""
+        return crew(self.workers, self.threads, "causal.workers or causal.batch_size")
+
+    def __getstate__(self) -> dict[str, Any]:
+        devices = {name: model.device for name, model in self.models.items()}
+        return self.__dict__ | {"models": devices}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        models = {name: load_model(name, state["paths"][name], device) for name, device in state["models"].items()}
+        self.__dict__.update(state | {"models": models})
 
     @cached_property
     def vocabularies(self) -> dict[str, Vocabulary]:

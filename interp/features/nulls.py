@@ -36,6 +36,8 @@ SCHEMA = {
 """Columns of `nulls.parquet`. `by_norm` and `exclusive`: latents claimed for either model by decoder norms, and of
 these after Latent Scaling. `fve`: of the model that is explained less."""
 
+N_PAIRS = 5
+"""Most comparisons of `pairs`."""
 Rows = Float[Tensor, "rows d_model"]
 
 

@@ -87,6 +87,16 @@ def rows_that_fit(
     return budget_bytes // row
 
 
+def shared_out(budget_bytes: int, wanted: int, copy_bytes: int) -> tuple[int, int]:
+    """How many processes run side by side, and the bytes that a batch of each may take.
+
+    They are at most `wanted`, and as many as have copies of the models in half of the budget. A single one is this
+    process, whose models are there already.
+    """
+    workers = max(1, min(wanted, budget_bytes // (2 * copy_bytes)))
+    return workers, budget_bytes // workers - (copy_bytes if workers > 1 else 0)
+
+
 def free_budget(device: torch.device, share: float = SHARE) -> int:
     """Bytes of a device that a batch may take: a share of what is free, on a GPU with what torch holds and does not
     use."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +15,7 @@ from typing import Any
 
 from interp.errors import InterpError
 from interp.progress import bars
+from interp.workers import PATIENCE, Pool, killed, pool
 
 Tick = Callable[[int], None]
 """Callback(number of updates done)."""
@@ -63,53 +61,32 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
 
 
 def _side_by_side(jobs: Sequence[Job], workers: int, show: Callable[[str, int], None]) -> None:
-    context = multiprocessing.get_context("spawn")
-    ticks = context.Queue()
-    others, running = set(multiprocessing.active_children()), dict[Future[None], Job]()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(ticks,))
+    ticks = multiprocessing.get_context("spawn").Queue()
+    running: dict[Future[None], Job] = {}
     try:
-        _run(pool, list(jobs), running, ticks, show, others)
-        pool.shutdown()
-    except BaseException as error:
-        with _interrupts_ignored():
-            pool.shutdown(wait=False, cancel_futures=True)
-            _terminate(set(multiprocessing.active_children()) - others)
-        if isinstance(error, BrokenProcessPool):
-            names = ", ".join(job.name for job in running.values())
-            raise InterpError(
-                f"training {names}: a worker process was killed, as the system does when memory is short; lower "
-                "threads (models trained at a time) or micro_batch and run again (finished models are kept)"
-            ) from error
-        raise
+        with pool(workers, _report_to, ticks) as team:
+            _run(team, list(jobs), running, ticks, show)
+    except BrokenProcessPool as error:
+        names = ", ".join(job.name for job in running.values())
+        lower = "threads (models trained at a time) or micro_batch"
+        raise InterpError(killed(f"training {names}: ", lower)) from error
 
 
-def _run(
-    pool: ProcessPoolExecutor,
-    later: list[Job],
-    running: dict[Future[None], Job],
-    ticks: Any,
-    show: Any,
-    others: Collection[Any] = (),
-) -> None:
-    """Submit every job once it is ready, until all are done; `running` always holds the jobs under way. `others` are
-    this process's children that are none of the pool's."""
-    workers: set[Any] = set()
+def _run(team: Pool, later: list[Job], running: dict[Future[None], Job], ticks: Any, show: Any) -> None:
+    """Submit every job once it is ready, until all are done; `running` always holds the jobs under way."""
     while later or running:
         ready = [job for job in later if _ready(job)]
         later = [job for job in later if job not in ready]
-        with _interrupts_withheld():
-            running |= {pool.submit(_work, job): job for job in ready}
-        workers |= set(multiprocessing.active_children()) - set(others)
+        running |= {team.submit(_work, job): job for job in ready}
         if not running:
             raise _stuck(later)
         with contextlib.suppress(Empty):
-            show(*ticks.get(timeout=0.5))
+            show(*ticks.get(timeout=PATIENCE))
         for future in [f for f in running if f.done()]:
             future.result()
             del running[future]
-        # The pool's own watch misses a worker that ends right after it is started, until another one ends.
-        if running and any(worker.exitcode for worker in workers):
-            raise BrokenProcessPool
+        if running:
+            team.check()
 
 
 def _ready(job: Job) -> bool:
@@ -121,49 +98,8 @@ def _stuck(jobs: Sequence[Job]) -> ValueError:
     return ValueError(f"{', '.join(job.name for job in jobs)}: no job makes {', '.join(sorted(missing))}")
 
 
-def _terminate(workers: set[Any]) -> None:
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.join(timeout=1)
-        worker.kill()
-
-
-@contextlib.contextmanager
-def _interrupts_withheld() -> Iterator[None]:
-    """Block SIGINT in this thread, so that processes started here never receive it: Ctrl-C in a terminal goes to the
-    whole process group, and only the parent shall answer it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore a second Ctrl-C while the first is being answered; handlers belong to the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _begin(ticks: Any) -> None:
-    """Initialise a worker: it reports to the queue `ticks`, and ends with its parent."""
+def _report_to(ticks: Any) -> None:
     _ticks.append(ticks)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # without clean-up, which could wait for a reader that no longer exists
 
 
 def _work(job: Job) -> None:

@@ -55,6 +55,7 @@ def supervise(
     seed: int,
     *,
     muon_lr: float | None = None,
+    beside: int = 1,
     callbacks: Sequence[TrainerCallback] = (),
     resume: Resume | None = None,
 ) -> TrainingLog:
@@ -64,7 +65,8 @@ def supervise(
 
     The loss is the mean over all completion tokens of an update, accumulated over micro-batches of documents of
     similar length. Documents longer than the model's context are left out, never cut, and counted in the log. What all
-    prompts begin with, if it is long (worked examples), is computed once a micro-batch.
+    prompts begin with, if it is long (worked examples), is computed once a micro-batch. On the CPU at most `beside`
+    micro-batches are differentiated at the same time (`side_by_side`), to the same bits.
 
     Raises:
         InterpError: every document is longer than the context, or this is one of several processes (torchrun).
@@ -76,10 +78,13 @@ def supervise(
 
     from interp.models.optimizer import MuonAdamW
     from interp.models.shared_prompt import trainer_with
+    from interp.models.side_by_side import side_by_side
 
     rows, left_out = _fitting(_tokenise(tokenizer, documents), model)
     order = reading_order([len(row["input_ids"]) for row in rows], recipe.steps, recipe.batch_size, seed)
     at_once = recipe.micro_batch or recipe.batch_size // (1 if recipe.batch_size % 4 else 4)
+    n_micro = recipe.batch_size // at_once
+    together = max(n for n in range(1, min(beside, n_micro) + 1) if n_micro % n == 0)
     with _output(resume) as output:
         config = trainer_arguments(
             SFTConfig,
@@ -88,8 +93,8 @@ def supervise(
             resume,
             output_dir=output,
             max_steps=recipe.steps,
-            per_device_train_batch_size=at_once,
-            gradient_accumulation_steps=recipe.batch_size // at_once,
+            per_device_train_batch_size=together * at_once,
+            gradient_accumulation_steps=n_micro // together,
             train_sampling_strategy="sequential",
             max_length=None,
             logging_steps=max(1, recipe.steps // 50),
@@ -106,7 +111,8 @@ def supervise(
             num_training_steps=recipe.steps,
         )
         prompts = [row["input_ids"][: row["labels"].count(-100)] for row in rows]
-        trainer = trainer_with(shared_beginning(prompts))(
+        kind = trainer_with(shared_beginning(prompts))
+        trainer = (side_by_side(kind, at_once) if together > 1 else kind)(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(rows).select(order),

@@ -35,6 +35,8 @@ class Pretrained:
     seed: int
     world: World
     family: str
+    threads: int
+    """Micro-batches that are differentiated side by side, each on one CPU thread; the weights do not depend on it."""
 
     @property
     def save_every(self) -> int:
@@ -56,16 +58,27 @@ class Pretrained:
             self.seed,
             callbacks=callbacks,
             muon_lr=self.recipe.muon_lr,
+            beside=1 if model.device.type == "cuda" else self.threads,
         )
 
 
-def organism_base(config: StudyConfig) -> Pretrained:
-    """The organism's base."""
+def organism_base(config: StudyConfig, threads: int = 1) -> Pretrained:
+    """The organism's base, whose training takes this many threads."""
     shape, recipe, rng = config.organism, config.organism.pretraining, random.Random(f"base-{config.seed}")
     world = WORLDS[config.task.kind]
     problems = world.task(config.task.terms).problems(recipe.steps * recipe.batch_size, config.seed, "train")
     documents = [Document(*pretraining_document(p.prompt, rng, recipe.judge_share, world)) for p in problems]
-    return Pretrained(documents, recipe, shape.d_model, shape.n_layers, shape.n_heads, config.seed, world, shape.family)
+    return Pretrained(
+        documents,
+        recipe,
+        shape.d_model,
+        shape.n_layers,
+        shape.n_heads,
+        config.seed,
+        world,
+        shape.family,
+        threads,
+    )
 
 
 def organism_descendants(config: StudyConfig, base: str) -> dict[str, Distilled | Reinforced]:

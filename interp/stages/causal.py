@@ -26,7 +26,7 @@ from interp.causal.study_arms import Sizes, text_arms
 from interp.causal.verdict import Verdict, arms_json, as_json, conclude
 from interp.config import StudyConfig
 from interp.folders import commit, read_manifest
-from interp.generation.budget import free_budget, rows_that_fit
+from interp.generation.budget import free_budget, rows_that_fit, shared_out
 from interp.models.revision import revision
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
@@ -40,6 +40,7 @@ from interp.study import Study
 from interp.tasks.base import Problem
 from interp.traces.lexicon import load_lexicon
 from interp.traces.unlisted import StyleWords, style_words
+from interp.workers import Spread
 
 JUDGED = (EDITED, "base", "control")
 """Models on which the removals of the verdict are run, as far as they are there."""
@@ -58,9 +59,12 @@ def run(study: Study, out: Path) -> int:
     arms = _text_arms(config, setting, traces, words) + activation_arms(study, trio, device, out)
     patching = _patching(config, trio, setting, traces)
     total = sum(len(cell.numbers) for cell in cells_of(arms, setting))
-    with bar("editing", total + (0 if patching is None else PATCHED * len(patching.units))) as progress:
-        patched = _patched(config, trio, patching, device, out / "patches", _earlier(study, "patches"), progress)
-        runs = run_arms(setting, arms, out / "runs", earlier=_earlier(study, "runs"), on_done=progress.advance)
+    total += 0 if patching is None else PATCHED * len(patching.units)
+    with setting.crew() as spread, bar("editing", total) as progress:
+        earlier = _earlier(study, "patches")
+        patched = _patched(config, trio, patching, device, out / "patches", earlier, spread, progress)
+        earlier = _earlier(study, "runs")
+        runs = run_arms(setting, arms, out / "runs", earlier=earlier, spread=spread, on_done=progress.advance)
     coherence = _coherence(runs, setting)
     verdict, circuit = (_conclude(config, part, coherence, words) for part in (text_runs(runs), circuit_runs(runs)))
     failed = {name: failures(reading.checks) for name, reading in {**circuit.arms, **verdict.arms}.items()}
@@ -100,14 +104,11 @@ def setting_of(config: StudyConfig, trio: Trio, device: torch.device, problems: 
     models = {name: load_model(name, path, device) for name, path in trio.paths.items()}
     prompts = {name: prompts_of(trio, name, problems, config.traces.chat_template) for name in trio.names}
     longest = max(len(ids) for name in models for ids in trio.tokenizers[name](prompts[name])["input_ids"])
-    main = models[EDITED]
-    fit = rows_that_fit(
-        main.config,
-        longest + config.traces.max_new_tokens,
-        free_budget(device),
-        main.dtype,
-        models=len(models),
-    )
+    main, wanted = models[EDITED], min(config.causal.workers, config.threads) if device.type == "cpu" else 1
+    copies = sum(weight.nbytes for model in models.values() for weight in model.parameters())
+    workers, budget = shared_out(free_budget(device), wanted, copies)
+    tokens = longest + config.traces.max_new_tokens
+    fit = rows_that_fit(main.config, tokens, budget, main.dtype, models=len(models))
     return Setting(
         models=models,
         tokenizers=trio.tokenizers,
@@ -121,6 +122,9 @@ def setting_of(config: StudyConfig, trio: Trio, device: torch.device, problems: 
         seed=config.seed,
         names={name: revision(path) for name, path in trio.paths.items()},
         rows=min(config.causal.batch_size, fit),
+        paths=trio.paths,
+        workers=workers,
+        threads=config.threads // wanted,  # whatever the memory says: it shall not decide about the last bits
     )
 
 
@@ -179,6 +183,7 @@ def _patched(
     device: torch.device,
     out: Path,
     earlier: list[Path],
+    spread: Spread,
     progress: Bar,
 ) -> list[dict]:
     if what is None:
@@ -190,6 +195,7 @@ def _patched(
         what,
         out,
         earlier=earlier,
+        spread=spread,
         on_done=lambda: progress.advance(PATCHED),
     )
     return patching_rows(table, config.causal.resamples, config.seed)

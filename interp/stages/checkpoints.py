@@ -87,13 +87,14 @@ def _distance(base: Any, other: Any) -> float:
 
 
 def _make_organism(config: StudyConfig, out: Path) -> dict[str, str]:
-    """Train the models that do not exist yet: the base, then its three descendants side by side, one thread each."""
+    """Train the models that do not exist yet: the base, then its three descendants side by side, one thread each. The
+    weights do not depend on the number of threads."""
     paths = {name: out / name for name in MODELS}
     missing = [name for name in MODELS if not paths[name].exists()]
     for name in set(MODELS) - set(missing):
         discard_state(paths[name])
     if "base" in missing:
-        base = job("base", organism_base(config), paths["base"], config.threads, device=config.device)
+        base = job("base", organism_base(config, config.threads), paths["base"], device=config.device)
         run_jobs([base], 1)
     workers = 1 if pick_device(config.device).type == "cuda" else config.threads
     # The longest first, so that the last one under way is short.

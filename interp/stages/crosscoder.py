@@ -8,7 +8,9 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +22,12 @@ from transformers import PreTrainedModel
 from interp.activations.harvest import Harvest
 from interp.activations.store import Store, open_store
 from interp.activations.texts import Text, read_texts
+from interp.config import StudyConfig
 from interp.crosscoder import Crosscoder, TrainConfig, Trained, train_many
 from interp.crosscoder.budget import described
 from interp.crosscoder.metrics import firing_histogram
 from interp.errors import InterpError
-from interp.features.nulls import SCHEMA, claimed, pairs
+from interp.features.nulls import N_PAIRS, SCHEMA, claimed, pairs
 from interp.features.splice import held_out_texts, splice
 from interp.folders import finish_unit, unit_is_finished
 from interp.generation.budget import free_budget, rows_that_fit
@@ -34,6 +37,7 @@ from interp.progress import bar
 from interp.stages.traces import checkpoint_paths
 from interp.study import Study
 from interp.traces.tokens import pad_id
+from interp.workers import beside
 
 T = TypeVar("T")
 STATE = "training"
@@ -51,18 +55,27 @@ def run(study: Study, out: Path) -> int:
     Training, splicing and nulls are units: an interrupted run resumes within the training, and repeats none that is
     done.
     """
-    torch.set_num_threads(study.config.threads)
+    own, others = threads_of(study.config)
+    torch.set_num_threads(own)
     store = open_store(study.folder("activations"))
-    if not unit_is_finished(out, "weights"):
-        files = _train(study, store, out)
-        finish_unit(out, "weights", files)
-    shutil.rmtree(out / STATE, ignore_errors=True)
-    if not unit_is_finished(out, "spliced"):
-        (out / SPLICED).write_text(json.dumps(_spliced(study, store, out)))
-        finish_unit(out, "spliced", [SPLICED])
-    if not unit_is_finished(out, "nulls"):
-        _nulls(study, store).write_parquet(out / NULLS)
-        finish_unit(out, "nulls", [NULLS])
+    with ExitStack() as stack:
+        nulls = None
+        if others and not unit_is_finished(out, "nulls"):
+            lower = "crosscoder.null_rows"
+            nulls = stack.enter_context(beside(partial(_nulls, study), others, lower))
+        if not unit_is_finished(out, "weights"):
+            files = _train(study, store, out)
+            finish_unit(out, "weights", files)
+        shutil.rmtree(out / STATE, ignore_errors=True)
+        if not unit_is_finished(out, "spliced"):
+            (out / SPLICED).write_text(json.dumps(_spliced(study, store, out)))
+            finish_unit(out, "spliced", [SPLICED])
+        if not unit_is_finished(out, "nulls"):
+            with bar("training nulls", N_PAIRS) as progress:
+                table = _nulls(study, progress.advance) if nulls is None else nulls()
+                progress.to(N_PAIRS)
+            table.write_parquet(out / NULLS)
+            finish_unit(out, "nulls", [NULLS])
     measured, spliced = (json.loads((out / name).read_text()) for name in (TRAINED, SPLICED))
     (out / "evaluation.json").write_text(json.dumps(measured | {"spliced": spliced}, indent=1))
     return len(store)
@@ -159,11 +172,25 @@ def _spliced(study: Study, store: Store, out: Path) -> dict[str, Any]:
     return {name: asdict(model) for name, model in splice(crosscoder, source).items()}
 
 
-def _nulls(study: Study, store: Store) -> pl.DataFrame:
+def threads_of(config: StudyConfig) -> tuple[int, int]:
+    """CPU threads of the dictionaries, and of the nulls that another process trains at the same time; 0 where they are
+    trained afterwards: on a GPU, and with one thread.
+
+    They are a third: with the defaults the nulls are half as much work. A small dictionary's operations are too short
+    for more than one or two threads.
+    """
+    if config.threads == 1 or not config.crosscoder.null_steps or pick_device(config.device).type == "cuda":
+        return config.threads, 0
+    others = max(1, config.threads // 3)
+    return config.threads - others, others
+
+
+def _nulls(study: Study, on_done: Callable[[], None] = lambda: None) -> pl.DataFrame:
     """Claims of exclusive latents between models of which none, or every, latent is exclusive."""
     section, device = study.config.crosscoder, pick_device(study.config.device)
     if not section.null_steps:
         return pl.DataFrame(schema=SCHEMA)
+    store = open_store(study.folder("activations"))
     texts = read_texts(store.folder / "texts.parquet")
     index = store.index.with_row_index("row")
     chosen = _enough(index["text"].to_list(), section.null_rows, study.config.seed)
@@ -172,14 +199,12 @@ def _nulls(study: Study, store: Store) -> pl.DataFrame:
     base, subject = (rows[:, store.names.index(name)] for name in ("base", EDITED))
     control = _control(study, store, {i: texts[i] for i in chosen}, here)
     found = []
-    every = list(pairs(base, subject, control, study.config.seed))
-    with bar("training nulls", len(every)) as progress:
-        for first, second, why, both in every:
-            shape = section.shape.between(2, both.shape[2])
-            recipe = section.recipes(study.config.seed, len(both))[0].model_dump() | {"steps": section.null_steps}
-            counted = claimed(both, shape, TrainConfig.model_validate(recipe), device)
-            found.append({"first": first, "second": second, "why": why} | counted)
-            progress.advance()
+    for first, second, why, both in pairs(base, subject, control, study.config.seed):
+        shape = section.shape.between(2, both.shape[2])
+        recipe = section.recipes(study.config.seed, len(both))[0].model_dump() | {"steps": section.null_steps}
+        counted = claimed(both, shape, TrainConfig.model_validate(recipe), device)
+        found.append({"first": first, "second": second, "why": why} | counted)
+        on_done()
     return pl.DataFrame(found, schema=SCHEMA)
 
 

@@ -102,8 +102,8 @@ def all_runs(arms: Sequence[Arm], setting: Setting, inputs: Inputs, name: str, m
     out = inputs.folder / name
     earlier = [inputs.folder / other for other in ("runs", "ablation_runs") if other != name]
     total = sum(len(cell.numbers) for cell in cells_of(arms, setting, models))
-    with bar("steering", total) as progress:
-        return run_arms(setting, arms, out, untouched=models, earlier=earlier, on_done=progress.advance)
+    with setting.crew() as spread, bar("steering", total) as progress:
+        return run_arms(setting, arms, out, untouched=models, earlier=earlier, spread=spread, on_done=progress.advance)
 
 
 def coherence_of(runs: Runs, setting: Setting) -> dict[str, dict[str, float]]:

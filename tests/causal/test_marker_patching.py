@@ -1,7 +1,10 @@
 """Signs, shares and controls of the patching arms on a model whose every answer can be worked out by hand."""
 
+import os
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -13,6 +16,7 @@ from interp.causal.marker_patching import (
     Patching,
     batches,
     components_of,
+    distinct,
     patching_rows,
     read_patches,
     run_patching,
@@ -20,6 +24,7 @@ from interp.causal.marker_patching import (
 from interp.causal.pairs import Pair
 from interp.errors import InterpError
 from interp.models.hooks import Site
+from interp.workers import crew
 
 NEUTRAL, WEAK, STRONG, REST = 0, 1, 2, 3
 START = -9.0
@@ -204,6 +209,44 @@ def test_a_second_call_patches_what_is_missing_alone(tmp_path):
     what = Patching("distilled", "r0", tuple(PAIRS), COMPONENTS, 3, 0)
     copied = run_patching(lambda: pytest.fail("nothing is missing"), what, tmp_path / "new", earlier=[tmp_path])
     assert copied.equals(whole)
+
+
+def test_places_that_draws_repeat_are_patched_once(monkeypatch, tmp_path):
+    """Of two pairs the first has three places and the second two. Every draw has the value of its own place."""
+    places = [[[4], [7, 8]], [[5], [7, 8]], [[4], [9, 8]], [[6], [7, 8]]]
+    once, again = distinct(places)
+    assert once == [[[4], [7, 8]], [[5], [9, 8]], [[6], [7, 8]]]
+    assert again.tolist() == [[0, 0], [1, 0], [0, 1], [2, 0]]
+    assert [[once[k][i] for i, k in enumerate(draw)] for draw in again.tolist()] == places
+    world = worlds()["by head"]
+    few = patched(world, tmp_path / "few", n_controls=20)
+    monkeypatch.setattr(
+        marker_patching, "distinct", lambda p: (p, np.repeat(np.arange(len(p))[:, None], len(p[0]), axis=1))
+    )
+    assert few.equals(patched(world, tmp_path / "all", n_controls=20))
+    assert few.group_by("problem").agg(pl.col("positions").n_unique())["positions"].max() < 21
+
+
+def test_units_may_come_in_any_order_and_from_other_processes(tmp_path):
+    """Each process opens one bridge, however many units it patches."""
+    world, opened = worlds()["shared"], tmp_path / "opened"
+    opened.mkdir()
+    alone = patched(world, tmp_path / "alone")
+    what = Patching("distilled", "r0", tuple(PAIRS), COMPONENTS, 3, 0)
+
+    def backwards(work, items):
+        return map(work, reversed(list(items)))
+
+    assert run_patching(lambda: Additive(world), what, tmp_path / "backwards", spread=backwards).equals(alone)
+
+    def bridge():
+        (opened / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        return Additive(world)
+
+    with crew(2, 1, "n") as spread:
+        assert run_patching(bridge, what, tmp_path / "beside", spread=spread).equals(alone)
+    openers = [path.name.split("-")[0] for path in opened.iterdir()]
+    assert len(set(openers)) == len(openers) and str(os.getpid()) not in openers
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Running a table on the small models: what is run again, and that packing and copying change nothing."""
 
 import json
+import os
+import pickle
+import signal
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +16,7 @@ from interp.causal import run as run_module
 from interp.causal.arms import STYLE, Arm
 from interp.causal.edits import Add, Echo, NoEdit, Redraw, ablate, ban, patch_from, substitute
 from interp.causal.edits.ban import Ban
+from interp.causal.places import Places, after_first
 from interp.causal.run import cells_of
 from interp.causal.run import run as run_arms
 from interp.causal.runs import INDEX, SCHEMA, UNTOUCHED, read_part, read_runs
@@ -223,6 +227,59 @@ def test_packing_and_chunking_change_nothing(setting, whole, tmp_path, rows):
     small = run_arms(replace(setting, rows=rows), chosen, tmp_path)
     for name, draw, model, decoding in small._groups:
         assert small.rows(name, draw, model, decoding).equals(whole[1].rows(name, draw, model, decoding)), name
+
+
+@pytest.fixture
+def shared(setting, models, tokenizer, tmp_path):
+    """The same setting for two processes, which read the models from files."""
+    paths = {name: str(tmp_path / name) for name in models}
+    for name, path in paths.items():
+        models[name].save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    return replace(setting, rows=5, paths=paths, workers=2, threads=1)
+
+
+def test_other_processes_write_the_same_to_the_bit(setting, shared, whole, written, tmp_path):
+    """Also at places that are a function without a name. This process writes nothing."""
+    placed = Arm("placed", shift(3.0).at(after_first(4)), (patch_from("base", 1),), "a patch")
+    alone = run_arms(setting, [*arms(setting), placed], tmp_path / "alone", earlier=[whole[0]])
+    written.clear()
+    with shared.crew() as spread:
+        runs = run_arms(shared, [*arms(setting), placed], tmp_path / "runs", spread=spread)
+    assert same(runs, alone) and written == {}
+    assert same(read_runs(tmp_path / "runs"), alone)
+    assert not runs.rows("placed").equals(runs.rows("steered"))
+
+
+def test_a_setting_is_handed_on_without_weights(shared, models):
+    found = pickle.loads(data := pickle.dumps(shared))
+    assert len(data) < sum(weight.nbytes for weight in models["base"].parameters())
+    assert found.encoded == shared.encoded and found.key("base", frozenset(), [0]) == shared.key(
+        "base", frozenset(), [0]
+    )
+    for name, model in models.items():
+        weights = found.models[name].state_dict()
+        assert all(torch.equal(weights[key], weight) for key, weight in model.state_dict().items())
+
+
+def test_where_a_writing_process_is_killed_what_is_finished_is_kept(setting, shared, whole, tmp_path):
+    here = os.getpid()
+
+    def mask(r):
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros_like(r.real)
+
+    deadly = Places("deadly", mask)
+    chosen = [*arms(setting)[:1], Arm("killed", shift(3.0).at(deadly))]
+    line = r"was killed, .*; lower causal.workers or causal.batch_size and run again"
+    with pytest.raises(InterpError, match=line), shared.crew() as spread:
+        run_arms(shared, chosen, tmp_path / "runs", spread=spread)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.parquet")}
+    assert len(kept) >= 4, "the untouched runs"
+    again = run_arms(setting, chosen, tmp_path / "runs")
+    assert again.only(["banned"]).table.equals(whole[1].only(["banned"]).table.filter(pl.col("model") != "zero_rl"))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_rows_that_cannot_act_are_copied_and_equal_a_full_run(setting, whole, written, tmp_path, monkeypatch):

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, DynamicCache, Gemma3Config, GPT2Config, LlamaConfig, Qwen2Config
 
 from interp.errors import InterpError
-from interp.generation.budget import SHARE, batches_by_tokens, free_budget, rows_that_fit, sizes
+from interp.generation.budget import (
+    SHARE,
+    batches_by_tokens,
+    free_budget,
+    rows_that_fit,
+    shared_out,
+    sizes,
+)
 from interp.memory import main_memory
 
 QWEN = Qwen2Config(
@@ -110,3 +117,12 @@ def test_batches():
     assert batches_by_tokens([3, 9, 3, 1, 8], rows=9, tokens=17) == [[1], [4, 0], [2, 3]]
     assert batches_by_tokens([50, 2, 2], rows=9, tokens=10) == [[0], [1, 2]]
     assert batches_by_tokens([], rows=9, tokens=10) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [(10**6, (4, 249_990)), (80, (4, 10)), (79, (3, 16)), (40, (2, 10)), (39, (1, 39)), (1, (1, 1))],
+)
+def test_copies_of_the_models_take_at_most_half_of_the_budget(budget, expected):
+    """A copy takes 10; with one process there is none."""
+    assert shared_out(budget, 4, 10) == expected

@@ -1,20 +1,17 @@
 """Jobs side by side: ticks arrive, failures are raised, and no worker outlives its parent, an error or Ctrl-C."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from interp.errors import InterpError
-from interp.models.jobs import Job, _interrupts_ignored, _run, run_jobs
+from interp.models.jobs import Job, run_jobs
 
 SCRIPT = """
 import sys
@@ -150,37 +147,11 @@ def test_ctrl_c_ends_every_worker_and_begins_no_further_job(tmp_path):
     assert not list(tmp_path.glob("*.ended")) and not (tmp_path / "2").exists()
 
 
-def test_a_second_ctrl_c_is_ignored_while_the_first_is_answered():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with _interrupts_ignored():
-            os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def test_an_error_of_one_job_ends_the_others(tmp_path):
     other = tmp_path / "other"
     with pytest.raises(ValueError, match="in the job"):
         run_jobs([Job("lingers", 1, partial(linger, other)), Job("fails", 1, partial(fail_beside, other))], 2)
     assert not alive(int(other.read_text())) and not other.with_suffix(".ended").exists()
-
-
-def test_a_worker_that_the_pool_does_not_miss_is_missed():
-    """As where a worker is killed before the pool watches it: its future never ends."""
-    context = multiprocessing.get_context("spawn")
-
-    class Pool:
-        def submit(self, work, job):
-            self.worker = context.Process(target=os.abort)
-            self.worker.start()
-            return Future()
-
-    others = set(multiprocessing.active_children())
-    with pytest.raises(BrokenProcessPool):
-        _run(Pool(), [Job("dies", 1, fail)], {}, context.Queue(), lambda *_: None, others)
 
 
 def test_a_killed_worker_is_one_line(tmp_path):

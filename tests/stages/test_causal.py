@@ -12,7 +12,9 @@ from interp.causal.places import Reading
 from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
+from interp.models.trio import open_trio
 from interp.names import REFLECTION, VERIFICATION
+from interp.stages import causal
 from interp.stages.activation_arms import (
     _decided_at,
     at_edits,
@@ -23,6 +25,7 @@ from interp.stages.activation_arms import (
 )
 from interp.stages.causal import _coherence, _written
 from interp.study import Study
+from interp.tasks.chains import ChainTask
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE, token_offsets
 from interp.traces.lexicon import load_lexicon
 from interp.traces.tokens import decode, encode
@@ -197,3 +200,33 @@ def test_events_are_rows_of_the_edited_models_own_texts(tmp_path):
     whole = labelled(tmp_path / "store", torch.zeros(30, 3, 16), [5, 5, 5, 5, 5, 5])
     rows = whole.store.index.filter(pl.Series(at_tokens(whole, {"p1": [0, 3], "p4": [2], "p0": [1], "none": [0]})))
     assert rows.select("text", "position").rows() == [(1, 1), (1, 4), (4, 3)]
+
+
+@pytest.fixture
+def trio(models, tokenizer, tmp_path):
+    paths = {name: str(tmp_path / name) for name in models}
+    for name, path in paths.items():
+        models[name].save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    return open_trio(paths)
+
+
+@pytest.mark.parametrize(
+    ("threads", "workers", "copies", "expected"),
+    [
+        (2, 2, 10**6, (2, 1)),
+        (7, 3, 10**6, (3, 2)),
+        (1, 2, 10**6, (1, 1)),
+        (2, 1, 10**6, (1, 2)),
+        (2, 2, 3, (1, 1)),  # no memory for copies of the models: one process, to the same bits
+    ],
+)
+def test_who_writes(threads, workers, copies, expected, trio, models, monkeypatch):
+    size = sum(weight.nbytes for model in models.values() for weight in model.parameters())
+    monkeypatch.setattr(causal, "free_budget", lambda device: copies * size)
+    raw = {"threads": threads, "causal": {"workers": workers, "batch_size": 128}, "traces": {"max_new_tokens": 20}}
+    problems = ChainTask(3).problems(4, 0, "test")
+    setting = causal.setting_of(check_config(raw, "here"), trio, torch.device("cpu"), problems)
+    assert (setting.workers, setting.threads) == expected
+    assert setting.paths == trio.paths
+    assert 1 <= setting.rows <= 128 and (setting.rows == 128) == (copies > 3)

@@ -109,6 +109,16 @@ def test_organisms_are_trained_on_the_configs_device(device, tmp_path, monkeypat
     assert {job.work.device for job in jobs} == {device}
 
 
+def test_the_base_takes_all_threads_for_micro_batches_and_none_for_operations(tmp_path, monkeypatch):
+    """So that its weights do not depend on them; its descendants have one each."""
+    jobs = []
+    monkeypatch.setattr(checkpoints, "run_jobs", lambda some, workers: jobs.extend(some))
+    tiny = {"pretraining": {"steps": 1}, "zero_rl": {"steps": 1}}
+    checkpoints._make_organism(StudyConfig.model_validate({"threads": 3, "organism": tiny}), tmp_path)
+    assert {job.work.threads for job in jobs} == {1}
+    assert jobs[0].name == "base" and jobs[0].work.arm.threads == 3
+
+
 def linear(rows):
     weight = torch.tensor(rows)
     model = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)

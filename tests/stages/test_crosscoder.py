@@ -289,7 +289,7 @@ def test_the_control_is_read_at_the_stores_own_rows(trio_and_control):
 
 def test_the_nulls_of_a_study(trio_and_control):
     study = with_steps(trio_and_control, 5)
-    told = _nulls(study, open_store(study.folder("activations")))
+    told = _nulls(study)
     assert list(zip(told["first"], told["second"], strict=True)) == [
         ("base", "distilled"),
         ("distilled", "distilled"),
@@ -297,7 +297,7 @@ def test_the_nulls_of_a_study(trio_and_control):
         ("base", "control"),
         ("base", "distilled, other tokens"),
     ]
-    assert len(_nulls(with_steps(trio_and_control, 0), open_store(study.folder("activations")))) == 0
+    assert len(_nulls(with_steps(trio_and_control, 0))) == 0
 
 
 def with_steps(study, steps):
