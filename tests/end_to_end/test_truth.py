@@ -23,7 +23,8 @@ def test_the_verdict_is_the_truth(kind: str, tmp_path: Path) -> None:
     # The fewest controls and no nulls: the verdict rests on the removals of text, which are run whole.
     fewer = ("--causal.controls", "20", "--causal.latent_control_problems", "16", "--causal.patch_layers", "[1]")
     fewer += ("--crosscoder.null_steps", "0")
-    done = interp("study", CONFIG, "--out", out, "--organism.kind", kind, "--threads", "1", *fewer, timeout=2400)
+    fewer += ("--seed", "0", "--threads", "1")  # another seed than the demo's, which everyone runs
+    done = interp("study", CONFIG, "--out", out, "--organism.kind", kind, *fewer, timeout=2400)
     assert done.returncode == 0, done.stderr
     verdict = json.loads((out / "report" / "verdict.json").read_text())
     assert verdict["verdict"] == verdict["truth"] == kind, verdict["why"]
