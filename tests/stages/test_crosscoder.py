@@ -3,8 +3,10 @@ that leave the machine only when asked."""
 
 import errno
 import json
+import os
 import shutil
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import polars as pl
@@ -300,8 +302,43 @@ def test_the_nulls_of_a_study(trio_and_control):
     assert len(_nulls(with_steps(trio_and_control, 0))) == 0
 
 
-def with_steps(study, steps):
-    raw = study.config.model_dump(mode="json")
+@pytest.mark.parametrize(
+    ("threads", "steps", "device", "expected"),
+    [
+        (1, 9, "cpu", (1, 0)),
+        (2, 9, "cpu", (1, 1)),
+        (3, 9, "cpu", (2, 1)),
+        (8, 9, "cpu", (6, 2)),
+        (8, 0, "cpu", (8, 0)),
+        (8, 9, "cuda", (8, 0)),
+    ],
+)
+def test_the_nulls_have_a_third_of_the_threads(threads, steps, device, expected, monkeypatch):
+    monkeypatch.setattr(stage, "pick_device", torch.device)
+    raw = CONFIG | {"threads": threads, "device": device}
+    config = check_config(raw | {"crosscoder": CONFIG["crosscoder"] | {"null_steps": steps}}, "here")
+    assert stage.threads_of(config) == expected
+
+
+def test_nulls_trained_beside_the_dictionaries_are_the_same(trio_and_control, monkeypatch, tmp_path):
+    """By another process, with as many threads, to the bit; where they are finished, no process is started."""
+    alone = _nulls(with_steps(trio_and_control, 5))
+    study = with_steps(trio_and_control, 5, threads=2)
+    monkeypatch.setattr(stage, "_spliced", lambda *_: LOSSES)
+    monkeypatch.setattr(stage, "_nulls", partial(_not_here, os.getpid()))
+    stage.run(study, tmp_path)
+    assert pl.read_parquet(tmp_path / "nulls.parquet").equals(alone) and len(alone) == 5
+    monkeypatch.setattr(stage, "beside", lambda *a: pytest.fail("they are finished"))
+    stage.run(study, tmp_path)
+
+
+def _not_here(pid, *given):
+    assert os.getpid() != pid
+    return _nulls(*given)
+
+
+def with_steps(study, steps, **changes):
+    raw = study.config.model_dump(mode="json") | changes
     small = {"shape": {"n_latents": 24, "k": 4}, "train": {"batch_size": 64}, "null_steps": steps}
     return Study(check_config(raw | {"crosscoder": small}, "here"), study.root)
 
