@@ -48,9 +48,9 @@ class Unit:
 
 
 def varied(config: StudyConfig) -> dict[str, Any]:
-    """A study's config without what differs from unit to unit."""
+    """A study's config without what differs from unit to unit, and without what changes no number."""
     raw = config.model_dump(mode="json")
-    del raw["seed"], raw["organism"]["kind"]
+    del raw["seed"], raw["organism"]["kind"], raw["causal"]["workers"]
     return raw
 
 

@@ -107,6 +107,13 @@ def setting_of(config: StudyConfig, trio: Trio, device: torch.device, problems: 
     main, wanted = models[EDITED], min(config.causal.workers, config.threads) if device.type == "cpu" else 1
     copies = sum(weight.nbytes for model in models.values() for weight in model.parameters())
     workers, budget = shared_out(free_budget(device), wanted, copies)
+    threads = config.threads // wanted  # whatever the memory says: it shall not decide about the last bits
+    if workers < wanted:
+        console.print(
+            f"  memory: {workers} of {wanted} processes can have models of their own, with {threads} threads each; "
+            "causal.workers 1 gives one process all threads",
+            soft_wrap=True,
+        )
     tokens = longest + config.traces.max_new_tokens
     fit = rows_that_fit(main.config, tokens, budget, main.dtype, models=len(models))
     return Setting(
@@ -124,7 +131,7 @@ def setting_of(config: StudyConfig, trio: Trio, device: torch.device, problems: 
         rows=min(config.causal.batch_size, fit),
         paths=trio.paths,
         workers=workers,
-        threads=config.threads // wanted,  # whatever the memory says: it shall not decide about the last bits
+        threads=threads,
     )
 
 

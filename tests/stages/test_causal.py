@@ -221,7 +221,7 @@ def trio(models, tokenizer, tmp_path):
         (2, 2, 3, (1, 1)),  # no memory for copies of the models: one process, to the same bits
     ],
 )
-def test_who_writes(threads, workers, copies, expected, trio, models, monkeypatch):
+def test_who_writes(threads, workers, copies, expected, trio, models, monkeypatch, capsys):
     size = sum(weight.nbytes for model in models.values() for weight in model.parameters())
     monkeypatch.setattr(causal, "free_budget", lambda device: copies * size)
     raw = {"threads": threads, "causal": {"workers": workers, "batch_size": 128}, "traces": {"max_new_tokens": 20}}
@@ -229,4 +229,5 @@ def test_who_writes(threads, workers, copies, expected, trio, models, monkeypatc
     setting = causal.setting_of(check_config(raw, "here"), trio, torch.device("cpu"), problems)
     assert (setting.workers, setting.threads) == expected
     assert setting.paths == trio.paths
+    assert ("causal.workers 1 gives one process all threads" in capsys.readouterr().err) == (copies == 3)
     assert 1 <= setting.rows <= 128 and (setting.rows == 128) == (copies > 3)
