@@ -9,6 +9,7 @@ piece of work. The study must be done up to `features`. The time of the edits ho
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -18,14 +19,14 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import torch
 import tyro
 
 from interp.causal.arms import Arm
 from interp.causal.run import run as run_arms
 from interp.causal.setting import Setting
-from interp.cli import open_study, run_script
+from interp.cli import SPINS, open_study, run_script
 from interp.config import StudyConfig
+from interp.models.descendants import make_arm
 from interp.models.trio import open_trio, pick_device
 from interp.organisms.recipes import organism_base
 from interp.stages.activation_arms import activation_arms
@@ -44,7 +45,7 @@ class Options:
     """Folder of the study; results/NAME unless given."""
     updates: int = 40
     """Of the base's training."""
-    arms: int = 4
+    arms: int = 8
     """Of the study's, each with its controls."""
     repeats: int = 3
     """Times that each way is measured, in turn with the other."""
@@ -58,11 +59,10 @@ def training(config: StudyConfig, updates: int, inside: int, beside: int) -> flo
         pretraining = config.organism.pretraining.model_copy(update={"steps": steps})
         organism = config.organism.model_copy(update={"pretraining": pretraining})
         base = organism_base(config.model_copy(update={"organism": organism}), beside)
-        model, tokenizer = base.start()
-        torch.set_num_threads(inside)
-        start = time.perf_counter()
-        base.train(model, tokenizer, [], None)
-        seconds.append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            make_arm(base, Path(folder) / "base", inside, lambda done: None, config.device)
+            seconds.append(time.perf_counter() - start)
     return seconds[1] - seconds[0]
 
 
@@ -105,4 +105,6 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    if "GOMP_SPINCOUNT" not in os.environ:  # as `interp` has it; libgomp has read it by now
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"GOMP_SPINCOUNT": SPINS})
     sys.exit(run_script(main, Options, __doc__))
