@@ -1,5 +1,8 @@
 """What the stage computes itself: the steering direction, the runs that are compared with, and the verdict's file."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,7 +16,7 @@ from interp.causal.setting import GREEDY
 from interp.causal.verdict import conclude
 from interp.config import check_config
 from interp.models.trio import open_trio
-from interp.names import REFLECTION, VERIFICATION
+from interp.names import EDITED, REFLECTION, VERIFICATION
 from interp.stages import causal
 from interp.stages.activation_arms import (
     _decided_at,
@@ -29,7 +32,7 @@ from interp.tasks.chains import ChainTask
 from interp.traces.labels import BEFORE, ELSEWHERE, INSIDE, MARKER, NONE, token_offsets
 from interp.traces.lexicon import load_lexicon
 from interp.traces.tokens import decode, encode
-from interp.traces.unlisted import StyleWords
+from interp.traces.unlisted import StyleWord, StyleWords
 from tests.causal.runs import Table, answers, make_setting, run_rows
 from tests.features.samples import labelled
 
@@ -200,6 +203,18 @@ def test_events_are_rows_of_the_edited_models_own_texts(tmp_path):
     whole = labelled(tmp_path / "store", torch.zeros(30, 3, 16), [5, 5, 5, 5, 5, 5])
     rows = whole.store.index.filter(pl.Series(at_tokens(whole, {"p1": [0, 3], "p4": [2], "p0": [1], "none": [0]})))
     assert rows.select("text", "position").rows() == [(1, 1), (1, 4), (4, 3)]
+
+
+def test_words_are_found_on_the_first_half_of_the_problems_and_removed_on_the_second(models, tokenizer, monkeypatch):
+    setting, seen = make_setting(models, tokenizer, 8), []
+    monkeypatch.setattr(causal, "style_words", lambda traces, *_: (seen.extend(traces["problem"]), WORDS)[1])
+    columns = {"model": EDITED, "prompt": "Q 1 + 1 A", "text": "wait , 1 + 1 = 2"}
+    traces = pl.DataFrame([columns | {"problem": p.id} for p in setting.problems])
+    causal._style_words(traces, setting, SimpleNamespace(names=list(models)))
+    assert seen == [p.id for p in setting.problems[:4]]
+    word = StyleWord("next", False, {EDITED: 5}, 0.5, 1.0, 9.0, 1.0)
+    arms = causal._text_arms(check_config({}, "here"), setting, traces, replace(WORDS, unlisted=(word,)))
+    assert {arm.first for arm in arms if arm.found} == {4} and {arm.first for arm in arms if not arm.found} == {0}
 
 
 @pytest.fixture
