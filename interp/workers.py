@@ -126,9 +126,11 @@ class Pool:
         return future
 
     def check(self) -> None:
-        """Raises:
-        BrokenProcessPool: a worker has ended. The executor's own watch misses one that ends right after it is started,
-            until another one ends.
+        """Notice a worker that has ended. The executor's own watch misses one that ends right after it is started,
+        until another one ends.
+
+        Raises:
+            BrokenProcessPool: a worker has ended.
         """
         if any(worker.exitcode for worker in self._workers):
             raise BrokenProcessPool

@@ -7,7 +7,6 @@ import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ import torch
 from interp import workers
 from interp.errors import InterpError
 from interp.workers import Pool, _interrupts_ignored, beside, crew, in_turn, pool
+from tests.models.test_jobs import alive
 
 
 def where(_):
@@ -54,11 +54,6 @@ def die_beside(folder):
     if mine == max(folder.iterdir()):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
-
-
-def alive(pid):
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_every_result_comes_from_two_processes_of_so_many_threads():

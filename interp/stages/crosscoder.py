@@ -61,8 +61,7 @@ def run(study: Study, out: Path) -> int:
     with ExitStack() as stack:
         nulls = None
         if others and not unit_is_finished(out, "nulls"):
-            lower = "crosscoder.null_rows"
-            nulls = stack.enter_context(beside(partial(_nulls, study), others, lower))
+            nulls = stack.enter_context(beside(partial(_nulls, study), others, "crosscoder.null_rows"))
         if not unit_is_finished(out, "weights"):
             files = _train(study, store, out)
             finish_unit(out, "weights", files)
