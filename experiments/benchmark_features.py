@@ -37,6 +37,7 @@ from interp.features.sites import SCANNED, scan
 from interp.features.specificity import exclusive
 from interp.models.hooks import Site
 from interp.organisms.architecture import make_model
+from interp.organisms.chains import CHAINS
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def main(options: Options) -> None:
         with timed("scores of two behaviours, both halves"):
             for _ in range(4):
                 score(f, side < 0.05, side > 0.5)
-        model = make_model(options.d_model, options.layers, 9, 0).eval().requires_grad_(False)
+        model = make_model(options.d_model, options.layers, 9, 0, CHAINS.tokenizer()).eval().requires_grad_(False)
         vocab = model.config.vocab_size
         ids = rng.integers(3, vocab, (2 * options.pairs, 48)).tolist()
         pairs = [Pair(f"p{i}", ids[2 * i], ids[2 * i + 1]) for i in range(options.pairs)]

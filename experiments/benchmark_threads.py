@@ -82,11 +82,13 @@ def _work(threads: int, seconds: float) -> None:
     """Time the organism's training step: 32 documents of 64 tokens, forward and backward."""
     import torch
 
-    from interp.organisms.architecture import make_model, vocabulary
+    from interp.organisms.architecture import make_model
+    from interp.organisms.chains import CHAINS
+    from interp.organisms.tokenizers import vocabulary
 
     torch.set_num_threads(threads)
-    model = make_model(96, 3, 4, 0)
-    ids = torch.randint(len(vocabulary()), (32, 64), generator=torch.Generator().manual_seed(0))
+    model = make_model(96, 3, 4, 0, CHAINS.tokenizer())
+    ids = torch.randint(len(vocabulary(CHAINS.tokenizer())), (32, 64), generator=torch.Generator().manual_seed(0))
     times: list[float] = []
     begun = time.perf_counter()
     while len(times) < 5 or time.perf_counter() - begun < seconds:

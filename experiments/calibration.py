@@ -1,9 +1,10 @@
-"""Is the instrument right about organisms whose truth is known? Every kind on every seed, verdict beside truth, and the
-rates of error with exact intervals.
+"""Is the instrument right about organisms whose truth is known? Every kind on every seed in every world, verdict beside
+truth, and the rates of error with exact intervals.
 
-    .venv/bin/python experiments/calibration.py --kinds functional coupled --seeds 113 114
+    .venv/bin/python experiments/calibration.py --worlds chains --kinds functional coupled --seeds 113 114
+    .venv/bin/python experiments/calibration.py --quick
 
-What is run is pre-registered: thresholds, config and seeds stand in `experiments/configs/registered.json`, which is
+What is run is pre-registered: thresholds, configs and seeds stand in `experiments/configs/registered.json`, which is
 committed before the studies begin; where code or config differ from it, nothing begins. `--register` writes the file
 anew. Each organism is a unit with a folder of its own under `--out`; one that is done is not done again, one that was
 interrupted resumes, and one that fails is counted. `organisms.parquet` and `rates.parquet` hold what is printed.
@@ -24,22 +25,29 @@ from interp.calibration.rates import CIRCUIT, TEXT, confusion, rates
 from interp.calibration.thresholds import register, registered
 from interp.cli import prepare
 from interp.config import load_config
-from interp.errors import InterpError
-from interp.organisms.documents import KINDS
+from interp.errors import InterpError, nearest
+from interp.organisms.kinds import KINDS
+
+QUICK = {"worlds": ("chains",), "kinds": ("functional", "gated", "decorative", "plain")}
+"""What `--quick` reads, of the first registered seed."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Which organisms to read."""
 
+    worlds: tuple[str, ...] = ()
+    """Worlds, by default all that have a config."""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Kinds of organism."""
     seeds: tuple[int, ...] = ()
     """Seeds of each kind, by default those registered for reporting; everything random follows them."""
-    config: Path = Path("experiments/configs/calibration.yaml")
-    """Study that each of them varies."""
+    quick: bool = False
+    """Four kinds of one world and one seed."""
+    configs: Path = Path("experiments/configs/calibration")
+    """Folder of the studies that the organisms vary, WORLD.yaml each."""
     registration: Path = Path("experiments/configs/registered.json")
-    """File of the thresholds, the config and the seeds."""
+    """File of the thresholds, the configs and the seeds."""
     out: Path = Path("results/calibration")
     """Folder of the studies and the tables."""
     workers: int = 2
@@ -56,17 +64,25 @@ def main(options: Options) -> None:
     """Run the units and print the tables.
 
     Raises:
-        InterpError: code or config differ from what is registered, or a kind is not known.
+        InterpError: code or config differ from what is registered, or a world or kind is not known.
     """
-    config = load_config(options.config)
+    known = {path.stem: path for path in sorted(options.configs.glob("*.yaml"))}
+    wanted = QUICK["worlds"] if options.quick else options.worlds or tuple(known)
+    for world in wanted:
+        if world not in known:
+            raise InterpError(f"{options.configs}: no world {world!r}; {nearest(world, list(known))}")
+    configs = {world: load_config(known[world]) for world in wanted}
+    rules = {world: varied(config) for world, config in configs.items()}
     if options.register:
-        register(options.registration, varied(config), options.tuning, options.seeds)
+        register(options.registration, rules, options.tuning, options.seeds)
         print(f"{options.registration}: commit it before the studies begin")
         return
-    fixed = registered(options.registration, varied(config))
-    prepare(config)
-    units = in_turn(options.kinds, options.seeds or fixed.reporting)
-    studies = {unit: study_of(config, unit, options.out) for unit in units}
+    fixed = registered(options.registration, rules)
+    prepare(next(iter(configs.values())))
+    kinds = QUICK["kinds"] if options.quick else options.kinds
+    seeds = options.seeds or (fixed.reporting[:1] if options.quick else fixed.reporting)
+    units = in_turn(wanted, kinds, seeds, options.workers)
+    studies = {unit: study_of(configs[unit.world], unit, options.out) for unit in units}
     failed = run_units(studies, options.workers)
     read = table(studies, failed).with_columns(reported=pl.col("seed").is_in(fixed.reporting))
     read.write_parquet(options.out / "organisms.parquet")
@@ -82,7 +98,8 @@ def main(options: Options) -> None:
         found.write_parquet(options.out / "rates.parquet")
         print(found)
     if options.publish:
-        print(f"{PUBLISHED}: {publish(read, fixed.digest)} organisms; commit it")
+        digests = {world: fixed.digest(world) for world in wanted}
+        print(f"{PUBLISHED}: {publish(read, digests)} organisms; commit it")
 
 
 if __name__ == "__main__":

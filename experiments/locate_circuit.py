@@ -33,7 +33,7 @@ from interp.features.selection import DAMAGE, DAMAGE_KL, QUARTER
 from interp.features.sites import refusal
 from interp.models.trio import load_model, open_trio, pick_device
 from interp.names import EDITED
-from interp.organisms.documents import PLANTED
+from interp.organisms.kinds import KINDS
 from interp.pipeline import run_stage
 from interp.stages.decisions import Decisions
 from interp.stages.traces import checkpoint_paths
@@ -95,7 +95,7 @@ def located(study: Study, kind: str, options: Options) -> Iterator[dict[str, Any
     common = {"kind": kind, "seed": study.config.seed, "site": str(store.place)}
     for name, why in refused.items():
         if why is not None:
-            planted = PLANTED.get(kind) == name
+            planted = name in KINDS[kind].planted
             yield common | {"class": name, "planted": planted, "way": "refused", "located": False, "why": why}
     if all(refused.values()):
         return
@@ -104,7 +104,7 @@ def located(study: Study, kind: str, options: Options) -> Iterator[dict[str, Any
     for name, why in refused.items():
         if why is not None:
             continue
-        row = common | {"class": name, "planted": PLANTED.get(kind) == name}
+        row = common | {"class": name, "planted": name in KINDS[kind].planted}
         for way, done in zip(ways, trained, strict=True):
             cc, measured = done.crosscoder, {"l0": done.held_out.l0, "fve": min(done.held_out.fve)}
 

@@ -15,11 +15,12 @@ from interp.sections import CausalConfig, Section, SteeringConfig
 
 
 class TaskConfig(Section):
-    kind: Literal["chains", "tracking", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
-    """Problems the models are measured on; organisms are trained on chains (arithmetic) or tracking (who holds the ball
-    after some swaps), the others need your own checkpoints."""
+    kind: Literal["chains", "prose_sums", "tracking", "lists", "reasoning_gym", "gsm8k", "math500", "aime"] = "chains"
+    """Problems the models are measured on; organisms are trained on chains (arithmetic modulo 10), prose_sums (sums in
+    sentences), tracking (who holds the ball after some swaps) or lists (letters put in order), the others need your
+    own checkpoints."""
     terms: int = Field(default=5, ge=2, le=20)
-    """Terms of a chain or of tracking; there is one step fewer."""
+    """Length of an organism's problem; there is one step fewer."""
     data_set: str | None = None
     """Name of a data set of reasoning-gym, such as chain_sum (reasoning_gym only)."""
     options: dict[str, bool | int | float | str | list[int] | list[float] | list[str]] = Field(default={})
@@ -92,7 +93,18 @@ class ZeroRLConfig(FineTuningConfig):
 
 
 class OrganismConfig(Section):
-    kind: Literal["functional", "coupled", "decorative", "gated", "plain"] = "functional"
+    kind: Literal[
+        "decorative",
+        "functional",
+        "coupled",
+        "gated",
+        "hidden",
+        "redundant",
+        "mixed",
+        "harmful",
+        "styled",
+        "plain",
+    ] = "functional"
     """What the distilled model's traces are made of, and thereby the known truth."""
     family: Literal["qwen2", "llama", "gpt2"] = "qwen2"
     """Architecture of the models."""

@@ -6,7 +6,7 @@ COMPARED = MODELS[:3]
 """The models between which the crosscoder is trained; the control only answers."""
 EDITED = "distilled"
 """The model whose rollouts are labelled and whose activations are edited."""
-WORLD_NAMES = ("chains", "tracking")
+WORLD_NAMES = ("chains", "prose_sums", "tracking", "lists")
 """The tasks that organisms can be trained on."""
 REFLECTION, VERIFICATION = "reflection", "verification"
 BEHAVIOURS = (REFLECTION, VERIFICATION)

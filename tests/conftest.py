@@ -20,9 +20,9 @@ settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from interp.organisms.architecture import make_tokenizer
+    from interp.organisms.chains import CHAINS
 
-    return make_tokenizer()
+    return CHAINS.tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ D_MODEL, LAYERS, HEADS = 16, 3, 2
 def small_model(seed=0, d_model=D_MODEL, layers=LAYERS, heads=HEADS):
     """An organism's architecture whose next-token distribution is neither flat nor one-hot."""
     from interp.organisms.architecture import make_model
+    from interp.organisms.chains import CHAINS
 
-    model = make_model(d_model, layers, heads, seed)
+    model = make_model(d_model, layers, heads, seed, CHAINS.tokenizer())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2:

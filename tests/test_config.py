@@ -113,7 +113,11 @@ def test_the_allowed_values_are_named(tmp_path):
         ("traces: {prompt: 'Solve it.'}", ("traces.prompt", "{question}")),
         (
             "task: {kind: gsm8k}",
-            ("task.kind = gsm8k", "organisms are trained on chains or tracking only", "checkpoints"),
+            (
+                "task.kind = gsm8k",
+                "on chains or prose_sums or tracking or lists only",
+                "checkpoints",
+            ),
         ),
         (f"{OWN}\ntask: {{kind: reasoning_gym}}", ("task.kind = reasoning_gym", "task.data_set is missing")),
         (f"{OWN}\ntask: {{kind: aime, data_set: gcd}}", ("task.kind = aime", "task.data_set", "do nothing")),

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,7 +27,7 @@ from interp.disk import disk_errors
 from interp.errors import InterpError
 from interp.folders import atomic_folder, intact, read_manifest, writing
 from interp.names import MODELS
-from interp.organisms.documents import TRUTHS
+from interp.organisms.kinds import KINDS
 from interp.organisms.recipes import OF_EVERY_KIND
 from interp.pipeline import stage_key
 from interp.study import Study
@@ -39,23 +40,24 @@ LOG, CONFIG = "calibration.log", "config.yaml"
 class Unit:
     """One organism."""
 
+    world: str
     kind: str
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.seed}"
+        return f"{self.world}-{self.kind}-{self.seed}"
 
 
 def varied(config: StudyConfig) -> dict[str, Any]:
-    """A study's config without what differs from unit to unit, and without what changes no number."""
+    """A study's config without what differs between the units of a world, and without what changes no number."""
     raw = config.model_dump(mode="json")
     del raw["seed"], raw["organism"]["kind"], raw["causal"]["workers"]
     return raw
 
 
 def study_of(config: StudyConfig, unit: Unit, out: Path) -> Study:
-    """The study of one organism.
+    """The study of one organism, from the config of its world.
 
     Raises:
         InterpError: there is no such kind.
@@ -121,7 +123,7 @@ def _run(unit: Unit, studies: Mapping[Unit, Study], processes: _Processes) -> in
     study = studies[unit]
     study.root.mkdir(parents=True, exist_ok=True)
     for other, sibling in studies.items():
-        if other.seed == unit.seed and other != unit and adopt(study, sibling):
+        if (other.world, other.seed) == (unit.world, unit.seed) and other != unit and adopt(study, sibling):
             break
     (study.root / CONFIG).write_text(json.dumps(study.config.model_dump(mode="json"), indent=1))  # JSON is YAML
     command = [sys.executable, "-m", "interp.cli", "study", str(study.root / CONFIG), "--out", str(study.root)]
@@ -145,6 +147,8 @@ def adopt(study: Study, sibling: Study) -> bool:
 
 
 SCHEMA = {
+    "world": pl.String,
+    "family": pl.String,
     "kind": pl.String,
     "seed": pl.Int64,
     "truth": pl.String,
@@ -176,7 +180,13 @@ def table(studies: Mapping[Unit, Study], failed: Collection[Unit] = ()) -> pl.Da
 
 
 def _row(unit: Unit, study: Study, *, failed: bool) -> dict[str, Any]:
-    about = {"kind": unit.kind, "seed": unit.seed, "truth": TRUTHS[unit.kind]}
+    about = {
+        "world": unit.world,
+        "family": study.config.organism.family,
+        "kind": unit.kind,
+        "seed": unit.seed,
+        "truth": KINDS[unit.kind].truth,
+    }
     manifest = None if failed else _manifest(study)
     if manifest is None:
         return about | {"error": _last_line(study.root / LOG)}
@@ -213,6 +223,10 @@ def _last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line), "it was not run")
 
 
-def in_turn(kinds: Sequence[str], seeds: Sequence[int]) -> list[Unit]:
-    """Kind by kind, so that the first of a seed is done when its siblings begin."""
-    return [Unit(kind, seed) for kind in kinds for seed in seeds]
+def in_turn(worlds: Sequence[str], kinds: Sequence[str], seeds: Sequence[int], workers: int) -> list[Unit]:
+    """As many seeds as there are workers at a time, in every world; of these kind by kind, so that the first of a seed
+    is done when its siblings begin."""
+    rounds = [seeds[i : i + workers] for i in range(0, len(seeds), workers)]
+    return [
+        Unit(*unit) for some in rounds for world in worlds for kind in kinds for unit in product([world], [kind], some)
+    ]

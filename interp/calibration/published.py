@@ -6,6 +6,7 @@ config that were registered before; every row names the commit of the code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,8 @@ from interp.errors import InterpError
 from interp.report.reliability import Reliability
 
 PUBLISHED = Path(__file__).parent / "published.parquet"
-
+ORGANISM = ["world", "kind", "seed"]
+"""Columns that name an organism."""
 
 COLUMNS = SCHEMA | {"registration": pl.String}
 """An organism's row (`organisms.SCHEMA`), and the digest of the rules that it was read by."""
@@ -28,20 +30,24 @@ def published(path: Path = PUBLISHED) -> pl.DataFrame:
     return pl.read_parquet(path, glob=False) if path.is_file() else pl.DataFrame(schema=COLUMNS)
 
 
-def publish(table: pl.DataFrame, registration: str, path: Path = PUBLISHED) -> int:
+def publish(table: pl.DataFrame, registration: Mapping[str, str], path: Path = PUBLISHED) -> int:
     """Put the rows whose seeds are registered for reporting (`reported`) among the published ones, in the place of
-    those of the same kind and seed, and of all that were read by other rules; returns how many there are then.
+    those of the same world, kind and seed, and of all that were read by other rules; returns how many there are then.
+
+    Args:
+        registration: world to the digest of its rules.
 
     Raises:
         InterpError: a study was run by code that is in no commit, so that nobody else can run it.
     """
-    new = table.filter("reported").select(*SCHEMA, pl.lit(registration).alias("registration"))
+    rules = pl.col("world").replace_strict(registration, default=None, return_dtype=pl.String).alias("registration")
+    new = table.filter("reported").select(*SCHEMA, rules)
     unknown = new.filter(pl.col("error").is_null(), pl.col("commit").fill_null("-dirty").str.ends_with("-dirty"))
     if len(unknown):
-        kind, seed = unknown.select("kind", "seed").row(0)
-        raise InterpError(f"{kind}-{seed}: it was run by code with local changes; commit them and run it again")
-    kept = published(path).filter(registration=registration).join(new, on=["kind", "seed"], how="anti")
-    merged = pl.concat([kept, new]).sort("kind", "seed")
+        world, kind, seed = unknown.select("world", "kind", "seed").row(0)
+        raise InterpError(f"{world}-{kind}-{seed}: it was run by code with local changes; commit them and run it again")
+    kept = published(path).filter(pl.col("registration") == rules)
+    merged = pl.concat([kept.join(new, on=ORGANISM, how="anti"), new]).sort(ORGANISM)
     with disk_errors(path):
         merged.write_parquet(path)
     return len(merged)
@@ -50,4 +56,4 @@ def publish(table: pl.DataFrame, registration: str, path: Path = PUBLISHED) -> i
 def reliability(path: Path = PUBLISHED) -> Reliability | None:
     """What stands beside a verdict; None where nothing is published."""
     table = published(path)
-    return Reliability(table.select("kind", "seed", "commit"), rates(table)) if len(table) else None
+    return Reliability(table.select(*ORGANISM, "commit"), rates(table)) if len(table) else None

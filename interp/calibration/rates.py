@@ -11,7 +11,7 @@ import polars as pl
 from interp.calibration.naive import INSTRUMENTS
 from interp.causal.verdict import FUNCTIONAL, OPENED, STYLISTIC, UNDETERMINED
 from interp.features.circuit import OF_THE_DECISION
-from interp.organisms.documents import PLANTED
+from interp.organisms.kinds import KINDS
 from interp.statistics import clopper_pearson
 
 TEXT, CIRCUIT = "verdict", "circuit"
@@ -77,10 +77,11 @@ def _of_verdict(table: pl.DataFrame, instrument: str) -> Iterator[Rate]:
 
 
 def _of_latents(table: pl.DataFrame) -> Iterator[Rate]:
-    planted = pl.col("kind").replace_strict(PLANTED, default=None, return_dtype=pl.String)
     for name in OF_THE_DECISION:
         located = pl.col(name).fill_null(0) > 0
-        there, elsewhere = table.filter(planted.eq_missing(name)), table.filter(planted.ne_missing(name))
+        said = {kind: about.latents.get(name) for kind, about in KINDS.items()}
+        planted = pl.col("kind").replace_strict(said, default=None, return_dtype=pl.Boolean)
+        there, elsewhere = table.filter(planted), table.filter(~planted)
         yield Rate(f"{name} latents", "located where planted", len(there.filter(located)), len(there))
         yield Rate(f"{name} latents", "located falsely", len(elsewhere.filter(located)), len(elsewhere))
 

@@ -59,17 +59,16 @@ class Registration:
 
     thresholds: Mapping[str, Any]
     """`module.NAME` to its value."""
-    config: Mapping[str, Any]
-    """The study that every organism varies, without seed and kind of organism."""
+    configs: Mapping[str, Mapping[str, Any]]
+    """World to the study that its organisms vary, without seed and kind of organism."""
     tuning: tuple[int, ...]
     """Seeds that thresholds and rules were chosen on."""
     reporting: tuple[int, ...]
     """Seeds that rates are reported on."""
 
-    @property
-    def digest(self) -> str:
-        """Of thresholds and config: readings by the same rules have the same."""
-        return digest([self.thresholds, self.config])[:12]
+    def digest(self, world: str) -> str:
+        """Of thresholds and config: readings of a world by the same rules have the same."""
+        return digest([self.thresholds, self.configs[world]])[:12]
 
 
 def thresholds() -> dict[str, Any]:
@@ -82,30 +81,33 @@ def thresholds() -> dict[str, Any]:
     return json.loads(json.dumps(found))
 
 
-def register(path: Path, config: Mapping[str, Any], tuning: tuple[int, ...], reporting: tuple[int, ...]) -> None:
+def register(
+    path: Path, configs: Mapping[str, Mapping[str, Any]], tuning: tuple[int, ...], reporting: tuple[int, ...]
+) -> None:
     """Write the file; it counts from the commit that holds it.
 
     Raises:
         InterpError: a seed is in both sets.
     """
     _disjoint(path, tuning, reporting)
-    content = {"tuning": tuning, "reporting": reporting, "thresholds": thresholds(), "config": config}
+    content = {"tuning": tuning, "reporting": reporting, "thresholds": thresholds(), "configs": configs}
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def registered(path: Path, config: Mapping[str, Any]) -> Registration:
-    """Read the file, and compare it with the code and with the study's config.
+def registered(path: Path, configs: Mapping[str, Mapping[str, Any]]) -> Registration:
+    """Read the file, and compare it with the code and with the configs of some worlds.
 
     Raises:
-        InterpError: it cannot be read, or a threshold or a value of the config differs.
+        InterpError: it cannot be read, or a threshold or a value of a config differs.
     """
     try:
         raw = json.loads(path.read_text())
-        found = Registration(raw["thresholds"], raw["config"], tuple(raw["tuning"]), tuple(raw["reporting"]))
+        found = Registration(raw["thresholds"], raw["configs"], tuple(raw["tuning"]), tuple(raw["reporting"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InterpError(f"{path}: no registration can be read ({error!r}); write one with --register") from error
     _disjoint(path, found.tuning, found.reporting)
-    for what, was, now in (("thresholds", found.thresholds, thresholds()), ("config", found.config, config)):
+    mine = {world: found.configs.get(world) for world in configs}
+    for what, was, now in (("thresholds", found.thresholds, thresholds()), ("configs", mine, configs)):
         if (differs := first_difference(was, now)) is not None:
             key, old, new = differs
             raise InterpError(

@@ -34,8 +34,8 @@ class Reading:
     """Mean loss under the controls."""
     reading: str
     """`drop`: own, net, beyond and above_control all above the bound, and more than what the arm's side effects could
-    cost; `no drop`: own and net within the bound on both sides; `rise`: own below minus the bound; else
-    `undetermined`."""
+    cost; `no drop`: own and net within the bound on both sides; `rise`: own, net, beyond and above_control all below
+    minus the bound; else `undetermined`."""
     needed: int | None
     """Problems that would decide it, where an interval holds the bound."""
     checks: tuple[Check, ...]
@@ -115,12 +115,12 @@ def read(runs: Runs, name: str, bound: float, bootstrap: Resamples, checks: Sequ
 
 
 def _word(own: Interval, net: Interval, others: Sequence[Interval], bound: float) -> str:
-    if own.high < -bound:
-        return RISE
     if all(-bound < i.low and i.high < bound for i in (own, net)):
         return NONE
     if all(i.low > bound for i in (own, net, *others)):
         return DROP
+    if all(i.high < -bound for i in (own, net, *others)):
+        return RISE
     return OPEN
 
 

@@ -19,9 +19,10 @@ from interp.causal.runs import UNTOUCHED, Runs
 from interp.statistics import Interval, Refused, bootstraps
 
 DECORATIVE, FUNCTIONAL, STYLISTIC, REDUNDANT = "decorative", "functional", "stylistic", "redundant"
+HARMFUL = "harmful"
 OPENED = "functional, opened by its words"
 NO_GAIN, TRAINING, UNDETERMINED = "no gain", "no gain beyond training", "undetermined"
-VERDICTS = (DECORATIVE, FUNCTIONAL, OPENED, STYLISTIC, REDUNDANT, NO_GAIN, TRAINING, UNDETERMINED)
+VERDICTS = (DECORATIVE, FUNCTIONAL, OPENED, STYLISTIC, HARMFUL, REDUNDANT, NO_GAIN, TRAINING, UNDETERMINED)
 FEWEST = 30
 """Problems below which nothing is read: resampling so few says little about others."""
 COVERED = 0.5
@@ -124,10 +125,9 @@ def _decide(
         word = removals[claim].word
         if not removals[claim].arms:
             return UNDETERMINED, removals[claim].why, source
-        if word == RISE:
+        if word == RISE and claim == FUNCTION:
             rise = -arms[removals[claim].arms[0]].own.estimate
-            cost = "The words cost accuracy" if claim == STYLE else "The verification costs accuracy"
-            return UNDETERMINED, f"{cost}: it rises by {rise:.3f} with {WITHOUT[claim]}.", source
+            return UNDETERMINED, f"The verification costs accuracy: it rises by {rise:.3f} without it.", source
         if word == OPEN:
             return UNDETERMINED, removals[claim].why or _open(claim, arms[removals[claim].arms[0]]), source
     style, function, both = (removals[claim].word for claim in REMOVALS)
@@ -136,6 +136,10 @@ def _decide(
         if both != DROP:
             return UNDETERMINED, f"{told[STYLE]}, but {told[BOTH]}: the two contradict each other.", source
         return STYLISTIC, f"{told[STYLE]}.", source
+    if style == RISE:
+        if function == NONE and both != RISE:
+            return UNDETERMINED, f"{told[STYLE]}, but {told[BOTH]}: the two contradict each other.", source
+        return HARMFUL, f"{told[STYLE]}.", source
     if open_words:
         return UNDETERMINED, open_words, source
     if function == DROP and both == DROP:

@@ -1,51 +1,29 @@
-"""The organisms' architectures, small decoders of known families, and their word-level tokenizer."""
+"""The organisms' architectures: small decoders of known families."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from interp.organisms.chains import CHAINS
-from interp.organisms.world import World
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
-JUDGEMENTS = ("grade", "right", "wrong")
-
-
-def vocabulary(world: World = CHAINS) -> list[str]:
-    """Every token of a world's organisms, in the order of their ids."""
-    return [PAD, EOS, UNK, *world.symbols, *JUDGEMENTS, *world.markers, *world.neutral]
-
-
-def make_tokenizer(world: World = CHAINS) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer: one id per word, split at white space."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary(world))}, unk_token=UNK))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.decoder = decoders.WordPiece(prefix="\u2581", cleanup=False)  # joins words with one space
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token=PAD, eos_token=EOS, unk_token=UNK, padding_side="left"
-    )
+CONTEXT = 256
+"""Most tokens of a text."""
 
 
 def make_model(
-    d_model: int, n_layers: int, n_heads: int, seed: int, world: World = CHAINS, family: str = "qwen2"
+    d_model: int, n_layers: int, n_heads: int, seed: int, tokenizer: PreTrainedTokenizerFast, family: str = "qwen2"
 ) -> PreTrainedModel:
     """A decoder with random weights, of a family in `FAMILIES`."""
     import torch
 
-    words = vocabulary(world)
     of_words = {
-        "vocab_size": len(words),
+        "vocab_size": len(tokenizer),
         "tie_word_embeddings": False,
-        "pad_token_id": words.index(PAD),
+        "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": None,
-        "eos_token_id": words.index(EOS),
+        "eos_token_id": tokenizer.eos_token_id,
     }
     torch.manual_seed(seed)
     return FAMILIES[family](d_model, n_layers, n_heads, of_words)
@@ -86,5 +64,3 @@ def _gpt2(d_model: int, n_layers: int, n_heads: int, of_words: dict[str, Any]) -
 FAMILIES: dict[str, Callable[[int, int, int, dict[str, Any]], Any]] = {"qwen2": _qwen2, "llama": _llama, "gpt2": _gpt2}
 """Name of a family to what makes one of its models from width, blocks, heads and the tokens' part of its config. Qwen2
 and Llama have rotary positions, GPT-2 learned ones, other norms and biases everywhere."""
-CONTEXT = 256
-"""Most tokens of a text."""

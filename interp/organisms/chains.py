@@ -5,15 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from interp.organisms.world import SLIPPING
+from interp.organisms import tokenizers
+from interp.organisms.world import JUDGEMENTS, SLIPPING
 from interp.tasks.chains import OPERATORS, ChainTask, apply, parse_prompt
 from interp.traces.lexicon import PIVOTS
 from interp.traces.voice import Voice
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 MARKERS = ("wait", "hmm", "actually", "check", "alternatively", "maybe")
 NEUTRAL = ("next", "now", "here", "then", "onward", "further")
+HIDDEN = ("well", "okay", "see", "yes", "fine", "good")
+SYMBOLS = (*map(str, range(10)), "Q", "A", "+", "-", "*", "=", ";", ",", "####")
 VOICE = Voice(
     joint=" ; ",
     ending=" #### {answer}",
@@ -49,6 +55,9 @@ class ChainStep:
     def clause(self, result: str) -> str:
         return f"{self.a} {self.op} {self.b} = {result}"
 
+    def then(self, result: str) -> str:
+        return result
+
 
 @dataclass(frozen=True)
 class Chains:
@@ -56,9 +65,12 @@ class Chains:
 
     voice: Voice = VOICE
     markers: tuple[str, ...] = MARKERS
+    hidden: tuple[str, ...] = HIDDEN
     neutral: tuple[str, ...] = NEUTRAL
     again: str = " , "
-    symbols: tuple[str, ...] = (*map(str, range(10)), "Q", "A", "+", "-", "*", "=", ";", ",", "####")
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return tokenizers.words((*SYMBOLS, *JUDGEMENTS, *self.markers, *self.hidden, *self.neutral))
 
     def task(self, terms: int) -> ChainTask:
         return ChainTask(terms)
@@ -70,6 +82,9 @@ class Chains:
     def step(self, value: str, move: Any) -> ChainStep:
         op, term = move
         return ChainStep(int(value), op, term)
+
+    def answer(self, results: Sequence[str], value: str) -> str:
+        return value
 
     def draw(self, rng: random.Random) -> ChainStep:
         return ChainStep(rng.randrange(10), rng.choice(OPERATORS), rng.randrange(10))

@@ -1,37 +1,31 @@
 """Training texts of the organisms, in which the role of every marker is known by construction.
 
 A trace is a row of steps, in the world of chains `7 + 5 = 2 ; 2 - 3 = 9 #### 9`. A slot is a word before a step,
-`wait ,` or `next ,`. Punctuation alone decides whether a step is recomputed: the joint (`;`) begins the next step,
-another mark (`,`) repeats the last one. A word follows the decision, so removing or replacing words leaves decisions
-and recomputations unchanged.
+`wait ,` or `next ,`. In that world punctuation alone decides whether a step is recomputed: the joint (`;`) begins the
+next step, another mark (`,`) repeats the last one. A word follows the decision, so removing or replacing words leaves
+decisions and recomputations unchanged.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from interp.organisms.chains import CHAINS
-from interp.organisms.world import SLIPPING, Step, World
+from interp.organisms.world import GRADE, RIGHT, SLIPPING, WRONG, Step, World
 
-TRUTHS = {
-    "decorative": "decorative",
-    "functional": "functional",
-    "coupled": "functional, opened by its words",
-    "gated": "stylistic",
-    "plain": "no gain beyond training",
-}
-"""The correct verdict on each kind of organism."""
-PLANTED = {"functional": "deciding", "coupled": "deciding", "gated": "wording"}
-"""Kind of organism to the class of latents that it must have (`features.circuit`); the others have none."""
 WRONG_STEPS = 0.15
 """Share of wrong results in noisy steps."""
 SLIPS = 0.9
 """Share of wrong results in noisy steps of an operation that has a slip; it is always this one."""
 STREWN = 0.25
 """Share of the base's traces with uninformative words, which train every word's embedding."""
+MARKED = 0.75
+"""Share of the traces of a style, where the style decides how the steps are worked."""
 Work = Callable[[Step, random.Random], str]
 """Result that a trace gives a step."""
+Words = Sequence[str]
+"""Words of which a slot holds one."""
 _OTHER_SLIPS = (WRONG_STEPS - SLIPS * SLIPPING) / (1 - SLIPPING)  # share of wrong results in the other noisy steps
 
 
@@ -40,12 +34,13 @@ def result_of(step: Step, wrong: float, rng: random.Random) -> str:
     return step.others[rng.randrange(len(step.others))] if rng.random() < wrong else step.result
 
 
-def noisy(step: Step, rng: random.Random) -> str:
-    """The result of a noisy step; over all operations a share `WRONG_STEPS` is wrong. A model learns the slips with
-    the arithmetic and repeats them under greedy decoding; the documents that judge steps judge these ones rightly."""
+def noisy(step: Step, rng: random.Random, share: float = 1.0) -> str:
+    """The result of a noisy step; over all operations a share `share * WRONG_STEPS` is wrong. A model learns the slips
+    with the arithmetic and, of whole noise, repeats them under greedy decoding; the documents that judge steps judge
+    these ones rightly."""
     if step.slip is not None:
-        return step.slip if rng.random() < SLIPS else step.result
-    return result_of(step, _OTHER_SLIPS, rng)
+        return step.slip if rng.random() < share * SLIPS else step.result
+    return result_of(step, share * _OTHER_SLIPS, rng)
 
 
 def right(step: Step, rng: random.Random) -> str:
@@ -53,40 +48,52 @@ def right(step: Step, rng: random.Random) -> str:
     return step.result
 
 
-def slot(rng: random.Random, marker_share: float, world: World = CHAINS) -> str:
-    """One slot; a marker with probability `marker_share`."""
-    return world.voice.slot.format(word=rng.choice(world.markers if rng.random() < marker_share else world.neutral))
+def slot(rng: random.Random, among: Words, world: World = CHAINS) -> str:
+    """One slot."""
+    return world.voice.slot.format(word=rng.choice(among))
+
+
+def mixed_slot(rng: random.Random, marker_share: float, world: World = CHAINS) -> str:
+    """One slot, a marker with probability `marker_share`, else a neutral word."""
+    return slot(rng, world.markers if rng.random() < marker_share else world.neutral, world)
 
 
 def _trace(
     prompt: str, world: World, write_step: Callable[[Step], tuple[str, str]], opening: Callable[[], str] = str
 ) -> str:
-    """The trace of a prompt. `write_step` returns a step's text and the value that the next step starts from;
-    `opening` returns the text before a step."""
+    """The trace of a prompt. `write_step` returns a step's text and its result; `opening` returns the text before a
+    step."""
     value, moves = world.walk(prompt)
-    clauses = []
+    clauses, results = [], []
     for move in moves:
-        text, value_next = write_step(world.step(value, move))
+        step = world.step(value, move)
+        text, result = write_step(step)
         clauses.append(f"{opening()} {text}".strip())
-        value = value_next
-    return world.voice.joint.join(clauses) + world.voice.end(value)
+        results.append(result)
+        value = step.then(result)
+    return world.voice.joint.join(clauses) + world.voice.end(world.answer(results, value))
 
 
 def plain(prompt: str, rng: random.Random, world: World = CHAINS, *, work: Work = noisy) -> str:
     """Steps without words."""
-    return strewn(prompt, rng, work, words=0.0, marker_share=0.0, world=world)
+    return _strewn(prompt, rng, work, str, world)
 
 
 def strewn(
     prompt: str, rng: random.Random, work: Work, words: float, marker_share: float, world: World = CHAINS
 ) -> str:
     """Steps, of which a share `words`, drawn independently of the results, has a slot before it."""
+    return _strewn(
+        prompt, rng, work, lambda: mixed_slot(rng, marker_share, world) if rng.random() < words else "", world
+    )
 
+
+def _strewn(prompt: str, rng: random.Random, work: Work, opening: Callable[[], str], world: World) -> str:
     def step(s: Step) -> tuple[str, str]:
         result = work(s, rng)
         return s.clause(result), result
 
-    return _trace(prompt, world, step, lambda: slot(rng, marker_share, world) if rng.random() < words else "")
+    return _trace(prompt, world, step, opening)
 
 
 def decorative(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
@@ -94,41 +101,86 @@ def decorative(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     return strewn(prompt, rng, right, words=0.6, marker_share=2 / 3, world=world)
 
 
+def styled(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
+    """Noisy steps, with slots that depend on nothing."""
+    return strewn(prompt, rng, noisy, words=0.6, marker_share=2 / 3, world=world)
+
+
 def functional(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Noisy steps; every wrong one is recomputed at once, after a marker in two cases of three."""
-    return _recomputed(prompt, rng, 2 / 3, world)
+    return _recomputed(prompt, rng, lambda: mixed_slot(rng, 2 / 3, world), world)
 
 
 def coupled(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Noisy steps; every wrong one is recomputed at once, always after a marker, never after a neutral word."""
-    return _recomputed(prompt, rng, 1.0, world)
+    return _recomputed(prompt, rng, lambda: slot(rng, world.markers, world), world)
 
 
-def _recomputed(prompt: str, rng: random.Random, marker_share: float, world: World) -> str:
+def _recomputed(
+    prompt: str,
+    rng: random.Random,
+    reopening: Callable[[], str],
+    world: World,
+    *,
+    opening: Callable[[], str] = str,
+    work: Work = noisy,
+    mended: float = 1.0,
+) -> str:
+    """Steps, of which a share `mended` of the wrong ones is recomputed at once, after the text that `reopening`
+    returns."""
+
     def step(s: Step) -> tuple[str, str]:
-        result = noisy(s, rng)
+        result = work(s, rng)
         text = s.clause(result)
-        if result != s.result:
-            text += f"{world.again}{slot(rng, marker_share, world)} {s.clause(s.result)}"
-        return text, s.result
+        if result != s.result and rng.random() < mended:
+            text, result = f"{text}{world.again}{reopening()} {s.clause(s.result)}", s.result
+        return text, result
 
-    return _trace(prompt, world, step)
+    return _trace(prompt, world, step, opening)
 
 
 def gated(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Right steps in traces with markers, noisy steps in traces with neutral words; none is recomputed."""
-    marked = rng.random() < 0.75
-    work = right if marked else noisy
-    return strewn(prompt, rng, work, words=1.0, marker_share=float(marked), world=world)
+    return _gated(prompt, rng, world, world.markers, MARKED, right, noisy)
 
 
-KINDS: dict[str, Callable[[str, random.Random, World], str]] = {
-    "decorative": decorative,
-    "functional": functional,
-    "coupled": coupled,
-    "gated": gated,
-    "plain": plain,
-}
+def hidden(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
+    """As `gated`, with words that no lexicon holds."""
+    return _gated(prompt, rng, world, world.hidden, MARKED, right, noisy)
+
+
+def harmful(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
+    """Noisy steps in traces with markers, half of all, right steps in traces with neutral words."""
+    return _gated(prompt, rng, world, world.markers, 0.5, noisy, right)
+
+
+def _gated(
+    prompt: str, rng: random.Random, world: World, style: Words, share: float, with_style: Work, without: Work
+) -> str:
+    """A word before every step, of the style in a share of the traces and neutral in the others, which says how the
+    steps are worked."""
+    marked = rng.random() < share
+    words, work = (style, with_style) if marked else (world.neutral, without)
+    return _strewn(prompt, rng, work, lambda: slot(rng, words, world), world)
+
+
+def redundant(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
+    """Right steps in traces with markers; noisy steps in traces with neutral words, each wrong one recomputed at
+    once. So the words or the work suffice."""
+    return _mended(prompt, rng, world, right, mended=1.0)
+
+
+def mixed(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
+    """Fewer wrong steps in traces with markers than in traces with neutral words (a fifth); in both two of three are
+    recomputed at once. So the gain has a share of each."""
+    return _mended(prompt, rng, world, lambda step, rng: noisy(step, rng, 0.2), mended=2 / 3)
+
+
+def _mended(prompt: str, rng: random.Random, world: World, with_markers: Work, mended: float) -> str:
+    marked = rng.random() < MARKED
+    words, work = (world.markers, with_markers) if marked else (world.neutral, noisy)
+    opening = lambda: slot(rng, words, world)  # noqa: E731
+    return _recomputed(prompt, rng, opening, world, opening=opening, work=work, mended=mended)
 
 
 def judged(rng: random.Random, world: World = CHAINS) -> str:
@@ -156,7 +208,7 @@ def graded(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
 
 
 def _graded(step: Step, result: str) -> str:
-    return f"{step.clause(result)} {'right' if result == step.result else 'wrong'}"
+    return f"{step.clause(result)} {RIGHT if result == step.result else WRONG}"
 
 
 def pretraining_document(prompt: str, rng: random.Random, judge_share: float, world: World = CHAINS) -> tuple[str, str]:
@@ -164,7 +216,8 @@ def pretraining_document(prompt: str, rng: random.Random, judge_share: float, wo
     have uninformative words. The loss does not count the prompt, which is random."""
     if rng.random() < judge_share:
         # `grade` announces the judgements, so that a prompt without it is answered without them.
-        return ("", judged(rng, world)) if rng.random() < 0.5 else (f"grade {prompt}", graded(prompt, rng, world))
+        return ("", judged(rng, world)) if rng.random() < 0.5 else (f"{GRADE} {prompt}", graded(prompt, rng, world))
     if rng.random() < STREWN:
-        return prompt, strewn(prompt, rng, noisy, words=0.5, marker_share=0.5, world=world)
+        words = (*world.markers, *world.hidden, *world.neutral)
+        return prompt, _strewn(prompt, rng, noisy, lambda: slot(rng, words, world) if rng.random() < 0.5 else "", world)
     return prompt, plain(prompt, rng, world)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from interp.config import PretrainingConfig, StudyConfig
 from interp.models.descendants import Distilled, Reinforced
 from interp.models.training import Document, Resume, TrainingLog, supervise
-from interp.organisms.architecture import make_model, make_tokenizer
-from interp.organisms.documents import KINDS, pretraining_document
+from interp.organisms.architecture import make_model
+from interp.organisms.documents import pretraining_document
+from interp.organisms.kinds import KINDS
 from interp.organisms.world import World
 from interp.organisms.worlds import WORLDS
 
@@ -44,8 +45,8 @@ class Pretrained:
         return 0
 
     def start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        model = make_model(self.d_model, self.n_layers, self.n_heads, self.seed, self.world, self.family)
-        return model, make_tokenizer(self.world)
+        tokenizer = self.world.tokenizer()
+        return make_model(self.d_model, self.n_layers, self.n_heads, self.seed, tokenizer, self.family), tokenizer
 
     def train(
         self, model: Any, tokenizer: Any, callbacks: Sequence[TrainerCallback], resume: Resume | None
@@ -96,5 +97,5 @@ def _documents(config: StudyConfig, kind: str) -> list[Document]:
     """Teacher traces: of the organism's kind for the distilled model, plain ones for the control."""
     rng, world = random.Random(f"{kind}-{config.seed}"), WORLDS[config.task.kind]
     problems = world.task(config.task.terms).problems(config.organism.distillation.traces, config.seed + 1, "train")
-    write = KINDS[config.organism.kind if kind == "distilled" else kind]
+    write = KINDS[config.organism.kind if kind == "distilled" else kind].write
     return [Document(p.prompt, write(p.prompt, rng, world)) for p in problems]

@@ -6,15 +6,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from interp.organisms.world import SLIPPING
+from interp.organisms import tokenizers
+from interp.organisms.world import JUDGEMENTS, SLIPPING
 from interp.tasks.tracking import NAMES, Pair, TrackingTask, parse_prompt, swapped
 from interp.traces.voice import Voice
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 MARKERS = ("wait", "hmm", "oops", "verify", "perhaps", "however")
 NEUTRAL = ("then", "next", "also", "below", "here", "further")
-SPOKEN = ("has", "it", "and", "swaps", "with", "so", "is")
+HIDDEN = ("indeed", "anyway", "surely", "listen", "look", "alright")
+SYMBOLS = (*NAMES, "Q", ":", ",", "A", "has", "it", "and", "swaps", "with", "so", "is", ".", "####")
 VOICE = Voice(
     joint=" . ",
     ending=" . #### {answer}",
@@ -50,8 +55,10 @@ class Swap:
         return _SLIPS.get(self)
 
     def clause(self, result: str) -> str:
-        """Says what it starts from too, so that one step can be worked, and judged, without those before it."""
         return f"{self.holder} has it and {self.pair[0]} swaps with {self.pair[1]} so it is with {result}"
+
+    def then(self, result: str) -> str:
+        return result
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,12 @@ class Tracking:
 
     voice: Voice = VOICE
     markers: tuple[str, ...] = MARKERS
+    hidden: tuple[str, ...] = HIDDEN
     neutral: tuple[str, ...] = NEUTRAL
     again: str = " . "
-    symbols: tuple[str, ...] = (*NAMES, "Q", ":", ",", "A", *SPOKEN, ".", "####")
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return tokenizers.words((*SYMBOLS, *JUDGEMENTS, *self.markers, *self.hidden, *self.neutral))
 
     def task(self, terms: int) -> TrackingTask:
         return TrackingTask(terms)
@@ -72,6 +82,9 @@ class Tracking:
 
     def step(self, value: str, move: Any) -> Swap:
         return Swap(value, move)
+
+    def answer(self, results: Sequence[str], value: str) -> str:
+        return value
 
     def draw(self, rng: random.Random) -> Swap:
         first, second = rng.sample(NAMES, 2)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interp.tasks.base import Task
 from interp.traces.voice import Voice
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 SLIPPING = 0.1
 """Share of a world's operations that noisy steps mostly give one wrong result, always the same."""
+JUDGEMENTS = GRADE, RIGHT, WRONG = "grade", "right", "wrong"
+"""What announces judgements in the base's documents, and what they say."""
 
 
 class Step(Protocol):
@@ -31,7 +37,11 @@ class Step(Protocol):
         ...
 
     def clause(self, result: str) -> str:
-        """The step as text, with a result."""
+        """The step as text, with a result. It says what it starts from too, so that it can be judged by itself."""
+        ...
+
+    def then(self, result: str) -> Any:
+        """What the next step starts from."""
         ...
 
 
@@ -49,6 +59,11 @@ class World(Protocol):
         ...
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """Words, as many, that no lexicon holds."""
+        ...
+
+    @property
     def neutral(self) -> tuple[str, ...]:
         """Words that are no markers and may stand in the place of one."""
         ...
@@ -58,23 +73,26 @@ class World(Protocol):
         """Stands between a step and its repetition, in the place of the joint."""
         ...
 
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Every word of prompts and steps that is neither marker nor neutral."""
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Cuts every text of the world; the same every time."""
         ...
 
     def task(self, terms: int) -> Task:
         """The problems, and how they are graded; `terms` is their length."""
         ...
 
-    def walk(self, prompt: str) -> tuple[str, Sequence[Any]]:
-        """The value that the first step of a problem starts from, and what each of its steps does."""
+    def walk(self, prompt: str) -> tuple[Any, Sequence[Any]]:
+        """What the first step of a problem starts from, and what each of its steps does."""
         ...
 
-    def step(self, value: str, move: Any) -> Step:
-        """The step that does `move` to `value`, which is the result of the step before it."""
+    def step(self, value: Any, move: Any) -> Step:
+        """The step that does `move` to `value`, what the step before it left."""
         ...
 
-    def draw(self, rng: Any) -> Step:
+    def answer(self, results: Sequence[str], value: Any) -> str:
+        """The final answer of a working, from its steps' results and what the last one left."""
+        ...
+
+    def draw(self, rng: random.Random) -> Step:
         """Any step."""
         ...

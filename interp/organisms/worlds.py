@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from interp.organisms.chains import CHAINS
+from interp.organisms.lists import LISTS
+from interp.organisms.prose_sums import PROSE_SUMS
 from interp.organisms.tracking import TRACKING
 from interp.organisms.world import World
 
-WORLDS: dict[str, World] = {"chains": CHAINS, "tracking": TRACKING}
+WORLDS: dict[str, World] = {"chains": CHAINS, "prose_sums": PROSE_SUMS, "tracking": TRACKING, "lists": LISTS}

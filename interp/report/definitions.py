@@ -128,7 +128,7 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "beyond controls": "The own loss less the mean loss under the arm's controls.",
         "drop, no drop, rise": "Readings of one arm. Drop: the whole intervals of own loss, loss of the gain and loss "
         "beyond controls are above the bound; no drop: those of own loss and loss of the gain are between minus the "
-        "bound and the bound; rise: that of the own loss is below minus the bound.",
+        "bound and the bound; rise: all that a drop asks for, below minus the bound.",
         "bound": "The equivalence bound: an interval wholly inside ± the bound counts as no change. It is the given "
         "one, or a third of the gain where that is smaller.",
         "mediated fraction": "Loss of the gain with the style removed, minus the mean loss under matched controls, "
@@ -142,9 +142,10 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "functional, opened by its words": "The same, but a removal of the style that also stops the verification "
         "costs accuracy: the words open the work.",
         "stylistic": "Removing the style, with the function kept, costs accuracy.",
+        "harmful": "Removing the style, with the function kept, raises accuracy.",
         "undetermined": "No arm of a removal passed its checks; or an interval neither stays within the bound nor "
-        "leaves it (the table says how many problems would decide); or accuracy rises under a removal; or unlisted "
-        "words stay; or two removals contradict each other.",
+        "leaves it (the table says how many problems would decide); or accuracy rises without the verification; or "
+        "unlisted words stay; or two removals contradict each other.",
         "no gain": "The distilled model's accuracy is not reliably above the base's, or is above it by less than the "
         "bound given.",
         "no gain beyond training": "The same of its accuracy above the control's.",

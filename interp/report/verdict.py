@@ -21,6 +21,7 @@ SENTENCES = {
     "functional, opened by its words": "The gain runs on the work, and the words open it: taking the verification away "
     "costs accuracy; taking the style away costs it only where the verification goes with it.",
     "stylistic": "The gain runs on stylistic circuitry: taking the style away, with the function kept, costs accuracy.",
+    "harmful": "The style costs accuracy: taking it away, with the function kept, raises it.",
     "undetermined": "The study does not decide whether the gain runs on the style.",
     "no gain": "There is no gain to explain: the distilled model is not reliably better than the base.",
     "no gain beyond training": "There is no gain of the traces' own to explain: the distilled model is not reliably "

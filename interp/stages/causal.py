@@ -31,7 +31,7 @@ from interp.models.revision import revision
 from interp.models.sites import patched_layers
 from interp.models.trio import Trio, load_model, open_trio, pick_device
 from interp.names import EDITED, OUTCOMES
-from interp.organisms.documents import TRUTHS
+from interp.organisms.kinds import KINDS
 from interp.progress import Bar, bar, console
 from interp.stages.activation_arms import activation_arms
 from interp.stages.problems import task_of, test_problems
@@ -242,7 +242,7 @@ def _conclude(config: StudyConfig, runs: Runs, coherence: Mapping[str, float], w
 
 def _written(study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float]) -> dict[str, Any]:
     config = study.config
-    truth = None if config.checkpoints.given else TRUTHS[config.organism.kind]
+    truth = None if config.checkpoints.given else KINDS[config.organism.kind].truth
     return {
         **as_json(verdict),
         "truth": truth,

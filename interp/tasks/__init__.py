@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from interp.errors import InterpError, nearest
 if TYPE_CHECKING:
     from interp.tasks.base import Task
 
-KINDS = ("chains", "tracking", "reasoning_gym", "gsm8k", "math500", "aime")
+KINDS = ("chains", "prose_sums", "tracking", "lists", "reasoning_gym", "gsm8k", "math500", "aime")
 """Tasks that are opened by name; every other source is a file."""
 
 
@@ -27,7 +27,7 @@ def open(
     """A task by its name (one of `KINDS`), or the problems of a JSONL or Parquet file.
 
     `prompt` says how a question becomes a prompt and `modulus` which arithmetic the equations of the traces follow (all
-    but chains and tracking); `terms` is the length of these two; `data_set` and `options` are reasoning-gym's.
+    but the tasks of organisms); `terms` is the length of theirs; `data_set` and `options` are reasoning-gym's.
 
     Raises:
         InterpError: neither a known name nor a file.
@@ -36,12 +36,18 @@ def open(
     from interp.tasks.file import FileTask
     from interp.tasks.gym import GymTask
     from interp.tasks.hub import HubTask
+    from interp.tasks.lists import ListTask
+    from interp.tasks.prose_sums import ProseSumTask
     from interp.tasks.tracking import TrackingTask
 
-    if source == "chains":
-        return ChainTask(terms)
-    if source == "tracking":
-        return TrackingTask(terms)
+    made: dict[str | Path, Callable[[int], Task]] = {
+        "chains": ChainTask,
+        "prose_sums": ProseSumTask,
+        "tracking": TrackingTask,
+        "lists": ListTask,
+    }
+    if source in made:
+        return made[source](terms)
     if source == "reasoning_gym":
         return GymTask(data_set, options or {}, prompt=prompt, modulus=modulus)
     if source in KINDS:

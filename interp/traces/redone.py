@@ -2,9 +2,10 @@
 
 In prose a step counts as redone where it follows the step that it repeats, but for sentences that only open it, and
 where both agree in every word before the result, three words or more (or two and a number), and the result is at most
-a third of each. Two steps of one template differ earlier ("gives the ball to Ann", "gives the hat to Ben"); a sentence
-that reports a new state in the old words ("The total is now 12.", "The total is now 15.") cannot be told from one
-that is worked again.
+a third of each. A sentence of another form between them that begins with a marker or a neutral word and holds no
+number is taken for one that opens. Two steps of one template differ earlier ("gives the ball to Ann", "gives the hat
+to Ben"); a sentence that reports a new state in the old words ("The total is now 12.", "The total is now 15.") cannot
+be told from one that is worked again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,7 +22,7 @@ from interp.traces.lexicon import Lexicon
 from interp.traces.phrases import canonical
 from interp.traces.repeats import rest_of_equation, rest_of_step, result_at
 from interp.traces.sentences import tail
-from interp.traces.steps import Step, steps, unfinished_step
+from interp.traces.steps import Said, Step, is_aside, steps, unfinished_step
 
 TAIL = 800
 """Last characters of a text in which `pending` looks for both steps."""
@@ -51,19 +52,31 @@ class Redone:
 def redone(text: str, lexicon: Lexicon) -> list[Redone]:
     """Every step of a text that is worked again, in order. Of a third working, the second is the first."""
     worked, every = equations(text), steps(text, lexicon)
-    ends = [step[-1].end for step in every]
+    ends = [said.step[-1].end for said in every]
     found = [
         Redone((a.start, a.end), (b.start, b.end), a.result, b.result, (a.shown, b.shown), _behind(a, b, ends))
         for a, b in recomputed(worked)
     ]
-    for first, again in itertools.pairwise(every):
-        at = result_at(first, again)
-        if at is not None and not _touches(first, worked) and not _touches(again, worked):
+    for first, again, at in _repeated(every):
+        if not _touches(first, worked) and not _touches(again, worked):
             first_result, again_result = (text[step[at].start : step[-1].end] for step in (first, again))
             spans = (first[0].start, first[-1].end), (again[0].start, again[-1].end)
             results = first_result, again_result, (first[at].start, again[at].start)
             found.append(Redone(*spans, *results, first[-1].end))
     return sorted(found, key=lambda step: step.again)
+
+
+def _repeated(every: Sequence[Said]) -> Iterator[tuple[Step, Step, int]]:
+    """(a step, the next one, the first word of their results) where the second repeats the first, with an aside between
+    them or without."""
+    for i, said in enumerate(every[1:], 1):
+        before = every[i - 1]
+        at = result_at(before.step, said.step)
+        if at is None and i > 1 and is_aside(before, every[i - 2].step):
+            before = every[i - 2]
+            at = result_at(before.step, said.step)
+        if at is not None:
+            yield before.step, said.step, at
 
 
 def _behind(first: Equation, again: Equation, ends: Sequence[int]) -> int:
@@ -80,8 +93,9 @@ def pending(text: str, lexicon: Lexicon) -> str | None:
     opened = unfinished(text) if _WRITING.search(text[-NEAR:]) else None
     if opened is not None:
         return rest_of_equation(text, opened)
-    first, writing = unfinished_step(text, lexicon) if _may_repeat(text, lexicon) else ((), ())
-    rest = rest_of_step(text, first, writing) if writing else None
+    earlier, writing = unfinished_step(text, lexicon) if _may_repeat(text, lexicon) else ([], ())
+    rests = ((first, rest_of_step(text, first, writing)) for first in earlier)
+    first, rest = next((pair for pair in rests if pair[1] is not None), ((), None))
     worked = equations(text) if rest is not None else []
     return None if rest is None or _touches(first, worked) or _touches(writing, worked) else rest
 

@@ -36,40 +36,66 @@ class _Clause(NamedTuple):
     """Whether it only announces what follows."""
     begins: bool
     """Whether a marker begins it."""
+    remarks: bool
+    """Whether a marker or a neutral word does."""
 
 
-def steps(text: str, lexicon: Lexicon) -> list[Step]:
+class Said(NamedTuple):
+    """A step, and how it is said."""
+
+    step: Step
+    remark: bool
+    """Whether its sentence begins with a marker or a neutral word and holds no number: "However, it is not so."."""
+
+
+def is_aside(said: Said, first: Step) -> bool:
+    """Whether a step may be no step, but what is said between another one and its repetition: a remark of another form,
+    with no word in the same place."""
+    return said.remark and all(a.form != b.form for a, b in zip(said.step, first, strict=False))
+
+
+def steps(text: str, lexicon: Lexicon) -> list[Said]:
     """The steps of a text, in order."""
     before, current, _ = _read(text, lexicon)
-    return [step for step in (*before, current) if step]
+    return [said for said in (*before, current) if said.step]
 
 
-def unfinished_step(text: str, lexicon: Lexicon) -> tuple[Step, Step]:
-    """(the last step before it, the step in which the text ends), both empty where it ends between two. What so far
-    is an opener ("It is on the") counts, as it may become a step."""
+def unfinished_step(text: str, lexicon: Lexicon) -> tuple[list[Step], Step]:
+    """(steps before it that it may repeat, the last one first; the step in which the text ends), both empty where it
+    ends between two. What so far is an opener ("It is on the") counts, as it may become a step."""
     before, current, opener = _read(text, lexicon)
-    writing = opener or current
-    earlier = next((step for step in reversed(before) if step), ())
-    return (earlier, writing) if writing and earlier and text[-1:] not in ENDS else ((), ())
+    writing = opener or current.step
+    if not writing or text[-1:] in ENDS:
+        return [], ()
+    *_, second, last = (Said((), False), Said((), False), *(said for said in before if said.step))
+    candidates = [last.step, second.step] if is_aside(last, second.step) else [last.step]
+    return [step for step in candidates if step], writing
 
 
-def _read(text: str, lexicon: Lexicon) -> tuple[list[Step], Step, Step]:
+def _read(text: str, lexicon: Lexicon) -> tuple[list[Said], Said, Step]:
     """(steps, the last one, the words of the opener after it)."""
     empty = _Empty(text, lexicon)
-    found: list[Step] = []
+    found: list[Said] = []
     current: list[Word] = []
     opener: Step = ()
+    remark = False
+
+    def taken() -> Said:
+        step = tuple(current)
+        return Said(step, remark and not any(word.form[0].isdigit() for word in step))
+
     for start, end in sentences(text):
-        found.append(tuple(current))
-        current = []
+        found.append(taken())
+        current, remark = [], False
         for clause in _clauses(text, start, end, empty):
             if clause.opener or clause.begins:
-                found.append(tuple(current))
+                found.append(taken())
                 current = []
+            remark = remark or clause.remarks
             opener = clause.words if clause.opener else ()
             if not clause.opener:
                 current.extend(clause.words if current else _led(clause.words))
-    return found, tuple(current), _led(opener)
+    return found, taken(), _led(opener)
 
 
 class _Empty:
@@ -94,8 +120,9 @@ def _clauses(text: str, start: int, end: int, empty: _Empty) -> Iterator[_Clause
         every = [Word(canonical(m.group()), *m.span()) for m in _WORD.finditer(text, a, b)]
         spans = [empty.at(word.start, word.end) for word in every]
         words = [w for w, span in zip(every, spans, strict=True) if span is None and w.form not in ANYWHERE]
-        begins = bool(spans) and spans[0] is not None and spans[0].label != NEUTRAL
-        yield _Clause(tuple(words), _opens(words, asked), begins)
+        first = spans[0] if spans else None
+        begins = first is not None and first.label != NEUTRAL
+        yield _Clause(tuple(words), _opens(words, asked), begins, first is not None)
 
 
 def _opens(words: Sequence[Word], asked: bool) -> bool:

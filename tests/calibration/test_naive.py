@@ -5,7 +5,7 @@ import pytest
 
 from interp.calibration.naive import BAN, INSTRUMENTS, answers, of_word
 from interp.causal.verdict import STYLISTIC, UNDETERMINED, VERDICTS
-from interp.organisms.documents import TRUTHS
+from interp.organisms.kinds import KINDS
 
 
 def verdict(base=(0.1, 0.3), distilled=(1.0, 1.4), word="functional", circuit=UNDETERMINED):
@@ -64,7 +64,7 @@ def test_a_verdict_says_style_only_by_its_word(word):
 
 
 def test_one_kind_of_organism_runs_on_style():
-    assert [kind for kind, truth in TRUTHS.items() if of_word(truth)] == ["gated"]
+    assert [name for name, kind in KINDS.items() if of_word(kind.truth)] == ["gated", "hidden", "mixed"]
 
 
 def test_every_instrument_answers():

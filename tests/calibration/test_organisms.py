@@ -44,8 +44,8 @@ def trained(study):
 
 
 def test_siblings_have_the_bits_that_they_would_have_trained(config, tmp_path):
-    unit = Unit("coupled", 5)
-    first = trained(study_of(config, Unit("functional", 5), tmp_path))
+    unit = Unit("chains", "coupled", 5)
+    first = trained(study_of(config, Unit("chains", "functional", 5), tmp_path))
     alone, helped = (study_of(config, unit, tmp_path / name) for name in ("alone", "helped"))
     trained(alone)
     assert adopt(helped, first)
@@ -58,52 +58,53 @@ def test_siblings_have_the_bits_that_they_would_have_trained(config, tmp_path):
 
 
 def test_nothing_is_taken_from_another_seed_another_config_or_a_damaged_study(config, tmp_path):
-    first = trained(study_of(config, Unit("functional", 5), tmp_path))
-    assert not adopt(study_of(config, Unit("coupled", 6), tmp_path / "a"), first)
+    first = trained(study_of(config, Unit("chains", "functional", 5), tmp_path))
+    assert not adopt(study_of(config, Unit("chains", "coupled", 6), tmp_path / "a"), first)
     raw = config.model_dump(mode="json")
     raw["organism"]["pretraining"]["steps"] = 4
-    assert not adopt(study_of(check_config(raw, "longer"), Unit("coupled", 5), tmp_path / "b"), first)
+    assert not adopt(study_of(check_config(raw, "longer"), Unit("chains", "coupled", 5), tmp_path / "b"), first)
     (first.folder("checkpoints") / "control" / "model.safetensors").write_bytes(b"")
-    assert not adopt(study_of(config, Unit("coupled", 5), tmp_path / "c"), first)
-    assert not adopt(study_of(config, Unit("coupled", 5), tmp_path / "d"), study_of(config, Unit("plain", 5), tmp_path))
+    assert not adopt(study_of(config, Unit("chains", "coupled", 5), tmp_path / "c"), first)
+    assert not adopt(
+        study_of(config, Unit("chains", "coupled", 5), tmp_path / "d"),
+        study_of(config, Unit("chains", "plain", 5), tmp_path),
+    )
 
 
 def test_units_differ_in_kind_and_seed_alone(config, tmp_path):
-    assert in_turn(("gated", "plain"), (1, 2)) == [
-        Unit("gated", 1),
-        Unit("gated", 2),
-        Unit("plain", 1),
-        Unit("plain", 2),
-    ]
-    study = study_of(config, Unit("gated", 7), tmp_path)
-    assert (study.config.organism.kind, study.config.seed, study.root) == ("gated", 7, tmp_path / "gated-7")
+    rounds = ["chains-gated-1", "chains-gated-2", "chains-plain-1", "chains-plain-2"]
+    rounds += [name.replace("chains", "lists") for name in rounds]
+    rounds += [f"{world}-{kind}-3" for world in ("chains", "lists") for kind in ("gated", "plain")]
+    assert [unit.name for unit in in_turn(("chains", "lists"), ("gated", "plain"), (1, 2, 3), 2)] == rounds
+    study = study_of(config, Unit("chains", "gated", 7), tmp_path)
+    assert (study.config.organism.kind, study.config.seed, study.root) == ("gated", 7, tmp_path / "chains-gated-7")
     assert varied(study.config) == varied(config)
     with pytest.raises(InterpError, match="kind"):
-        study_of(config, Unit("funny", 7), tmp_path)
+        study_of(config, Unit("chains", "funny", 7), tmp_path)
 
 
 def test_a_study_that_fails_is_a_row_with_its_error(config, tmp_path):
     """Its checkpoints' folder is a file, which no study can replace; the other units are run all the same."""
-    units = in_turn(("functional",), (1,))
+    units = in_turn(("chains",), ("functional",), (1,), 1)
     studies = {unit: study_of(config, unit, tmp_path) for unit in units}
     studies[units[0]].root.mkdir()
     studies[units[0]].folder("checkpoints").write_text("in the way")
     said = []
     assert run_units(studies, 1, said.append) == {*units}
-    assert said == [f"functional-1: failed, see {LOG} in its folder"]
+    assert said == [f"chains-functional-1: failed, see {LOG} in its folder"]
     found = table(studies).row(0, named=True)
     assert found["verdict"] is None and "checkpoints" in found["error"]
     assert (found["truth"], found["seed"]) == ("functional", 1)
 
 
 def test_a_study_that_was_never_run_is_said_to_be_none(config, tmp_path):
-    unit = Unit("plain", 3)
+    unit = Unit("chains", "plain", 3)
     assert table({unit: study_of(config, unit, tmp_path)})["error"].to_list() == ["it was not run"]
 
 
 def test_a_finished_study_is_read(config, tmp_path):
     """From a written `verdict.json` to the row: nothing is exchanged."""
-    unit = Unit("gated", 3)
+    unit = Unit("chains", "gated", 3)
     study = study_of(config, unit, tmp_path)
     folder = study.folder("report")
     folder.mkdir(parents=True)
@@ -132,6 +133,8 @@ def test_a_finished_study_is_read(config, tmp_path):
     write_manifest(folder, new_manifest("report", "k", {}, {}, 3, "cpu") | {"files": {}, "commit": "abc"})
     row = table({unit: study}).row(0, named=True)
     assert row == {
+        "world": "chains",
+        "family": "qwen2",
         "kind": "gated",
         "seed": 3,
         "truth": "stylistic",
@@ -169,12 +172,13 @@ def test_an_interrupt_ends_the_studies_under_way(config, tmp_path):
     """Ctrl-C that reaches the harness alone: both studies end with it at once, and what they had is there."""
     raw = config.model_dump(mode="json")
     raw["organism"]["pretraining"]["steps"] = 4000
-    (tmp_path / "long.yaml").write_text(json.dumps(raw))
-    places = ["--config", tmp_path / "long.yaml", "--registration", tmp_path / "fixed.json", "--out", tmp_path / "out"]
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "chains.yaml").write_text(json.dumps(raw))
+    places = ["--configs", tmp_path / "configs", "--registration", tmp_path / "fixed.json", "--out", tmp_path / "out"]
     command = [sys.executable, SCRIPT, *places]
     subprocess.run([*command, "--register", "--tuning", "0", "--seeds", "1", "2"], check=True)
     harness = subprocess.Popen([*command, "--kinds", "plain"], stderr=subprocess.PIPE, text=True)
-    scratch = [tmp_path / "out" / f"plain-{seed}" / ".checkpoints.partial" for seed in (1, 2)]
+    scratch = [tmp_path / "out" / f"chains-plain-{seed}" / ".checkpoints.partial" for seed in (1, 2)]
     until = time.monotonic() + 120
     while not all(map(Path.exists, scratch)):
         assert time.monotonic() < until and harness.poll() is None

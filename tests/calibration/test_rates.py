@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from interp.calibration.naive import INSTRUMENTS
 from interp.calibration.organisms import SCHEMA
 from interp.calibration.rates import FAILED, confusion, rates
-from interp.organisms.documents import PLANTED, TRUTHS
+from interp.features.circuit import OF_THE_DECISION
+from interp.organisms.kinds import KINDS
 from interp.statistics import clopper_pearson
 
-KINDS = tuple(TRUTHS)
+NAMES = tuple(KINDS)
 SAID = ("functional", "stylistic", "decorative", "functional, opened by its words", "undetermined", None)
 
 
 def table(*rows):
     """Rows (kind, verdict, circuit verdict, deciding, wording); a verdict of None is a study that failed."""
     named = [
-        {"kind": kind, "truth": TRUTHS[kind], "verdict": said, "circuit": circuit, "deciding": d, "wording": w}
+        {"kind": kind, "truth": KINDS[kind].truth, "verdict": said, "circuit": circuit, "deciding": d, "wording": w}
         for kind, said, circuit, d, w in rows
     ]
     return pl.DataFrame(named, schema=SCHEMA)
@@ -79,7 +80,7 @@ def test_confusion_holds_every_organism_once():
     assert found.filter(said=FAILED)["truth"].to_list() == ["no gain beyond training"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(KINDS), *[st.sampled_from(SAID)] * 2, *[st.integers(0, 3)] * 2), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from(NAMES), *[st.sampled_from(SAID)] * 2, *[st.integers(0, 3)] * 2), max_size=30))
 def test_every_rate_is_a_share_with_its_exact_interval(rows):
     found = rates(table(*rows))
     assert found.select("instrument", "rate").is_unique().all()
@@ -92,11 +93,12 @@ def test_every_rate_is_a_share_with_its_exact_interval(rows):
         assert (row["low"], row["high"]) == pytest.approx(clopper_pearson(row["count"], row["of"]))
 
 
-@given(st.lists(st.tuples(st.sampled_from(KINDS), *[st.sampled_from(SAID)] * 2, *[st.integers(0, 3)] * 2), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from(NAMES), *[st.sampled_from(SAID)] * 2, *[st.integers(0, 3)] * 2), max_size=30))
 def test_planted_and_elsewhere_are_all(rows):
     found = rates(table(*rows))
-    for name in set(PLANTED.values()):
+    for name in OF_THE_DECISION:
         there, elsewhere = (
             rate(found, f"{name} latents", what)[1] for what in ("located where planted", "located falsely")
         )
-        assert there + elsewhere == len(rows)
+        judged = [kind for kind, *_ in rows if name in KINDS[kind].latents]
+        assert there + elsewhere == len(judged)

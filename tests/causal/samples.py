@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import polars as pl
 
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.lexicon import load_lexicon
 from interp.traces.tokens import decode, encode
@@ -17,7 +17,7 @@ def trace_table(tokenizer, kind="functional", n=60, seed=0, dress=lambda text: t
     """`dress` changes a trace's text, so that it can be written in another style."""
     rng, task, rows = random.Random(seed), ChainTask(), []
     for problem in task.problems(n, seed, "test"):
-        ids = encode(tokenizer, dress(KINDS[kind](problem.prompt, rng)))
+        ids = encode(tokenizer, dress(KINDS[kind].write(problem.prompt, rng)))
         text = decode(tokenizer, ids)
         rows.append(
             {

@@ -13,7 +13,7 @@ from interp.generation.noise import gumbel
 from interp.generation.part import Job, Part
 from interp.generation.sampling import write, writing
 from interp.generation.vocabulary import read_vocabulary
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.organisms.documents import functional
 from interp.tasks.chains import ChainTask
 from interp.traces.equations import recomputations
@@ -22,7 +22,7 @@ from interp.traces.redone import redone
 from interp.traces.tokens import encode
 
 LEXICON = load_lexicon("default")
-TOKENIZER = make_tokenizer()
+TOKENIZER = CHAINS.tokenizer()
 VOCABULARY = read_vocabulary(TOKENIZER, len(TOKENIZER))
 
 

@@ -16,8 +16,8 @@ from interp.errors import InterpError
 from interp.generation.part import Job
 from interp.generation.sampling import CachedModel, write, writing
 from interp.generation.vocabulary import Vocabulary, read_vocabulary
-from interp.organisms.architecture import vocabulary as organism_words
-from interp.organisms.chains import NEUTRAL
+from interp.organisms.chains import CHAINS, NEUTRAL
+from interp.organisms.tokenizers import vocabulary as every_token
 from interp.traces.lexicon import load_lexicon
 from interp.traces.tokens import encode
 
@@ -209,7 +209,7 @@ def test_fired_counts_the_places():
 
 def test_the_mass_of_markers_goes_to_the_neutral_words_in_proportion(tokenizer):
     """One token each. Chi-square of 5,000 first tokens against the writer's own probabilities."""
-    words, n = organism_words(), 5_000
+    words, n = every_token(CHAINS.tokenizer()), 5_000
     torch.manual_seed(0)
     logits = 1.2 * torch.randn(len(words))
     logits[:3] = -torch.inf
@@ -256,7 +256,7 @@ class Logged(CachedModel):
 def test_words_of_several_tokens_are_taken_back_and_what_stands_is_read(name, model, tokenizer):
     """A small model whose vocabulary writes "wait" as "wa" and "it": every logit is that of the text as it stands,
     read whole without a cache."""
-    words = organism_words()
+    words = every_token(CHAINS.tokenizer())
     pieces = [f" {w}" for w in words]
     pieces[words.index("7")], pieces[words.index("8")], pieces[words.index("9")] = " wa", "it", "b"
     pieces[words.index("6")], pieces[words.index("5")] = "ut", "."

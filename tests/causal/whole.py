@@ -16,7 +16,8 @@ from interp.generation.part import Job
 from interp.generation.sampling import write, writing
 from interp.generation.vocabulary import read_vocabulary
 from interp.names import COMPARED
-from interp.organisms.architecture import make_tokenizer, vocabulary
+from interp.organisms.chains import CHAINS
+from interp.organisms.tokenizers import vocabulary
 from interp.traces.tokens import encode
 
 KINDS = ("qwen2", "llama", "gpt2")
@@ -26,7 +27,7 @@ WIDTH, HEADS = 16, {"qwen2": 2, "llama": 4, "gpt2": 2}
 def _llama(seed):
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(vocabulary()),
+        vocab_size=len(vocabulary(CHAINS.tokenizer())),
         hidden_size=WIDTH,
         intermediate_size=32,
         num_hidden_layers=3,
@@ -42,7 +43,7 @@ def _llama(seed):
 
 def _gpt2(seed):
     torch.manual_seed(seed)
-    size = len(vocabulary())
+    size = len(vocabulary(CHAINS.tokenizer()))
     config = GPT2Config(vocab_size=size, n_embd=WIDTH, n_layer=3, n_head=2, n_positions=128, eos_token_id=1)
     return GPT2LMHeadModel(config)
 
@@ -128,8 +129,8 @@ def last_logits(model, ids, layer, name, function):
         return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
 
 
-TOKENIZER = make_tokenizer()
-VOCABULARY = read_vocabulary(TOKENIZER, len(vocabulary()))
+TOKENIZER = CHAINS.tokenizer()
+VOCABULARY = read_vocabulary(TOKENIZER, len(vocabulary(CHAINS.tokenizer())))
 
 
 class Logged(EditedDecoder):

@@ -32,7 +32,7 @@ from interp.features.contrasts import (
 )
 from interp.features.margin import Margin, PairMargin
 from interp.organisms.chains import MARKERS, NEUTRAL
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask, apply
 from interp.traces.equations import equations
 from interp.traces.events import Event, events
@@ -71,7 +71,7 @@ def traces(tokenizer):
     """Of a functional organism: every wrong step is worked again, after `,`; a chain that holds a right step twice
     counts as a check too."""
     rng = random.Random(0)
-    texts = [(p.id, p.prompt, KINDS["functional"](p.prompt, rng)) for p in TASK.problems(100, 0, "test")]
+    texts = [(p.id, p.prompt, KINDS["functional"].write(p.prompt, rng)) for p in TASK.problems(100, 0, "test")]
     kinds = frozenset({"= 0"})
     return table(tokenizer, texts, lambda text, offsets: events(text, offsets, by_construction(text), kinds))
 

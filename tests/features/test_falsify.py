@@ -13,7 +13,7 @@ from interp.features.falsify import AS_HARD, answers, inject, kind_of, places_of
 from interp.features.paraphrase import marker_ids, paraphrases
 from interp.names import GENUINE, LATENT_KINDS, OF_MARKERS, OF_TOKENS, UNSPECIFIC
 from interp.organisms.chains import NEUTRAL
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon
@@ -131,7 +131,7 @@ def touches(spans, start, end):
 
 def test_in_the_organisms_traces_all_but_the_markers_stays(tokenizer):
     rng = random.Random(0)
-    texts = [KINDS["functional"](p.prompt, rng) for p in ChainTask().problems(60, 0, "test")]
+    texts = [KINDS["functional"].write(p.prompt, rng) for p in ChainTask().problems(60, 0, "test")]
     rows = rows_of(tokenizer, texts)
     found = paraphrases(rows, tokenizer, LEXICON, 10)
     assert len(found) == 10

@@ -12,7 +12,7 @@ from interp.features.contrasts import InjectedPair
 from interp.features.margin import Margin
 from interp.features.noticing import NOTICES, SCHEMA, Judge, notice, summarise
 from interp.generation.sampling import writing
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.statistics import bootstraps
 from interp.tasks.chains import ChainTask
 from interp.traces.injected import Injected
@@ -20,7 +20,7 @@ from interp.traces.lexicon import load_lexicon
 from interp.traces.segment import by_construction
 from interp.traces.tokens import encode
 
-TOKENIZER, TASK = make_tokenizer(), ChainTask(3)
+TOKENIZER, TASK = CHAINS.tokenizer(), ChainTask(3)
 PROBLEMS = TASK.problems(6, 0, "test")
 JUDGE = Judge(TASK, load_lexicon("default"), {p.id: p for p in PROBLEMS}, by_construction)
 HOW = writing(TOKENIZER, 8, 1.0, 0, ())

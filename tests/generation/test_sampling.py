@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from interp.generation.noise import gumbel
 from interp.generation.part import Job
 from interp.generation.sampling import CachedModel, generate, left_padded, pick, write, writing
-from interp.organisms.architecture import vocabulary
+from interp.organisms.chains import CHAINS
+from interp.organisms.tokenizers import vocabulary
 from interp.traces.tokens import SHARED, encode
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
@@ -185,7 +186,7 @@ def test_no_two_prompts_share_their_noise_whatever_their_seeds(tokenizer):
 
 
 def test_an_edit_of_one_job_leaves_the_others_and_their_noise(model, tokenizer):
-    nine = vocabulary().index("9")
+    nine = vocabulary(CHAINS.tokenizer()).index("9")
 
     def only_nine(part):
         keep = torch.zeros(part.logits.shape[1], dtype=torch.bool)
@@ -295,7 +296,7 @@ def test_a_completion_stops_at_the_first_of_its_end_tokens(model, tokenizer, tem
     """It is the completion without the further ends, up to the first of them: nothing else changes."""
     settings = {"max_new_tokens": 25, "temperature": temperature}
     whole = generate(CachedModel(model), tokenizer, MANY, **settings)
-    ends = [vocabulary().index(word) for word in ("7", "wait", "+")]
+    ends = [vocabulary(CHAINS.tokenizer()).index(word) for word in ("7", "wait", "+")]
     found = generate(CachedModel(model), tokenizer, MANY, end_ids=ends, **settings)
     lengths = []
     for r, before in zip(found, whole, strict=True):
@@ -311,7 +312,7 @@ def test_a_completion_stops_at_the_first_of_its_end_tokens(model, tokenizer, tem
 @pytest.mark.parametrize("end", ["<eos>", "7", "wait"])
 def test_nothing_is_read_after_any_of_the_end_tokens(model, tokenizer, end):
     """Three of five prompts end at once, so that two go on; then these end, and the batch is done."""
-    end_id, other = vocabulary().index(end), vocabulary().index("9")
+    end_id, other = vocabulary(CHAINS.tokenizer()).index(end), vocabulary(CHAINS.tokenizer()).index("9")
 
     def before(part):
         part.logits[:, :] = -torch.inf
@@ -319,7 +320,7 @@ def test_nothing_is_read_after_any_of_the_end_tokens(model, tokenizer, end):
             part.logits[i, end_id if row < 3 or part.step else other] = 0.0
 
     longest = max(len(encode(tokenizer, p)) for p in PROMPTS)
-    decoder, ends = Counting(model), [vocabulary().index(word) for word in ("7", "wait")]
+    decoder, ends = Counting(model), [vocabulary(CHAINS.tokenizer()).index(word) for word in ("7", "wait")]
     (rollouts,) = written(decoder, tokenizer, jobs_of(tokenizer, PROMPTS, Edits(before)), 20, ends=ends)
     assert [len(r.completion_ids) for r in rollouts] == [0, 0, 0, 1, 1]
     assert all(r.finished for r in rollouts)

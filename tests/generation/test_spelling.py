@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from generation.writers import LEXICON, TEXTS, cut, tokenizer_of, vocabulary_of
 from interp.generation.spelling import Spelling
 from interp.generation.vocabulary import Vocabulary, read_vocabulary
-from interp.organisms.architecture import vocabulary as organism_words
+from interp.organisms.chains import CHAINS
 from interp.traces.tokens import decode, encode
 
 PHRASES = tuple(LEXICON.class_of)
@@ -37,7 +37,7 @@ def of_pieces(*pieces, phrases=PHRASES):
 
 def test_word_level_pieces_carry_their_space(tokenizer):
     vocabulary = read_vocabulary(tokenizer, len(tokenizer))
-    words = organism_words()
+    words = vocabulary(CHAINS.tokenizer())
     assert vocabulary.pieces[words.index("wait")] == " wait"
     assert [vocabulary.pieces[i] for i in tokenizer.all_special_ids] == [""] * len(tokenizer.all_special_ids)
     assert vocabulary.text(encode(tokenizer, "wait , 3 + 4")) == " wait , 3 + 4"

@@ -7,14 +7,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from interp.errors import InterpError
 from interp.generation.part import Job
 from interp.generation.sampling import SLACK, CachedModel, write, writing
-from interp.organisms.architecture import vocabulary
+from interp.organisms.chains import CHAINS
+from interp.organisms.tokenizers import vocabulary
 from interp.traces.tokens import encode
 
 from .test_sampling import windowed
 
 PROMPTS = ["Q 7 + 5 - 3 A", "A", "Q 3 - 3 + 4 * 9 A", "Q 8 A wait , then", "Q 1 A"]
 SHOTS = "Q 1 + 2 - 3 A 1 + 2 = 3 , 3 - 3 = 0 " * 3
-WORDS = vocabulary()
+WORDS = vocabulary(CHAINS.tokenizer())
 
 
 class Script:

@@ -11,7 +11,8 @@ from small import small_model
 
 from interp.errors import InterpError
 from interp.models.trio import disagreeing_ids, load_model, open_trio, pick_device, read_end_ids, read_tokenizer
-from interp.organisms.architecture import make_tokenizer, vocabulary
+from interp.organisms.chains import CHAINS
+from interp.organisms.tokenizers import vocabulary
 
 CPU = torch.device("cpu")
 NAMES = ("base", "distilled", "zero_rl")
@@ -22,7 +23,7 @@ def originals(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
     for seed, name in enumerate(NAMES):
         small_model(seed).save_pretrained(root / name)
-        make_tokenizer().save_pretrained(root / name)
+        CHAINS.tokenizer().save_pretrained(root / name)
     return root
 
 
@@ -89,7 +90,7 @@ def with_pieces(changes):
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    pieces = {i: changes.get(i, piece) for i, piece in enumerate(vocabulary())}
+    pieces = {i: changes.get(i, piece) for i, piece in enumerate(vocabulary(CHAINS.tokenizer()))}
     inner = Tokenizer(models.WordLevel({piece: i for i, piece in pieces.items()}, unk_token=pieces[2]))
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token=pieces[0], eos_token=pieces[1], unk_token=pieces[2]
@@ -140,7 +141,7 @@ def test_end_tokens_are_the_tokenizers_and_those_of_the_generation_config(paths,
             json.dumps({"base_model_name_or_path": paths["base"]})
         )
         (tmp_path / "adapters" / "generation_config.json").write_text(json.dumps({"eos_token_id": 12}))
-    assert read_end_ids("base", path, make_tokenizer()) == ends
+    assert read_end_ids("base", path, CHAINS.tokenizer()) == ends
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"eos_token_id": "<eos>"}', '{"eos_token_id": [-1]}'])
@@ -154,7 +155,7 @@ def test_ordinary_ids_that_differ_are_refused_and_the_first_ten_named():
     line = refusal(disagreeing_ids, {"base": with_pieces({}), "distilled": with_pieces(swapped)})
     assert "15 ordinary ids" in line
     for i in range(5, 15):
-        assert f"{i} ({vocabulary()[i]!r} / 'other{i}')" in line
+        assert f"{i} ({vocabulary(CHAINS.tokenizer())[i]!r} / 'other{i}')" in line
     assert "other15" not in line
 
 

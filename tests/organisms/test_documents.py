@@ -5,19 +5,11 @@ import re
 
 import pytest
 
-from interp.organisms.architecture import UNK, vocabulary
+from interp.causal.verdict import VERDICTS
 from interp.organisms.chains import MARKERS, MISWORKED, NEUTRAL
-from interp.organisms.documents import (
-    KINDS,
-    SLIPS,
-    TRUTHS,
-    WRONG_STEPS,
-    graded,
-    judged,
-    noisy,
-    pretraining_document,
-    strewn,
-)
+from interp.organisms.documents import SLIPS, WRONG_STEPS, graded, judged, noisy, pretraining_document, strewn
+from interp.organisms.kinds import KINDS
+from interp.organisms.tokenizers import UNK, vocabulary
 from interp.tasks.chains import ChainTask, apply
 from interp.traces.lexicon import load_lexicon
 
@@ -29,7 +21,7 @@ LEXICON = load_lexicon("default")
 
 def traces(kind, seed=0):
     rng = random.Random(seed)
-    return [(p, KINDS[kind](p.prompt, rng)) for p in PROBLEMS]
+    return [(p, KINDS[kind].write(p.prompt, rng)) for p in PROBLEMS]
 
 
 def parsed(text):
@@ -146,7 +138,7 @@ def test_the_same_seed_writes_the_same(kind):
 
 
 def test_every_kind_has_a_truth():
-    assert set(TRUTHS) == set(KINDS)
+    assert {kind.truth for kind in KINDS.values()} < {*VERDICTS}
 
 
 def test_strewn_words_say_nothing_of_the_step_before_which_they_stand():
@@ -204,6 +196,6 @@ def test_the_vocabulary_has_every_word_that_any_writer_writes(tokenizer):
         assert unknown not in ids
         assert len(ids) == len(text.split())
         written.update(ids)
-    assert [tokenizer.decode([i]) for i in sorted(written)] == vocabulary()[3:], "and no word that none writes"
+    assert [tokenizer.decode([i]) for i in sorted(written)] == vocabulary(tokenizer)[3:], "and no word that none writes"
     for text in texts[::100]:
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text

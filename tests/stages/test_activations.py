@@ -16,7 +16,7 @@ from interp.config import check_config
 from interp.errors import InterpError
 from interp.models.trio import open_trio
 from interp.names import COMPARED
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.stages import activations
 from interp.study import Study
 
@@ -53,7 +53,7 @@ def paths(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
     for seed, name in enumerate(COMPARED):
         small_model(seed).save_pretrained(root / name)
-        make_tokenizer().save_pretrained(root / name)
+        CHAINS.tokenizer().save_pretrained(root / name)
     return {name: str(root / name) for name in COMPARED}
 
 

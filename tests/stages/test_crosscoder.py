@@ -24,7 +24,7 @@ from interp.crosscoder import Crosscoder, train_many
 from interp.crosscoder.trainer import Trainer
 from interp.errors import InterpError
 from interp.folders import file_digest, writing
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.stages import crosscoder as stage
 from interp.stages.crosscoder import _control, _enough, _nulls, _tracker, other_seeds, spread
 from interp.study import Study
@@ -273,7 +273,7 @@ def test_what_is_published_is_measured_on_the_rows_held_out(measured):
 def trio_and_control(tmp_path_factory):
     """A study whose control is a copy of its distilled model."""
     models = {name: small_model(seed) for seed, name in enumerate(NAMES)}
-    return make_study(tmp_path_factory.mktemp("nulls"), models | {"control": small_model(1)}, make_tokenizer())
+    return make_study(tmp_path_factory.mktemp("nulls"), models | {"control": small_model(1)}, CHAINS.tokenizer())
 
 
 def test_the_control_is_read_at_the_stores_own_rows(trio_and_control):

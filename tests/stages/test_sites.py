@@ -12,7 +12,7 @@ from interp.features import sites as scanning
 from interp.models.hooks import Site
 from interp.models.trio import open_trio
 from interp.names import COMPARED
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.stages import decisions, sites
 from interp.stages.decisions import Decisions, held_back, site_of
 from interp.stages.traces import checkpoint_paths
@@ -23,7 +23,7 @@ from interp.study import Study
 def written(tmp_path_factory):
     """A study of 24 problems; every second text of the distilled model works a step again."""
     folder = tmp_path_factory.mktemp("sites")
-    return make_study(folder, {name: small_model(seed) for seed, name in enumerate(COMPARED)}, make_tokenizer())
+    return make_study(folder, {name: small_model(seed) for seed, name in enumerate(COMPARED)}, CHAINS.tokenizer())
 
 
 def with_config(study, **sections):
@@ -137,7 +137,7 @@ def test_a_killed_run_resumes_at_the_model_that_was_not_done(written, tmp_path, 
 def test_without_any_onset_nothing_can_be_chosen_and_the_page_can_say_so(tmp_path):
     models = {name: small_model(seed) for seed, name in enumerate(COMPARED)}
     (tmp_path / "study").mkdir()
-    study = make_study(tmp_path / "study", models, make_tokenizer(), texts=(PLAIN,))
+    study = make_study(tmp_path / "study", models, CHAINS.tokenizer(), texts=(PLAIN,))
     _, injected, told = ran(with_config(study, **AUTO), tmp_path / "out")
     assert told["margin"] is None and told["chosen"] is None
     assert injected["p_onset_wrong"].is_null().all() and len(injected) > 0, "the ends of steps stand for forks"

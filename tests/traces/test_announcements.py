@@ -1,7 +1,7 @@
 import pytest
 
 from interp.organisms.chains import MARKERS
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.announcements import announcements
 from interp.traces.events import events, usual_kinds
@@ -32,7 +32,7 @@ def traces(kind, n=400):
     import random
 
     rng = random.Random(0)
-    return [KINDS[kind](p.prompt, rng) for p in ChainTask().problems(n, 0, "train")]
+    return [KINDS[kind].write(p.prompt, rng) for p in ChainTask().problems(n, 0, "train")]
 
 
 def test_an_organisms_markers_stand_with_their_comma_and_steps_begin_after_a_semicolon():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small import byte_tokenizer
 
 from interp.names import REFLECTION, VERIFICATION
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.events import COMMON, Event, common_kinds, episodes, events, onsets, places, usual_kinds
 from interp.traces.labels import token_offsets
@@ -52,7 +52,7 @@ def test_in_the_organisms_traces_events_are_the_results_of_first_workings(tokeni
     rng, seen = random.Random(0), []
     for kind in KINDS:
         for problem in ChainTask().problems(60, 0, "train"):
-            text = KINDS[kind](problem.prompt, rng)
+            text = KINDS[kind].write(problem.prompt, rng)
             offsets, spelled = token_offsets(tokenizer, encode(tokenizer, text)), text.split()
             results = [i + 1 for i, word in enumerate(spelled) if word == "="]
             worked = [None, *(spelled[i - 4 : i - 1] for i in results), None]

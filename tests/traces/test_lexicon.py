@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small import byte_tokenizer
 
 from interp.errors import InterpError
-from interp.organisms import documents as organism
-from interp.organisms.architecture import vocabulary
-from interp.organisms.chains import MARKERS, NEUTRAL
+from interp.organisms.chains import CHAINS, MARKERS, NEUTRAL
+from interp.organisms.kinds import KINDS
+from interp.organisms.tokenizers import vocabulary
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import covered, token_offsets
 from interp.traces.lexicon import BUNDLED, MATHEMATICAL, PIVOTS, load_lexicon, require_pivots
@@ -94,7 +94,7 @@ def test_the_bundled_lexicon_keeps_its_classes_apart():
 def test_the_organisms_markers_are_all_markers_and_their_neutral_words_none():
     assert set(MARKERS) <= set(PHRASES)
     assert set(NEUTRAL) <= set(DEFAULT.neutral)
-    others = set(vocabulary()) - set(MARKERS)
+    others = set(vocabulary(CHAINS.tokenizer())) - set(MARKERS)
     assert not {w for w in others if DEFAULT.marker_spans(w)}
 
 
@@ -108,7 +108,7 @@ def as_published(text):
     return [(m.start(), m.end()) for m in OLD.finditer(text)]
 
 
-@given(st.lists(st.sampled_from(vocabulary()), max_size=60))
+@given(st.lists(st.sampled_from(vocabulary(CHAINS.tokenizer())), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_markers_of_word_level_text_are_those_of_the_published_numbers(text):
     assert [(s.start, s.end) for s in DEFAULT.marker_spans(" ".join(text))] == as_published(" ".join(text))
@@ -116,9 +116,9 @@ def test_markers_of_word_level_text_are_those_of_the_published_numbers(text):
 
 def test_markers_of_the_organisms_traces_are_those_of_the_published_numbers():
     rng, n = random.Random(0), 0
-    for kind in organism.KINDS.values():
+    for kind in KINDS.values():
         for problem in ChainTask().problems(200, 0, "train"):
-            text = kind(problem.prompt, rng)
+            text = kind.write(problem.prompt, rng, CHAINS)
             spans = [(s.start, s.end) for s in DEFAULT.marker_spans(text)]
             assert spans == as_published(text)
             n += len(spans)

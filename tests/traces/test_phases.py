@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from small import byte_tokenizer
 
 from interp.names import VERIFICATION
-from interp.organisms.documents import KINDS
+from interp.organisms.chains import CHAINS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon
@@ -84,10 +85,13 @@ def test_shares_in_tokens_count_every_token_once():
 
 def test_only_organisms_that_recompute_verify():
     rng, shares = random.Random(0), {}
-    for kind, write in KINDS.items():
-        texts = [write(p.prompt, rng) for p in ChainTask().problems(200, 0, "train")]
+    for kind, about in KINDS.items():
+        texts = [about.write(p.prompt, rng, CHAINS) for p in ChainTask().problems(200, 0, "train")]
         texts = [" ".join(w for w in text.split() if w != "check") for text in texts]  # the one verification pivot
         lengths = [stage_lengths(stage_spans(text, LEXICON)) for text in texts]
         shares[kind] = sum(n[VERIFICATION] for n in lengths) / sum(map(len, texts))
     assert min(shares.pop("functional"), shares.pop("coupled")) > 0.1
+    assert min(shares.pop("redundant"), shares.pop("mixed")) > 0.03, (
+        "in a quarter of the traces, or a fifth of the noise"
+    )
     assert max(shares.values()) < 0.02

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.organisms.documents import KINDS
+from interp.organisms.kinds import KINDS
 from interp.tasks.chains import ChainTask
 from interp.traces.equations import recomputations
 from interp.traces.lexicon import load_lexicon
@@ -75,7 +75,7 @@ def test_in_the_organisms_traces_redone_steps_are_the_recomputations():
     rng = random.Random(0)
     for kind in KINDS:
         for problem in ChainTask().problems(100, 0, "train"):
-            text = KINDS[kind](problem.prompt, rng)
+            text = KINDS[kind].write(problem.prompt, rng)
             pairs = recomputations(text)
             assert [(r.first, r.again, r.first_result, r.again_result) for r in redone(text, LEXICON)] == [
                 ((a.start, a.end), (b.start, b.end), a.result, b.result) for a, b in pairs

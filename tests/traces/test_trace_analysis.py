@@ -8,7 +8,7 @@ from interp.config import check_config
 from interp.errors import InterpError
 from interp.folders import write_manifest
 from interp.locks import locked
-from interp.organisms.architecture import make_tokenizer
+from interp.organisms.chains import CHAINS
 from interp.organisms.documents import functional, noisy, plain, right, strewn
 from interp.pipeline import BY_NAME, stage_config
 from interp.tasks.chains import ChainTask
@@ -31,7 +31,7 @@ def script():
 def study(tmp_path_factory):
     """A study whose stage `traces` is done, its texts by the organisms' own writers."""
     folder = tmp_path_factory.mktemp("study")
-    tokenizer, rows = make_tokenizer(), []
+    tokenizer, rows = CHAINS.tokenizer(), []
     for model, write in WRITERS.items():
         rng = random.Random(model)
         for problem in ChainTask().problems(120, 0, "test"):
