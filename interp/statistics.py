@@ -24,6 +24,10 @@ class Interval:
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
+    def reaching(self, edge: float) -> Interval:
+        """The interval, widened where it does not reach as far as `edge` to either side of the estimate."""
+        return Interval(self.estimate, min(self.low, self.estimate - edge), max(self.high, self.estimate + edge))
+
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
@@ -73,11 +77,16 @@ class Bootstrap:
         share of changed problems that Clopper and Pearson's interval allows after none of n, to either side.
         """
         found = self.interval(float(np.mean(differences)), self.sums(differences) / self.n)
-        if within is None or not np.all(differences == within * np.round(differences / within)):
+        if within is None:
             return found
-        edge = within * clopper_pearson(0, len(differences))[1]
-        low, high = max(-within, found.estimate - edge), min(within, found.estimate + edge)
-        return Interval(found.estimate, min(found.low, low), max(found.high, high))
+        wide = found.reaching(self.least(differences, within))
+        return Interval(wide.estimate, max(min(found.low, -within), wide.low), min(max(found.high, within), wide.high))
+
+    def least(self, differences: Float[np.ndarray, " n"], within: float) -> float:
+        """How far the interval of a mean difference must reach to either side, by the rule of `difference`; 0 where the
+        differences are no whole multiples of `within`."""
+        whole = np.all(differences == within * np.round(differences / within))
+        return within * clopper_pearson(0, len(differences))[1] if whole else 0.0
 
     def ratio(self, numerator: Float[np.ndarray, " n"], denominator: Float[np.ndarray, " n"]) -> Interval | Refused:
         """Ratio of sums over problems; resamples whose denominator is 0 are left out."""
@@ -93,13 +102,16 @@ class Bootstrap:
         effect: Float[np.ndarray, " n"],
         controls: Float[np.ndarray, "draws m"],
         among: Int[np.ndarray, " m"],
+        *,
+        within: float | None = None,
     ) -> Interval:
         """Mean of a paired difference minus the mean of the controls', whose draws are of the problems `among` alone.
         Two levels are resampled: problems, the same for effect and controls, and the control draws, so that the
-        interval holds the controls' noise too."""
+        interval holds the controls' noise too. It reaches as far as that of `difference`, where nothing changes too."""
         control = self.control_draws(controls, among)
         draws = self.sums(effect) / self.n - control
-        return self.interval(float(np.mean(effect)) - float(np.mean(controls)), draws[np.isfinite(draws)])
+        found = self.interval(float(np.mean(effect)) - float(np.mean(controls)), draws[np.isfinite(draws)])
+        return found if within is None else found.reaching(self.least(effect, within))
 
     def control_draws(
         self, controls: Float[np.ndarray, "draws m"], among: Int[np.ndarray, " m"]

@@ -272,6 +272,10 @@ def test_beyond_by_hand():
     assert np.isnan(one).any(), "some resamples hold none of the two problems"
     same = resampled.beyond(effect, effect[None], np.arange(4))
     assert (same.estimate, same.low, same.high) == pytest.approx((0, 0, 0)), "problems are resampled together"
+    wide, edge = resampled.beyond(effect, effect[None], np.arange(4), within=1.0), clopper_pearson(0, 4)[1]
+    assert (wide.low, wide.high) == pytest.approx((-edge, edge))
+    halves = resampled.beyond(effect / 2, effect[None] / 2, np.arange(4), within=1.0)
+    assert (halves.low, halves.high) == pytest.approx((0, 0)), "no whole multiples: nothing is known of its steps"
 
 
 def test_holm_by_hand():

@@ -15,7 +15,9 @@ from interp.causal.setting import SAMPLED
 from interp.causal.verdict import STYLISTIC, UNDETERMINED
 from interp.names import BEHAVIOURS, EDITED
 
-BAN = "markers banned"
+BAN, RECONSTRUCTION = "markers banned", "reconstruction only"
+BOUND = 0.05
+"""Largest loss that counted as none in this project's first verdict."""
 Answer = Callable[[Mapping[str, Any], pl.DataFrame], bool | None]
 """(`verdict.json`, `effects.parquet`) to whether accuracy runs on style."""
 
@@ -37,10 +39,32 @@ def latents_everywhere(verdict: Mapping[str, Any], effects: pl.DataFrame) -> boo
     return _falls(effects.filter(pl.col("arm").is_in([f"ablate {name} latents" for name in BEHAVIOURS])))
 
 
+def reconstructed(verdict: Mapping[str, Any], effects: pl.DataFrame) -> bool | None:
+    """Accuracy falls where the residual is replaced by its reconstruction from a dictionary, which is what an ablation
+    of latents does that does not keep the error; here without even one latent ablated."""
+    return _falls(effects.filter(pl.col("arm") == RECONSTRUCTION))
+
+
+def first_verdict(verdict: Mapping[str, Any], effects: pl.DataFrame) -> bool | None:
+    """This project's verdict as it was at first: the ban's loss less the mean of its controls', above the bound or
+    below it, without a check of what the ban did, the base's loss or any other way to remove the style."""
+    for row in _accuracy(effects.filter(pl.col("arm") == BAN)).iter_rows(named=True):
+        beyond = row["control_mean"] or 0.0
+        if row["low"] is not None and beyond - row["high"] > BOUND:
+            return True
+        if row["low"] is not None and beyond - row["low"] < BOUND:
+            return False
+    return None
+
+
 def _falls(arms: pl.DataFrame) -> bool | None:
-    mine = (pl.col("outcome") == "accuracy") & (pl.col("model") == EDITED) & (pl.col("decoding") == SAMPLED)
-    highs = arms.filter(mine)["high"].drop_nulls()
+    highs = _accuracy(arms)["high"].drop_nulls()
     return bool((highs < 0).any()) if len(highs) else None
+
+
+def _accuracy(arms: pl.DataFrame) -> pl.DataFrame:
+    mine = (pl.col("outcome") == "accuracy") & (pl.col("model") == EDITED) & (pl.col("decoding") == SAMPLED)
+    return arms.filter(mine)
 
 
 def by_text(verdict: Mapping[str, Any], effects: pl.DataFrame) -> bool | None:
@@ -62,6 +86,8 @@ INSTRUMENTS: dict[str, Answer] = {
     "markers counted": markers_counted,
     "ban alone": ban_alone,
     "latents by AUROC, everywhere": latents_everywhere,
+    "reconstruction for an edit": reconstructed,
+    "the first verdict": first_verdict,
     "verdict by text": by_text,
     "verdict through the circuit": by_circuit,
 }

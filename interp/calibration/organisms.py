@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,16 +23,21 @@ from typing import Any
 import polars as pl
 
 from interp.calibration.naive import INSTRUMENTS, answers
+from interp.calibration.power import SIZES, verdicts
+from interp.causal.arms import BOTH, FUNCTION, STYLE
 from interp.config import StudyConfig, check_config
-from interp.disk import disk_errors
+from interp.disk import disk_errors, replacing
 from interp.errors import InterpError
-from interp.folders import atomic_folder, intact, read_manifest, writing
+from interp.folders import atomic_folder, digest, intact, read_manifest, writing
 from interp.names import MODELS
 from interp.organisms.kinds import KINDS
 from interp.organisms.recipes import OF_EVERY_KIND
+from interp.organisms.worlds import WORLDS
 from interp.pipeline import stage_key
 from interp.study import Study
 
+LOSSES = {"style": STYLE, "function": FUNCTION, "both": BOTH}
+"""Name of a column to the removal whose loss it holds."""
 LOG, CONFIG = "calibration.log", "config.yaml"
 """In a unit's folder: what its study printed, and its config."""
 
@@ -146,6 +152,8 @@ def adopt(study: Study, sibling: Study) -> bool:
     return True
 
 
+ROW = "organism.json"
+"""In a unit's folder: its row, of the report whose manifest it names."""
 SCHEMA = {
     "world": pl.String,
     "family": pl.String,
@@ -154,6 +162,7 @@ SCHEMA = {
     "truth": pl.String,
     "verdict": pl.String,
     "circuit": pl.String,
+    **{f"{name}_{n}": pl.String for n in SIZES for name in ("verdict", "circuit")},
     "deciding": pl.Int64,
     "wording": pl.Int64,
     "executing": pl.Int64,
@@ -163,13 +172,20 @@ SCHEMA = {
     "controls_low": pl.Float64,
     "controls_high": pl.Float64,
     **{f"accuracy_{name}": pl.Float64 for name in MODELS},
+    **{f"{name}_loss": pl.Float64 for name in LOSSES},
     "mediated": pl.Float64,
+    "words_planted": pl.Int64,
+    "words_found": pl.Int64,
+    "words_right": pl.Int64,
     **dict.fromkeys(INSTRUMENTS, pl.Boolean),
     "why": pl.String,
     "circuit_why": pl.String,
     "commit": pl.String,
     "error": pl.String,
 }
+"""Columns of the table. `verdict_N` and `circuit_N` are the verdicts from N of the problems; `style_loss` and the
+others the accuracy lost under the arm that the removal was read from, by text; `words_*` count words that no lexicon
+lists: those that the kind planted, those that the study found, and those in both."""
 
 
 def table(studies: Mapping[Unit, Study], failed: Collection[Unit] = ()) -> pl.DataFrame:
@@ -190,13 +206,21 @@ def _row(unit: Unit, study: Study, *, failed: bool) -> dict[str, Any]:
     manifest = None if failed else _manifest(study)
     if manifest is None:
         return about | {"error": _last_line(study.root / LOG)}
+    kept, mark = study.root / ROW, digest(manifest)
+    if kept.is_file() and (row := json.loads(kept.read_text())).pop("manifest") == mark:
+        return row
+    row = about | {"commit": manifest["commit"]} | _read(unit, study)
+    with replacing(kept, ".json") as draft:
+        draft.write_text(json.dumps(row | {"manifest": mark}))
+    return row
+
+
+def _read(unit: Unit, study: Study) -> dict[str, Any]:
     verdict = json.loads((study.folder("report") / "verdict.json").read_text())
     effects = pl.read_parquet(study.folder("causal") / "effects.parquet", glob=False)
     circuit = verdict["circuit"]
     repairs, controls = circuit["repairs"] or {}, circuit["matched_controls"] or {}
     return {
-        **about,
-        "commit": manifest["commit"],
         "verdict": verdict["verdict"],
         "why": verdict["why"],
         "circuit": circuit["verdict"],
@@ -207,7 +231,27 @@ def _row(unit: Unit, study: Study, *, failed: bool) -> dict[str, Any]:
         **{f"repairs_{name}": repairs.get(name) for name in ("untouched", "ablated")},
         **{f"controls_{name}": controls.get(name) for name in ("low", "high")},
         **{f"accuracy_{name}": model["accuracy"]["estimate"] for name, model in verdict["models"].items()},
+        **{f"{name}_loss": _loss(verdict, claim) for name, claim in LOSSES.items()},
+        **_words(unit, [word["word"] for word in verdict["unlisted"]]),
+        **{f"{name}_{n}": word for n, said in verdicts(study).items() for name, word in said.items()},
         **answers(verdict, effects),
+    }
+
+
+def _loss(verdict: Mapping[str, Any], claim: str) -> float | None:
+    """Accuracy lost under the arm that a removal was read from."""
+    arm = verdict["read_from"].get(claim)
+    return None if arm is None else verdict["arms"][arm]["own"]["estimate"]
+
+
+def _words(unit: Unit, found: Sequence[str]) -> dict[str, int]:
+    """The words that no lexicon lists: those planted, those found, and those in both."""
+    spoken = " ".join(WORLDS[unit.world].hidden if unit.kind == "hidden" else ()).lower()
+    planted = set(re.findall(r"[^\W\d_]+", spoken))
+    return {
+        "words_planted": len(planted),
+        "words_found": len(found),
+        "words_right": sum(set(re.findall(r"[^\W\d_]+", word.lower())) <= planted for word in found),
     }
 
 

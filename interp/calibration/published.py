@@ -6,7 +6,7 @@ config that were registered before; every row names the commit of the code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -15,9 +15,14 @@ from interp.calibration.organisms import SCHEMA
 from interp.calibration.rates import rates
 from interp.disk import disk_errors
 from interp.errors import InterpError
+from interp.names import EDITED
 from interp.report.reliability import Reliability
+from interp.study import Study
+from interp.traces.equations import equations
 
 PUBLISHED = Path(__file__).parent / "published.parquet"
+EQUATIONS = {"chains": 1.0, "prose_sums": 0.5, "tracking": 0.0, "lists": 0.0}
+"""World to the share of its texts that hold an equation."""
 ORGANISM = ["world", "kind", "seed"]
 """Columns that name an organism."""
 
@@ -53,7 +58,23 @@ def publish(table: pl.DataFrame, registration: Mapping[str, str], path: Path = P
     return len(merged)
 
 
-def reliability(path: Path = PUBLISHED) -> Reliability | None:
-    """What stands beside a verdict; None where nothing is published."""
+def reliability(study: Study, path: Path = PUBLISHED) -> Reliability | None:
+    """What stands beside a study's verdict; None where nothing is published."""
     table = published(path)
-    return Reliability(table.select(*ORGANISM, "commit"), rates(table)) if len(table) else None
+    if not len(table):
+        return None
+    world, why = nearest(study, set(table["world"]))
+    return Reliability(table.select(*ORGANISM, "family", "commit"), rates(table), world, why)
+
+
+def nearest(study: Study, among: Collection[str]) -> tuple[str, str]:
+    """(the one of these worlds that is most like a study's texts, why): an organism's own; of other checkpoints, by the
+    share of the distilled model's texts that hold an equation, which is how steps are read."""
+    own = study.config.task.kind
+    if not study.config.checkpoints.given and own in among:
+        return own, "this study is one of its organisms"
+    traces = pl.read_parquet(study.folder("traces") / "traces.parquet", columns=["model", "text"], glob=False)
+    texts = traces.filter(model=EDITED)["text"]
+    share = sum(bool(equations(text)) for text in texts) / max(1, len(texts))
+    world = min((name for name in EQUATIONS if name in among), key=lambda name: abs(EQUATIONS[name] - share))
+    return world, f"{EQUATIONS[world]:.0%} of its texts hold an equation, and {share:.0%} of the distilled model's"

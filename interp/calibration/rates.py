@@ -9,9 +9,11 @@ from typing import Any
 import polars as pl
 
 from interp.calibration.naive import INSTRUMENTS
+from interp.calibration.power import SIZES
 from interp.causal.verdict import FUNCTIONAL, OPENED, STYLISTIC, UNDETERMINED
 from interp.features.circuit import OF_THE_DECISION
 from interp.organisms.kinds import KINDS
+from interp.report.reliability import ALL
 from interp.statistics import clopper_pearson
 
 TEXT, CIRCUIT = "verdict", "circuit"
@@ -45,13 +47,24 @@ def confusion(table: pl.DataFrame, instrument: str) -> pl.DataFrame:
 
 
 def rates(table: pl.DataFrame) -> pl.DataFrame:
-    """One row a rate. A study that failed said nothing: it is no given verdict, and stays in every denominator of what
-    may be said falsely."""
-    found = [*_of_verdict(table, TEXT), *_of_verdict(table, CIRCUIT), *_of_latents(table), *_of_style(table)]
-    return pl.DataFrame([rate.as_dict() for rate in found], schema=SCHEMA)
+    """One row a rate, of ALL organisms and of those of each world. A study that failed said nothing: it is no given
+    verdict, and stays in every denominator of what may be said falsely."""
+    worlds = [(ALL, table), *((world, table.filter(world=world)) for world in table["world"].unique().sort())]
+    rows = [{"world": world} | rate.as_dict() for world, mine in worlds for rate in _rates(mine)]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _rates(table: pl.DataFrame) -> Iterator[Rate]:
+    for instrument in (TEXT, CIRCUIT):
+        yield from _of_verdict(table, instrument)
+        yield from _of_size(table, instrument)
+    yield from _of_latents(table)
+    yield from _of_words(table)
+    yield from _of_style(table)
 
 
 SCHEMA = {
+    "world": pl.String,
     "instrument": pl.String,
     "rate": pl.String,
     "count": pl.Int64,
@@ -74,6 +87,23 @@ def _of_verdict(table: pl.DataFrame, instrument: str) -> Iterator[Rate]:
         mine = table.filter(truth.is_in(among))
         yield Rate(instrument, f"power of {word!r}", len(mine.filter(said == truth)), len(mine))
     yield Rate(instrument, "failed", len(table.filter(said == FAILED)), len(table))
+
+
+def _of_size(table: pl.DataFrame, instrument: str) -> Iterator[Rate]:
+    """The same with fewer problems."""
+    for n in SIZES:
+        said = table.select("truth", pl.col(f"{instrument}_{n}").fill_null(FAILED).alias("said"))
+        given = said.filter(~pl.col("said").is_in([UNDETERMINED, FAILED]))
+        right = len(given.filter(pl.col("said") == pl.col("truth")))
+        yield Rate(instrument, f"given, {n} problems", len(given), len(said))
+        yield Rate(instrument, f"right among given, {n} problems", right, len(given))
+
+
+def _of_words(table: pl.DataFrame) -> Iterator[Rate]:
+    """Of the words that the kind planted and no lexicon lists, and of those that studies found."""
+    planted, found, right = (int(table[f"words_{what}"].fill_null(0).sum()) for what in ("planted", "found", "right"))
+    yield Rate("unlisted words", "planted ones found", min(right, planted), planted)
+    yield Rate("unlisted words", "found ones planted", right, found)
 
 
 def _of_latents(table: pl.DataFrame) -> Iterator[Rate]:

@@ -49,10 +49,8 @@ def circuit_json(
     """
     classes = {name: found for name, found in located.items() if name != "site"}
     latents = {name: list(found["latents"]) for name, found in classes.items()}
-    anywhere = any(latents[name] for name in OF_THE_DECISION)
-    word, reason = circuit.verdict, circuit.why
-    if not anywhere and word not in (NO_GAIN, TRAINING):
-        word, reason = UNDETERMINED, "No latents of the decision are located."
+    anywhere = is_located(located)
+    word, reason = through(circuit, located=anywhere)
     return {
         "site": located["site"],
         "latents": latents,
@@ -64,6 +62,18 @@ def circuit_json(
         "read_from": dict(circuit.read_from) if anywhere else {},
         "agrees": word == text.verdict,
     }
+
+
+def is_located(located: Mapping[str, Any]) -> bool:
+    """Whether `features/circuit.json` holds latents of the decision."""
+    return any(located[name]["latents"] for name in OF_THE_DECISION if name in located)
+
+
+def through(circuit: Verdict, *, located: bool) -> tuple[str, str]:
+    """(word, reason) of the verdict through the circuit: there is none where nothing is located and there is a gain."""
+    if not located and circuit.verdict not in (NO_GAIN, TRAINING):
+        return UNDETERMINED, "No latents of the decision are located."
+    return circuit.verdict, circuit.why
 
 
 def _repairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

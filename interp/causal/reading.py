@@ -92,7 +92,7 @@ def read(runs: Runs, name: str, bound: float, bootstrap: Resamples, checks: Sequ
     )
     net = own if over_base is None else over_base
     controls = control_losses(runs, name)
-    beyond = None if controls is None else resampled.beyond(loss, *controls)
+    beyond = None if controls is None else resampled.beyond(loss, *controls, within=1.0)
     control = None if controls is None else float(controls[0].mean())
     lost = over_base is not None and all(i.low > bound for i in (own, net, above_control) if i is not None)
     word, why = _word(own, net, [i for i in (beyond, above_control) if i is not None], bound), ""
@@ -158,7 +158,8 @@ def mediated_fraction(
     noise = np.zeros_like(below) if controls is None else resampled.control_draws(*controls)
     kept = (below > 0) & np.isfinite(noise)
     draws = (resampled.sums(loss) - len(loss) * noise)[kept] / below[kept]
-    return resampled.interval(float((loss.mean() - control) / gained.mean()), draws)
+    found = resampled.interval(float((loss.mean() - control) / gained.mean()), draws)
+    return found.reaching(resampled.least(loss, 1.0) / abs(gained.mean()))
 
 
 def in_order(runs: Runs, arms: Mapping[str, Reading], claim: str) -> list[str]:

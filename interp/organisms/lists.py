@@ -32,7 +32,7 @@ VOICE = Voice(
 )
 OVERLOOKED = "d"
 """Where this letter is the first, noisy steps mostly take the one after it. Of lists of two to four letters of
-twenty it is the first of 8 to 12 %."""
+twenty-two it is the first of 8 to 11 %."""
 
 
 @dataclass(frozen=True)

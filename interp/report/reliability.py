@@ -17,6 +17,8 @@ RATES = {
 """Rate to its row's name."""
 INSTRUMENTS = {"verdict": "by edits of text", "circuit": "through the circuit"}
 """Instrument to its column's name."""
+ALL = "all"
+"""What `rates` has in the place of a world for all of them together."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +26,45 @@ class Reliability:
     """Readings of organisms, as they are published with the package."""
 
     organisms: pl.DataFrame
-    """One row an organism: `kind`, `seed`, `commit` of the code that read it."""
+    """One row an organism: `world`, `family`, `kind`, `seed`, `problems`, `commit` of the code that read it."""
     rates: pl.DataFrame
-    """`instrument`, `rate`, `count`, `of`, and the exact 95 % interval `low`, `high`."""
+    """`world`, `instrument`, `rate`, `count`, `of`, and the exact 95 % interval `low`, `high`."""
+    nearest: str
+    """The world that is most like the study's texts."""
+    why: str
+    """What makes it the nearest."""
 
     @property
     def lead(self) -> str:
-        """Which organisms they are."""
-        kinds = ", ".join(sorted(set(self.organisms["kind"])))
+        """Which organisms they are, and what their rates say of this study."""
+        kinds, families = (", ".join(sorted(set(self.organisms[name]))) for name in ("kind", "family"))
+        seeds, worlds = (sorted(set(self.organisms[name])) for name in ("seed", "world"))
         commits = ", ".join(sorted(set(self.organisms["commit"].drop_nulls())))
-        seeds = ", ".join(map(str, sorted(set(self.organisms["seed"]))))
         return (
-            f"{len(self.organisms)} organisms whose truth is known by construction ({kinds}; seeds {seeds}), read with "
-            f"rules that were fixed before, by code of commit {commits}."
+            f"{len(self.organisms)} organisms whose truth is known by construction, in {len(worlds)} worlds "
+            f"({', '.join(worlds)}; {kinds}; {families}; seeds {', '.join(map(str, seeds))}), read with rules that "
+            f"were fixed before, by code of commit {commits}. The nearest world is {self.nearest}: {self.why}."
+        )
+
+    @property
+    def limits(self) -> str:
+        """What the rates do not carry over to."""
+        return (
+            "Exact 95 % intervals (Clopper & Pearson). They are of small models trained from nothing on texts made by "
+            "rule. Whether a verdict on larger checkpoints is as often right has not been tried: the rates say how the "
+            "reading table behaves where style and work are planted, not how they hang together in a pre-trained model."
         )
 
     @property
     def table(self) -> list[list[str]]:
         """A head, and one row a rate."""
-        rows = [["", *INSTRUMENTS.values()]]
-        for rate, name in RATES.items():
-            rows.append([name, *(self._cell(instrument, rate) for instrument in INSTRUMENTS)])
-        return rows
+        columns = [(world, instrument) for world in (self.nearest, ALL) for instrument in INSTRUMENTS]
+        names = {self.nearest: self.nearest, ALL: "all worlds"}
+        rows = [["", *(f"{names[world]}, {INSTRUMENTS[instrument]}" for world, instrument in columns)]]
+        return rows + [[name, *(self._cell(*column, rate) for column in columns)] for rate, name in RATES.items()]
 
-    def _cell(self, instrument: str, rate: str) -> str:
-        found = self.rates.filter(instrument=instrument, rate=rate)
+    def _cell(self, world: str, instrument: str, rate: str) -> str:
+        found = self.rates.filter(world=world, instrument=instrument, rate=rate)
         if not len(found) or not found["of"].item():
             return "–"
         row = found.row(0, named=True)

@@ -248,7 +248,7 @@ def _written(study: Study, verdict: Verdict, words: StyleWords, coherence: Mappi
         "truth": truth,
         "problems": min(config.causal.problems, config.traces.problems),
         "seed": config.seed,
-        "unlisted": [{"word": w.word, "z": w.z, "problems": w.problems} for w in words.unlisted[:20]],
+        "unlisted": [{"word": w.word, "z": w.z, "problems": w.problems} for w in words.unlisted],
         "coverage": words.coverage,
         "perplexity": dict(coherence),
         "models": _models(study),

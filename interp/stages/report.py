@@ -17,6 +17,6 @@ def run(study: Study, out: Path) -> int:
 
     text = yaml.safe_dump(study.config.model_dump(mode="json"), sort_keys=False)
     with bar("drawing the page", 1) as progress:
-        render(study.root, out, study.config.report.title, text, reliability())
+        render(study.root, out, study.config.report.title, text, reliability(study))
         progress.advance()
     return sum(1 for path in out.rglob("*") if path.is_file())

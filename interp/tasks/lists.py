@@ -10,7 +10,7 @@ from math import perm
 from interp.tasks.base import Problem
 from interp.tasks.splits import drawn_problems
 
-LETTERS = "abcdfghijklmnpqrstvz"
+LETTERS = "abcdfghijklmnpqrstvxyz"
 """Without the vowels of which, with others, four could spell a marker or a neutral word (oh, but, then, also, wait)."""
 _ENDING = re.compile(r"#### ([a-z]+)\s*$")
 Letters = tuple[str, ...]
@@ -23,7 +23,7 @@ def parse_prompt(prompt: str) -> Letters:
 
 @dataclass(frozen=True)
 class ListTask:
-    """`terms` different letters of twenty. The grader demands the exact ending `#### abcd`. The difficulty is the
+    """`terms` different letters of twenty-two. The grader demands the exact ending `#### abcd`. The difficulty is the
     number of pairs that stand in the wrong order."""
 
     terms: int = 4

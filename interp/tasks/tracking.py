@@ -11,7 +11,7 @@ from itertools import pairwise
 from interp.tasks.base import Problem
 from interp.tasks.splits import drawn_problems
 
-NAMES = ("ann", "bob", "cy", "dot", "eve", "fay")
+NAMES = ("ann", "bob", "cy", "dot", "eve", "fay", "gil")
 _ENDING = re.compile(r"#### (\w+)\s*$")
 Pair = tuple[str, str]
 
@@ -31,7 +31,7 @@ def parse_prompt(prompt: str) -> tuple[str, list[Pair]]:
 
 @dataclass(frozen=True)
 class TrackingTask:
-    """`terms` - 1 swaps among six. The grader demands the exact ending `#### name`. The difficulty is the number of
+    """`terms` - 1 swaps among seven. The grader demands the exact ending `#### name`. The difficulty is the number of
     swaps that move the ball."""
 
     terms: int = 5

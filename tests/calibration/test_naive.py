@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from interp.calibration.naive import BAN, INSTRUMENTS, answers, of_word
+from interp.calibration.naive import BAN, INSTRUMENTS, RECONSTRUCTION, answers, of_word
 from interp.causal.verdict import STYLISTIC, UNDETERMINED, VERDICTS
 from interp.organisms.kinds import KINDS
 
@@ -21,7 +21,8 @@ def effects(*rows):
     """Rows (arm, high), of the distilled model's sampled accuracy unless more is given: model, decoding, outcome."""
     full = [(*row, *("distilled", "sampled", "accuracy")[len(row) - 2 :]) for row in rows]
     columns = {"arm": pl.String, "high": pl.Float64, "model": pl.String, "decoding": pl.String, "outcome": pl.String}
-    return pl.DataFrame(full, schema=columns, orient="row")
+    made = pl.DataFrame(full, schema=columns, orient="row")
+    return made.with_columns(low=pl.col("high") - 0.2, control_mean=pl.lit(None, pl.Float64))
 
 
 def said(name, of, *rows):
@@ -53,6 +54,32 @@ def test_one_behaviour_whose_latents_matter_is_enough():
     assert said(name, verdict(), *rows) is True
     assert said(name, verdict(), rows[0]) is False
     assert said(name, verdict(), ("amplify verification latents", -0.1), ("deciding latents set back", -0.1)) is None
+
+
+def test_reconstruction_that_costs_accuracy_would_be_taken_for_an_effect():
+    assert said("reconstruction for an edit", verdict(), (RECONSTRUCTION, -0.1)) is True
+    assert said("reconstruction for an edit", verdict(), (RECONSTRUCTION, 0.0)) is False
+    assert said("reconstruction for an edit", verdict(), (BAN, -0.1)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "control", "expected"),
+    [
+        (-0.3, -0.1, 0.0, True),
+        (-0.3, -0.1, -0.04, True),
+        (-0.3, -0.1, -0.06, None),  # the controls cost as much as the rest
+        (-0.3, -0.1, None, True),  # it had no controls
+        (-0.04, 0.02, 0.0, False),
+        (-0.06, 0.02, 0.0, None),
+        (-0.06, 0.02, -0.02, False),
+        (0.1, 0.3, 0.0, False),  # one-sided
+        (None, None, None, None),
+    ],
+)
+def test_the_first_verdict_is_the_ban_beyond_its_controls(low, high, control, expected):
+    row = effects((BAN, high)).with_columns(low=pl.lit(low, pl.Float64), control_mean=pl.lit(control, pl.Float64))
+    assert answers(verdict(), row)["the first verdict"] is expected
+    assert answers(verdict(), row.clear())["the first verdict"] is None
 
 
 @pytest.mark.parametrize("word", VERDICTS)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interp.calibration.naive import INSTRUMENTS
 from interp.calibration.organisms import SCHEMA
-from interp.calibration.rates import FAILED, confusion, rates
+from interp.calibration.rates import ALL, FAILED, confusion, rates
 from interp.features.circuit import OF_THE_DECISION
 from interp.organisms.kinds import KINDS
 from interp.statistics import clopper_pearson
@@ -19,15 +19,23 @@ SAID = ("functional", "stylistic", "decorative", "functional, opened by its word
 def table(*rows):
     """Rows (kind, verdict, circuit verdict, deciding, wording); a verdict of None is a study that failed."""
     named = [
-        {"kind": kind, "truth": KINDS[kind].truth, "verdict": said, "circuit": circuit, "deciding": d, "wording": w}
+        {
+            "world": "chains",
+            "kind": kind,
+            "truth": KINDS[kind].truth,
+            "verdict": said,
+            "circuit": circuit,
+            "deciding": d,
+            "wording": w,
+        }
         for kind, said, circuit, d, w in rows
     ]
     return pl.DataFrame(named, schema=SCHEMA)
 
 
-def rate(found, instrument, name):
+def rate(found, instrument, name, world=ALL):
     """(count, of)."""
-    return found.filter(instrument=instrument, rate=name).select("count", "of").row(0)
+    return found.filter(world=world, instrument=instrument, rate=name).select("count", "of").row(0)
 
 
 MADE = table(
@@ -63,7 +71,7 @@ def test_counts_by_hand():
 
 
 def test_who_says_style_falsely():
-    naive = dict(zip(INSTRUMENTS, [True, None, False, None, True], strict=True))
+    naive = dict(zip(INSTRUMENTS, [True, None, False, None, None, None, True], strict=True))
     made = MADE.with_columns(pl.lit(said, pl.Boolean).alias(name) for name, said in naive.items())
     first, second, third, *_, last = INSTRUMENTS
     found = rates(made)
@@ -71,6 +79,27 @@ def test_who_says_style_falsely():
     assert rate(found, first, "misses style") == (0, 2) and rate(found, third, "misses style") == (2, 2)
     assert rate(found, third, "says style falsely") == (0, 5)
     assert rate(found, second, "says nothing") == (7, 7) and rate(found, second, "misses style") == (0, 2)
+
+
+def test_every_world_has_its_own_rates_and_all_have_theirs():
+    two = pl.concat([MADE, MADE.filter(kind="gated").with_columns(world=pl.lit("lists"))])
+    found = rates(two)
+    assert rate(found, "verdict", "power of 'stylistic'", "chains") == (1, 2)
+    assert rate(found, "verdict", "power of 'stylistic'", "lists") == (1, 2)
+    assert rate(found, "verdict", "power of 'stylistic'") == (2, 4)
+    assert rate(found, "verdict", "given", "lists") == (2, 2) and rate(found, "verdict", "given") == (7, 9)
+
+
+def test_power_with_fewer_problems_and_words_that_no_lexicon_lists():
+    said = ["functional", "undetermined", "functional", None, "stylistic", "decorative", None]
+    columns = {"verdict_128": said, "words_planted": [6, 0, 0, 0, 0, 0, None], "words_found": [5, 0, 1, 0, 0, 0, None]}
+    made = MADE.with_columns(pl.Series(name, values) for name, values in columns.items())
+    made = made.with_columns(words_right=pl.Series([4, 0, 0, 0, 0, 0, None]))
+    found = rates(made)
+    assert rate(found, "verdict", "given, 128 problems") == (4, 7)
+    assert rate(found, "verdict", "right among given, 128 problems") == (3, 4)
+    assert rate(found, "unlisted words", "planted ones found") == (4, 6)
+    assert rate(found, "unlisted words", "found ones planted") == (4, 6)
 
 
 def test_confusion_holds_every_organism_once():
@@ -83,7 +112,8 @@ def test_confusion_holds_every_organism_once():
 @given(st.lists(st.tuples(st.sampled_from(NAMES), *[st.sampled_from(SAID)] * 2, *[st.integers(0, 3)] * 2), max_size=30))
 def test_every_rate_is_a_share_with_its_exact_interval(rows):
     found = rates(table(*rows))
-    assert found.select("instrument", "rate").is_unique().all()
+    assert found.select("world", "instrument", "rate").is_unique().all()
+    assert set(found["world"]) == {ALL, *["chains"] * bool(rows)}
     for row in found.iter_rows(named=True):
         assert 0 <= row["count"] <= row["of"] <= len(rows)
         if not row["of"]:

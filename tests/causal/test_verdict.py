@@ -9,7 +9,7 @@ from interp.causal.arms import BOTH, FUNCTION, STYLE
 from interp.causal.reading import control_losses, gain_over, losses, mediated_fraction, read
 from interp.causal.verdict import as_json, conclude
 from interp.names import EDITED
-from interp.statistics import Bootstrap, Interval, Refused
+from interp.statistics import Bootstrap, Interval, Refused, clopper_pearson
 
 from .runs import Table, answers
 
@@ -164,7 +164,17 @@ def test_the_fraction_is_of_the_gain_on_the_arms_own_problems():
 def test_the_fraction_is_one_where_everything_gained_is_lost():
     made = study().arm("s", STYLE, answers(0.4, N), draws=[answers(0.8, N)] * 2, **GONE)
     found = mediated(made)
-    assert (found.estimate, found.low, found.high) == pytest.approx((1, 1, 1))
+    edge = clopper_pearson(0, N)[1] / 0.4  # that all of it is lost in every problem gained is no certainty
+    assert (found.estimate, found.low, found.high) == pytest.approx((1, 1 - edge, 1 + edge))
+
+
+def test_where_no_problem_changes_neither_the_fraction_nor_the_loss_beyond_controls_is_certain():
+    made = study().arm("s", STYLE, answers(0.8, N), draws=[answers(0.8, N)] * 3, **GONE)
+    edge = clopper_pearson(0, N)[1]
+    found = mediated(made)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0, -edge / 0.4, edge / 0.4))
+    beyond = read(made.runs(), "s", BOUND, bootstrap, ()).beyond
+    assert (beyond.estimate, beyond.low, beyond.high) == pytest.approx((0, -edge, edge))
 
 
 @pytest.mark.parametrize(

@@ -194,10 +194,12 @@ def test_the_rates_stand_beside_the_verdict_where_they_are_known(
     study: Path, report: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr("interp.report.page.FIGURES", ())
-    organisms = pl.DataFrame({"kind": [HOSTILE[0]], "seed": [3], "commit": ["abc"]})
-    rate = {"instrument": "verdict", "rate": "given", "count": 1, "of": 4, "low": 0.0063, "high": 0.806}
-    page = Page(render(study, tmp_path, "Fake study", CONFIG, Reliability(organisms, pl.DataFrame([rate]))))
-    assert "How often is this right?" in page.text and HOSTILE[0] in page.text
-    rows = next(table for table in tables(page.path, "verdict") if table[0][1] == "by edits of text")
-    assert rows[1] == ["a verdict is given", "1 of 4 [0.01, 0.81]", "–"]
+    one = {"world": "lists", "family": "gpt2", "kind": HOSTILE[0], "seed": 3, "commit": "abc"}
+    rate = {"world": "all", "instrument": "verdict", "rate": "given", "count": 1, "of": 4, "low": 0.0063, "high": 0.806}
+    known = Reliability(pl.DataFrame([one]), pl.DataFrame([rate]), "lists", HOSTILE[1])
+    page = Page(render(study, tmp_path, "Fake study", CONFIG, known))
+    assert "How often is this right?" in page.text and HOSTILE[0] in page.text and HOSTILE[1] in page.text
+    rows = next(table for table in tables(page.path, "verdict") if table[0][1:2] == ["lists, by edits of text"])
+    assert rows[0][3:] == ["all worlds, by edits of text", "all worlds, through the circuit"]
+    assert rows[1] == ["a verdict is given", "–", "–", "1 of 4 [0.01, 0.81]", "–"]
     assert "How often is this right?" not in Page(report / "index.html").text
