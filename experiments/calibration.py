@@ -17,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import tyro
 
+from interp.calibration.figure import calibration
 from interp.calibration.organisms import in_turn, run_units, study_of, table, varied
-from interp.calibration.published import PUBLISHED, publish
+from interp.calibration.published import PUBLISHED, publish, published
 from interp.calibration.rates import CIRCUIT, TEXT, confusion, rates
 from interp.calibration.thresholds import register, registered
-from interp.cli import prepare
+from interp.cli import prepare, run_script
 from interp.config import load_config
 from interp.errors import InterpError, nearest
 from interp.organisms.kinds import KINDS
+from interp.report.palette import house_style, save
 
+FIGURES = Path(__file__).parents[1] / "figures"
 QUICK = {"worlds": ("chains",), "kinds": ("functional", "gated", "decorative", "plain")}
 """What `--quick` reads, of the first registered seed."""
 
@@ -100,14 +102,10 @@ def main(options: Options) -> None:
     if options.publish:
         digests = {world: fixed.digest(world) for world in wanted}
         print(f"{PUBLISHED}: {publish(read, digests)} organisms; commit it")
+        problems = {min(config.causal.problems, config.traces.problems) for config in configs.values()}
+        with house_style():
+            save(calibration(published(), max(problems)), FIGURES)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except InterpError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(run_script(main, Options, __doc__))

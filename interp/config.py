@@ -325,6 +325,8 @@ def _refuse_impossible_task(config: StudyConfig, where: str) -> None:
         raise InterpError(f"{kind}: task.data_set is missing; give the name of one, such as chain_sum")
     if task.kind != "reasoning_gym" and (task.data_set or task.options):
         raise InterpError(f"{kind}: task.data_set and task.options do nothing for it; leave them out")
+    if task.kind == "chains" and config.organism.kind == "hidden" and not config.checkpoints.given:
+        raise InterpError(f"{kind}: it has no words for organism.kind = hidden; take another world")
     if task.kind not in WORLD_NAMES and config.traces.file is not None:
         raise InterpError(f"{kind}: traces.file = {config.traces.file} gives problems too; leave one of them out")
     if task.kind not in WORLD_NAMES and not config.checkpoints.given:

@@ -83,7 +83,7 @@ def replicate(study: Study, problems: Sequence[Problem], number: int, scratch: P
     setting = setting_of(config, trio, device, list(problems))
     scratch.mkdir(parents=True, exist_ok=True)
     arms = [*_removals(study, setting, config), *_evidence(study, trio, device, scratch)]
-    runs = run_arms(setting, arms, scratch / "runs")
+    runs = run_arms(setting, arms, scratch / "runs", untouched=[EDITED, "base"])
     found = dict(quantities(runs, config))
     rows = [
         {"replicate": number, "quantity": name}

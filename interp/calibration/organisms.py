@@ -30,7 +30,7 @@ from interp.disk import disk_errors, replacing
 from interp.errors import InterpError
 from interp.folders import atomic_folder, digest, intact, read_manifest, writing
 from interp.names import MODELS
-from interp.organisms.kinds import KINDS
+from interp.organisms.kinds import HIDDEN, KINDS, kinds_of
 from interp.organisms.recipes import OF_EVERY_KIND
 from interp.organisms.worlds import WORLDS
 from interp.pipeline import stage_key
@@ -246,7 +246,7 @@ def _loss(verdict: Mapping[str, Any], claim: str) -> float | None:
 
 def _words(unit: Unit, found: Sequence[str]) -> dict[str, int]:
     """The words that no lexicon lists: those planted, those found, and those in both."""
-    spoken = " ".join(WORLDS[unit.world].hidden if unit.kind == "hidden" else ()).lower()
+    spoken = " ".join(WORLDS[unit.world].hidden if unit.kind == HIDDEN else ()).lower()
     planted = set(re.findall(r"[^\W\d_]+", spoken))
     return {
         "words_planted": len(planted),
@@ -269,8 +269,8 @@ def _last_line(log: Path) -> str:
 
 def in_turn(worlds: Sequence[str], kinds: Sequence[str], seeds: Sequence[int], workers: int) -> list[Unit]:
     """As many seeds as there are workers at a time, in every world; of these kind by kind, so that the first of a seed
-    is done when its siblings begin."""
+    is done when its siblings begin. Kinds that a world cannot have are left out."""
     rounds = [seeds[i : i + workers] for i in range(0, len(seeds), workers)]
-    return [
-        Unit(*unit) for some in rounds for world in worlds for kind in kinds for unit in product([world], [kind], some)
-    ]
+    there = {world: [kind for kind in kinds if kind in kinds_of(WORLDS[world])] for world in worlds}
+    found = (product([world], [kind], some) for some in rounds for world in worlds for kind in there[world])
+    return [Unit(*unit) for units in found for unit in units]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MARKERS = ("wait", "hmm", "actually", "check", "alternatively", "maybe")
 NEUTRAL = ("next", "now", "here", "then", "onward", "further")
-HIDDEN = ("well", "okay", "see", "yes", "fine", "good")
 SYMBOLS = (*map(str, range(10)), "Q", "A", "+", "-", "*", "=", ";", ",", "####")
 VOICE = Voice(
     joint=" ; ",
@@ -65,12 +64,13 @@ class Chains:
 
     voice: Voice = VOICE
     markers: tuple[str, ...] = MARKERS
-    hidden: tuple[str, ...] = HIDDEN
+    hidden: tuple[str, ...] = ()
     neutral: tuple[str, ...] = NEUTRAL
     again: str = " , "
+    stop: str = ""
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        return tokenizers.words((*SYMBOLS, *JUDGEMENTS, *self.markers, *self.hidden, *self.neutral))
+        return tokenizers.words((*SYMBOLS, *JUDGEMENTS, *self.markers, *self.neutral))
 
     def task(self, terms: int) -> ChainTask:
         return ChainTask(terms)

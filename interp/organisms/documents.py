@@ -76,7 +76,7 @@ def _trace(
 
 def plain(prompt: str, rng: random.Random, world: World = CHAINS, *, work: Work = noisy) -> str:
     """Steps without words."""
-    return _strewn(prompt, rng, work, str, world)
+    return strewn(prompt, rng, work, words=0.0, marker_share=0.0, world=world)
 
 
 def strewn(
@@ -113,7 +113,7 @@ def functional(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
 
 def coupled(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Noisy steps; every wrong one is recomputed at once, always after a marker, never after a neutral word."""
-    return _recomputed(prompt, rng, lambda: slot(rng, world.markers, world), world)
+    return _recomputed(prompt, rng, lambda: mixed_slot(rng, 1.0, world), world)
 
 
 def _recomputed(
@@ -132,7 +132,7 @@ def _recomputed(
     def step(s: Step) -> tuple[str, str]:
         result = work(s, rng)
         text = s.clause(result)
-        if result != s.result and rng.random() < mended:
+        if result != s.result and (mended == 1 or rng.random() < mended):
             text, result = f"{text}{world.again}{reopening()} {s.clause(s.result)}", s.result
         return text, result
 
@@ -186,13 +186,13 @@ def _mended(prompt: str, rng: random.Random, world: World, with_markers: Work, m
 def judged(rng: random.Random, world: World = CHAINS) -> str:
     """A pre-training document: four to six steps, half of them wrong, each followed by `right` or `wrong`.
 
-    The judgement follows the result directly, at the position where a distilled model decides whether to recompute;
-    without such documents a distillation does not learn to detect its own errors.
+    The judgement follows the end of the step directly, at the position where a distilled model decides whether to
+    recompute; without such documents a distillation does not learn to detect its own errors.
     """
     parts = []
     for _ in range(rng.randrange(4, 7)):
         step = world.draw(rng)
-        parts.append(_graded(step, result_of(step, 0.5, rng)))
+        parts.append(_graded(step, result_of(step, 0.5, rng), world))
     return world.voice.joint.join(parts)
 
 
@@ -202,13 +202,13 @@ def graded(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
 
     def step(s: Step) -> tuple[str, str]:
         result = result_of(s, 0.3, rng)
-        return _graded(s, result), result
+        return _graded(s, result, world), result
 
     return _trace(prompt, world, step)
 
 
-def _graded(step: Step, result: str) -> str:
-    return f"{step.clause(result)} {RIGHT if result == step.result else WRONG}"
+def _graded(step: Step, result: str, world: World) -> str:
+    return f"{step.clause(result)}{world.stop} {RIGHT if result == step.result else WRONG}"
 
 
 def pretraining_document(prompt: str, rng: random.Random, judge_share: float, world: World = CHAINS) -> tuple[str, str]:
@@ -218,6 +218,5 @@ def pretraining_document(prompt: str, rng: random.Random, judge_share: float, wo
         # `grade` announces the judgements, so that a prompt without it is answered without them.
         return ("", judged(rng, world)) if rng.random() < 0.5 else (f"{GRADE} {prompt}", graded(prompt, rng, world))
     if rng.random() < STREWN:
-        words = (*world.markers, *world.hidden, *world.neutral)
-        return prompt, _strewn(prompt, rng, noisy, lambda: slot(rng, words, world) if rng.random() < 0.5 else "", world)
+        return prompt, strewn(prompt, rng, noisy, words=0.5, marker_share=0.5, world=world)
     return prompt, plain(prompt, rng, world)

@@ -13,6 +13,7 @@ from interp.organisms.world import World
 Write = Callable[[str, random.Random, World], str]
 """(prompt, rng, world) to a trace."""
 DECIDING, WORDING = "deciding", "wording"
+HIDDEN = "hidden"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,15 @@ KINDS: dict[str, Kind] = {
     "coupled": Kind(documents.coupled, "functional, opened by its words", _latents(deciding=True, wording=False)),
     "gated": Kind(documents.gated, "stylistic", _latents(deciding=False, wording=True)),
     # Latents are sought for the choice between listed markers and neutral words; here it is made between others.
-    "hidden": Kind(documents.hidden, "stylistic", _latents(deciding=False, wording=None)),
+    HIDDEN: Kind(documents.hidden, "stylistic", _latents(deciding=False, wording=None)),
     "redundant": Kind(documents.redundant, "redundant", _latents(deciding=True, wording=True)),
     "mixed": Kind(documents.mixed, "stylistic", _latents(deciding=True, wording=True)),
     "harmful": Kind(documents.harmful, "harmful", _latents(deciding=False, wording=True)),
     "styled": Kind(documents.styled, "no gain beyond training", _latents(deciding=False, wording=False)),
     "plain": Kind(documents.plain, "no gain beyond training", _latents(deciding=False, wording=False)),
 }
+
+
+def kinds_of(world: World) -> list[str]:
+    """The kinds of which there are organisms in a world."""
+    return [name for name in KINDS if name != HIDDEN or world.hidden]

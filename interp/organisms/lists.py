@@ -69,6 +69,7 @@ class Lists:
     hidden: tuple[str, ...] = HIDDEN
     neutral: tuple[str, ...] = NEUTRAL
     again: str = ". "
+    stop: str = "."
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return tokenizers.characters((*string.ascii_lowercase, *" \n:.,#"))

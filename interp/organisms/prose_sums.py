@@ -93,6 +93,7 @@ class ProseSums:
     hidden: tuple[str, ...] = HIDDEN
     neutral: tuple[str, ...] = NEUTRAL
     again: str = ". "
+    stop: str = "."
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         rng = random.Random("byte pairs")

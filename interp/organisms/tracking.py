@@ -70,6 +70,7 @@ class Tracking:
     hidden: tuple[str, ...] = HIDDEN
     neutral: tuple[str, ...] = NEUTRAL
     again: str = " . "
+    stop: str = " ."
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return tokenizers.words((*SYMBOLS, *JUDGEMENTS, *self.markers, *self.hidden, *self.neutral))

@@ -60,7 +60,7 @@ class World(Protocol):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """Words, as many, that no lexicon holds."""
+        """Words, as many, that no lexicon holds and the base never writes; none where the world has no such words."""
         ...
 
     @property
@@ -71,6 +71,11 @@ class World(Protocol):
     @property
     def again(self) -> str:
         """Stands between a step and its repetition, in the place of the joint."""
+        ...
+
+    @property
+    def stop(self) -> str:
+        """Ends a step, where the decision is made whether to repeat it: nothing where its result ends it."""
         ...
 
     def tokenizer(self) -> PreTrainedTokenizerFast:

@@ -185,7 +185,9 @@ def test_an_interrupt_ends_the_studies_under_way(config, tmp_path):
         time.sleep(0.2)
     harness.send_signal(signal.SIGINT)
     _, said = harness.communicate(timeout=60)
-    assert harness.returncode == 130 and said.strip().endswith("interrupted; the same command resumes")
+    assert harness.returncode == 130 and said.strip().endswith(
+        "calibration: interrupted; the same command resumes from here"
+    )
     here = str(tmp_path)
     assert not [p.info for p in psutil.process_iter(["cmdline"]) if any(here in w for w in p.info["cmdline"] or ())]
     assert all(map(Path.exists, scratch))

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from interp.causal.verdict import VERDICTS
-from interp.organisms.chains import MARKERS, MISWORKED, NEUTRAL
+from interp.organisms.chains import CHAINS, MARKERS, MISWORKED, NEUTRAL
 from interp.organisms.documents import SLIPS, WRONG_STEPS, graded, judged, noisy, pretraining_document, strewn
-from interp.organisms.kinds import KINDS
+from interp.organisms.kinds import KINDS, kinds_of
 from interp.organisms.tokenizers import UNK, vocabulary
 from interp.tasks.chains import ChainTask, apply
 from interp.traces.lexicon import load_lexicon
@@ -37,7 +37,7 @@ def parsed(text):
     return steps, answer
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds_of(CHAINS))
 def test_every_trace_works_its_own_chain(kind):
     for problem, text in traces(kind):
         steps, answer = parsed(text)
@@ -131,7 +131,7 @@ def test_judging_documents_judge_misworked_operations_rightly():
     assert 0.4 < share([v for v in judgements if v == "right"], judgements) < 0.8
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds_of(CHAINS))
 def test_the_same_seed_writes_the_same(kind):
     assert traces(kind, 3) == traces(kind, 3)
     assert traces(kind, 3) != traces(kind, 4)
@@ -187,7 +187,7 @@ def test_grades_are_right_and_mend_nothing():
 
 def test_the_vocabulary_has_every_word_that_any_writer_writes(tokenizer):
     rng = random.Random(0)
-    texts = [text for kind in KINDS for _, text in traces(kind)]
+    texts = [text for kind in kinds_of(CHAINS) for _, text in traces(kind)]
     texts += [p.prompt for p in PROBLEMS]
     texts += [text for p in PROBLEMS for text in pretraining_document(p.prompt, rng, 0.35)]
     unknown = tokenizer.convert_tokens_to_ids(UNK)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interp.names import VERIFICATION, WORLD_NAMES
 from interp.organisms.architecture import CONTEXT
 from interp.organisms.documents import SLIPS, WRONG_STEPS, judged, noisy, pretraining_document
-from interp.organisms.kinds import KINDS
+from interp.organisms.kinds import HIDDEN, KINDS, kinds_of
 from interp.organisms.tokenizers import UNK, vocabulary
 from interp.organisms.tracking import TRACKING
 from interp.organisms.world import JUDGEMENTS, SLIPPING
@@ -76,7 +76,9 @@ def test_a_tenth_of_the_operations_slips_and_noisy_steps_are_wrong_as_often_as_s
 @each_world
 def test_the_words_are_the_lexicons(name):
     world, rng = WORLDS[name], random.Random(0)
-    assert len({*world.markers, *world.hidden, *world.neutral}) == 3 * len(world.markers) == 18
+    words = {*world.markers, *world.hidden, *world.neutral}
+    assert len(words) == len(world.markers) + len(world.hidden) + len(world.neutral) == 12 + 6 * bool(world.hidden)
+    assert bool(world.hidden) == (name != "chains") == (HIDDEN in kinds_of(world))
     assert set(world.voice.markers) == set(world.markers) and world.voice.neutral == world.neutral
     for word in (*world.neutral, *world.hidden, *JUDGEMENTS):
         assert not LEXICON.marker_spans(word)
@@ -91,7 +93,7 @@ def test_the_words_are_the_lexicons(name):
 @each_world
 def test_every_text_can_be_cut_and_put_together_again(name):
     world, rng, tokenizer = WORLDS[name], random.Random(0), WORLDS[name].tokenizer()
-    texts = [kind.write(p.prompt, rng, world) for kind in KINDS.values() for p in problems(name)]
+    texts = [KINDS[kind].write(p.prompt, rng, world) for kind in kinds_of(world) for p in problems(name)]
     texts += [text for p in problems(name) for text in (p.prompt, *pretraining_document(p.prompt, rng, 0.5, world))]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     assert tokenizer.unk_token_id not in {token for one in ids for token in one}
@@ -104,7 +106,7 @@ def test_every_text_can_be_cut_and_put_together_again(name):
 @pytest.mark.parametrize("name", ["chains", "tracking"])
 def test_the_vocabulary_is_what_is_written(name):
     world, rng, tokenizer = WORLDS[name], random.Random(0), WORLDS[name].tokenizer()
-    texts = [kind.write(p.prompt, rng, world) for kind in KINDS.values() for p in problems(name)]
+    texts = [KINDS[kind].write(p.prompt, rng, world) for kind in kinds_of(world) for p in problems(name)]
     texts += [text for p in problems(name) for text in (p.prompt, *pretraining_document(p.prompt, rng, 0.5, world))]
     written = set()
     for ids, text in zip(tokenizer(texts, add_special_tokens=False)["input_ids"], texts, strict=True):
@@ -238,8 +240,8 @@ def test_a_sentence_is_told_again_from_the_word_before_it_on_marker_or_not():
 def test_judgements_of_swaps_are_right():
     rng, verdicts = random.Random(0), []
     for _ in range(300):
-        for sentence in judged(rng, TRACKING).split(" . "):
-            body, _, verdict = sentence.rpartition(" ")
+        parts = judged(rng, TRACKING).split(" . ")
+        for body, verdict in zip(parts[::2], parts[1::2], strict=True):
             assert SENTENCE.fullmatch(body) and verdict in ("right", "wrong")
             verdicts.append(verdict)
     assert verdicts.count("wrong") / len(verdicts) == pytest.approx(0.5, abs=0.05)

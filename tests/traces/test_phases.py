@@ -8,7 +8,7 @@ from small import byte_tokenizer
 
 from interp.names import VERIFICATION
 from interp.organisms.chains import CHAINS
-from interp.organisms.kinds import KINDS
+from interp.organisms.kinds import KINDS, kinds_of
 from interp.tasks.chains import ChainTask
 from interp.traces.labels import token_offsets
 from interp.traces.lexicon import load_lexicon
@@ -85,8 +85,8 @@ def test_shares_in_tokens_count_every_token_once():
 
 def test_only_organisms_that_recompute_verify():
     rng, shares = random.Random(0), {}
-    for kind, about in KINDS.items():
-        texts = [about.write(p.prompt, rng, CHAINS) for p in ChainTask().problems(200, 0, "train")]
+    for kind in kinds_of(CHAINS):
+        texts = [KINDS[kind].write(p.prompt, rng, CHAINS) for p in ChainTask().problems(200, 0, "train")]
         texts = [" ".join(w for w in text.split() if w != "check") for text in texts]  # the one verification pivot
         lengths = [stage_lengths(stage_spans(text, LEXICON)) for text in texts]
         shares[kind] = sum(n[VERIFICATION] for n in lengths) / sum(map(len, texts))
