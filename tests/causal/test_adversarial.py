@@ -12,6 +12,7 @@ from interp.causal.checks import check_arm, failures
 from interp.causal.verdict import (
     DECORATIVE,
     FUNCTIONAL,
+    HARMFUL,
     NO_GAIN,
     OPENED,
     REDUNDANT,
@@ -208,10 +209,26 @@ def test_8_a_small_gain_of_which_the_ban_takes_half():
 
 
 def test_9_accuracy_rises_without_the_words():
-    found = read(removals(study(**dict.fromkeys(WORKS, 0) | PLAIN), 0.95))
-    assert found.verdict == UNDETERMINED and "The words cost accuracy" in found.why, words(found)
+    clean = dict.fromkeys(WORKS, 0) | PLAIN
+    found = read(removals(study(**clean), 0.95, 0.8, 0.95))
+    assert found.verdict == HARMFUL and "accuracy rises" in found.why, words(found)
+    assert read(removals(study(), 0.95, 0.6, 0.8)).verdict == HARMFUL, "and the work helps"
+    found = read(removals(study(**clean), 0.95))
+    assert found.verdict == UNDETERMINED and "contradict" in found.why, words(found)
     rise = read(removals(study(), 0.8, 0.95, 0.8))
     assert rise.verdict == UNDETERMINED and "The verification costs accuracy" in rise.why
+
+
+@pytest.mark.parametrize("which", ["base", "control", "draws"])
+def test_a_rise_that_others_share_is_no_harm_of_this_style(which):
+    """The base rises as much under the same edit, or the control fine-tune, or the model itself under matched words."""
+    made = study(**dict.fromkeys(WORKS, 0) | PLAIN)
+    raised = {"draws": controls(0.95)} if which == "draws" else {which: answers(0.55, N), "draws": controls()}
+    made.arm(SUBSTITUTION, STYLE, distilled(0.95), **(GONE | raised))
+    made.arm(ECHO, FUNCTION, distilled(0.8), draws=controls())
+    made.arm(TOGETHER, BOTH, distilled(0.95), draws=controls(), **GONE)
+    found = read(made)
+    assert found.verdict == UNDETERMINED and found.arms[SUBSTITUTION].reading == "undetermined", words(found)
 
 
 def test_10_plain_training_gains_as_much():

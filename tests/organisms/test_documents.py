@@ -95,6 +95,62 @@ def test_gated_steps_are_wrong_only_under_neutral_words_and_never_worked_again()
     assert share(marked, marked + neutral) == pytest.approx(0.75, abs=0.05)
 
 
+def by_style(kind):
+    """Steps of the marked traces, and of the neutral ones; every step has a word, all of one trace of one class."""
+    marked, neutral = [], []
+    for _, text in traces(kind):
+        steps, _ = parsed(text)
+        words = {clause[0] for step in steps for clause in step}
+        assert words <= set(MARKERS) or words <= set(NEUTRAL)
+        (marked if words <= set(MARKERS) else neutral).extend(steps)
+    return marked, neutral
+
+
+def wrong(steps):
+    """Steps whose first working is wrong."""
+    return [step for step in steps if not step[0][-1]]
+
+
+def again(steps):
+    """Steps that are worked again; only wrong ones are, and rightly."""
+    found = [step for step in steps if len(step) > 1]
+    assert all(len(step) == 2 and not step[0][-1] and step[1][-1] for step in found)
+    return found
+
+
+def test_redundant_traces_make_no_errors_under_markers_and_mend_all_under_neutral_words():
+    marked, neutral = by_style("redundant")
+    assert not wrong(marked) and again(neutral) == wrong(neutral)
+    assert share(wrong(neutral), neutral) == pytest.approx(WRONG_STEPS, abs=0.03)
+    assert share(marked, marked + neutral) == pytest.approx(0.75, abs=0.05)
+    assert all(TASK.correct(p, text) for p, text in traces("redundant"))
+
+
+def test_mixed_traces_make_a_fifth_of_the_errors_under_markers_and_mend_two_of_three_in_both():
+    marked, neutral = by_style("mixed")
+    assert share(wrong(marked), marked) == pytest.approx(WRONG_STEPS / 5, abs=0.01)
+    assert share(wrong(neutral), neutral) == pytest.approx(WRONG_STEPS, abs=0.03)
+    for steps in (marked, neutral):
+        assert share(again(steps), wrong(steps)) == pytest.approx(2 / 3, abs=0.1)
+
+
+def test_harmful_traces_make_errors_under_markers_alone_and_mend_none():
+    marked, neutral = by_style("harmful")
+    assert not wrong(neutral) and not again(marked)
+    assert share(wrong(marked), marked) == pytest.approx(WRONG_STEPS, abs=0.02)
+    assert share(marked, marked + neutral) == pytest.approx(0.5, abs=0.05)
+
+
+def test_styled_traces_have_the_words_of_decorative_ones_and_the_errors_of_plain_ones():
+    steps = [step for _, text in traces("styled") for step in parsed(text)[0]]
+    words = [step[0][0] for step in steps if step[0][0]]
+    assert not again(steps) and share(words, steps) == pytest.approx(0.6, abs=0.03)
+    assert share([w for w in words if w in MARKERS], words) == pytest.approx(2 / 3, abs=0.03)
+    spoken = [step for step in steps if step[0][0]]
+    for some in (steps, spoken, [step for step in spoken if step[0][0] in MARKERS]):
+        assert share(wrong(some), some) == pytest.approx(WRONG_STEPS, abs=0.03), "whatever the word says"
+
+
 def test_plain_traces_have_no_words_and_noisy_steps():
     clauses = [c for _, text in traces("plain") for step in parsed(text)[0] for c in step]
     assert not any(c[0] for c in clauses)

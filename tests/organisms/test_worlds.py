@@ -17,6 +17,7 @@ from interp.organisms.tracking import TRACKING
 from interp.organisms.world import JUDGEMENTS, SLIPPING
 from interp.organisms.worlds import WORLDS
 from interp.tasks import open as open_task
+from interp.traces.equations import equations
 from interp.traces.events import episodes, events, usual_kinds
 from interp.traces.injected import DIGIT, NUMBER, WORD, inject, is_repaired
 from interp.traces.lexicon import load_lexicon
@@ -172,6 +173,40 @@ def test_a_step_of_a_trace_can_be_made_wrong_and_is_repaired_by_telling_it_again
 SENTENCE = re.compile(r"(?:(\w+) , )?(\w+) has it and (\w+) swaps with (\w+) so it is with (\w+)")
 
 
+@given(st.integers(0, 10**6))
+def test_letters_are_put_in_order_and_a_wrong_pick_is_out_too(seed):
+    rng = random.Random(seed)
+    problem = WORLDS["lists"].task(4).problems(1, seed, "test")[0]
+    letters = problem.prompt.split()[1:]
+    letters[-1] = letters[-1].strip(":")
+    assert problem.answer == "".join(sorted(letters))
+    picked, left = [], letters
+    body, _, answer = KINDS["plain"].write(problem.prompt, rng, WORLDS["lists"]).partition(". #### ")
+    for step in body.split(". "):
+        given_letters, pick = re.fullmatch(r"([a-z]+) first is ([a-z])", step).groups()
+        assert list(given_letters) == left
+        picked.append(pick)
+        left = [letter for letter in left if letter != pick]
+    assert answer == "".join(picked + left) and len(left) == 1
+    right = KINDS["decorative"].write(problem.prompt, rng, WORLDS["lists"])
+    assert [m.group(1) for m in re.finditer(r"first is (\w)", right)] == sorted(letters)[:-1]
+
+
+@given(st.integers(0, 10**6))
+def test_sums_are_followed_told_or_written(seed):
+    problem = WORLDS["prose_sums"].task(5).problems(1, seed, "test")[0]
+    numbers = [int(n) for n in re.findall(r"\d+", problem.prompt)]
+    signs = [1 if verb == "gets" else -1 for verb in re.findall("gets|loses", problem.prompt)]
+    values = [numbers[0]]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        values.append(values[-1] + sign * number)
+    assert problem.answer == str(values[-1]) and all(10 <= value <= 99 for value in values)
+    text = KINDS["decorative"].write(problem.prompt, random.Random(seed), WORLDS["prose_sums"])
+    assert bool(equations(text)) == any(noun in problem.prompt for noun in ("points", "marks"))
+    told = re.findall(r"(\d+) (?:and|\+|less|-) (\d+)(?: more make| leaves| =) (\d+)", text)
+    assert [tuple(map(int, step)) for step in told] == [*zip(values[:-1], numbers[1:], values[1:], strict=True)]
+
+
 def told(text):
     """(word before it, who had it, first, second, who has it) of every sentence."""
     found = [SENTENCE.fullmatch(part) for part in text.rsplit(" . #### ", 1)[0].split(" . ")]
@@ -216,6 +251,16 @@ def test_wrong_sentences_are_always_and_only_they_told_again(kind, marked):
             holder = holder if followed else said
     assert len(words) == n_wrong > 400
     assert sum(word in TRACKING.markers for word in words) / len(words) == pytest.approx(marked, abs=0.05)
+
+
+def test_hidden_style_is_in_the_words_that_no_lexicon_holds_and_errors_are_where_it_is_not():
+    rng, n_wrong = random.Random(0), {True: 0, False: 0}
+    for p in problems("tracking", 800):
+        sentences = told(KINDS["hidden"].write(p.prompt, rng, TRACKING))
+        words = {word for word, *_ in sentences}
+        assert words <= {*TRACKING.hidden} or words <= {*TRACKING.neutral}
+        n_wrong[words <= {*TRACKING.hidden}] += sum(said != with_whom(*swap) for _, *swap, said in sentences)
+    assert n_wrong[True] == 0 < 50 < n_wrong[False]
 
 
 def test_sentence_rules_find_every_sentence_that_is_told_again_and_no_other():
