@@ -109,9 +109,7 @@ def _point(axes: Axes, row: dict, instrument: str, *, x: float, y: float, label:
 def _power(axes: Axes, table: pl.DataFrame, problems: int) -> None:
     for instrument in (TEXT, CIRCUIT):
         columns = {n: f"{instrument}_{n}" for n in SIZES} | {problems: instrument}
-        right = [
-            100 * float((table[column] == table["truth"]).fill_null(value=False).mean()) for column in columns.values()
-        ]
+        right = [100 * len(table.filter(pl.col(column) == pl.col("truth"))) / len(table) for column in columns.values()]
         axes.plot(list(columns), right, marker=SHAPES[instrument], color=COLOURS[instrument], label=NAMES[instrument])
     axes.set_xscale("log", base=2)
     axes.set_xticks([*SIZES, problems], [str(n) for n in (*SIZES, problems)])

@@ -109,9 +109,9 @@ class ProseSums:
         start, noun, moves = parts_of(prompt)
         return (start, noun in WRITTEN), moves
 
-    def step(self, value: tuple[int, bool], move: Any) -> Sum:
-        number, written = value
-        return Sum(number, *move, written)
+    def step(self, value: tuple[int, bool], move: tuple[str, int]) -> Sum:
+        (number, written), (verb, term) = value, move
+        return Sum(number, verb, term, written)
 
     def answer(self, results: Sequence[str], value: Any) -> str:
         return results[-1]
