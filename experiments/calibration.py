@@ -27,6 +27,7 @@ from interp.cli import prepare, run_script
 from interp.config import load_config
 from interp.errors import InterpError, nearest
 from interp.organisms.kinds import KINDS
+from interp.organisms.worlds import WORLDS
 from interp.report.palette import house_style, save
 
 FIGURES = Path(__file__).parents[1] / "figures"
@@ -39,7 +40,7 @@ class Options:
     """Which organisms to read."""
 
     worlds: tuple[str, ...] = ()
-    """Worlds, by default all that have a config."""
+    """Worlds, by default all but SmolLM2's, whose adapters must be there (`experiments/smollm2/make.py`)."""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Kinds of organism."""
     seeds: tuple[int, ...] = ()
@@ -69,14 +70,16 @@ def main(options: Options) -> None:
         InterpError: code or config differ from what is registered, or a world or kind is not known.
     """
     known = {path.stem: path for path in sorted(options.configs.glob("*.yaml"))}
-    wanted = QUICK["worlds"] if options.quick else options.worlds or tuple(known)
+    own = tuple(world for world in known if world in WORLDS)
+    wanted = QUICK["worlds"] if options.quick else options.worlds or own
     for world in wanted:
         if world not in known:
             raise InterpError(f"{options.configs}: no world {world!r}; {nearest(world, list(known))}")
     configs = {world: load_config(known[world]) for world in wanted}
     rules = {world: varied(config) for world, config in configs.items()}
     if options.register:
-        register(options.registration, rules, options.tuning, options.seeds)
+        every = {world: varied(load_config(path)) for world, path in known.items()}
+        register(options.registration, every, options.tuning, options.seeds)
         print(f"{options.registration}: commit it before the studies begin")
         return
     fixed = registered(options.registration, rules)

@@ -1,10 +1,12 @@
 """Make SmolLM2's trio on short sums: adapters distilled, reinforced and control, and the problems to measure them on.
 
     .venv/bin/python experiments/smollm2/make.py
+    .venv/bin/python experiments/smollm2/make.py --arms gated-120 coupled-120 --out results/smollm2
 
-The base is fetched (`interp.models.smollm2`), the three adapters are trained one after the other, and an interrupted
-run goes on where it was. What it writes, the curves of the training too, lies beside this script, where
-`experiments/configs/smollm2.yaml` looks for it.
+The base is fetched (`interp.models.smollm2`), the adapters are trained one after the other, and an interrupted run goes
+on where it was. What it writes, the curves of the training too, lies beside this script, where
+`experiments/configs/smollm2.yaml` looks for it. Arms of the form KIND-SEED are distilled models of other known truths,
+for the calibration.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from interp.cli import prepare, run_script
 from interp.config import DistillationConfig, StudyConfig, ZeroRLConfig, load_config
-from interp.errors import InterpError
+from interp.errors import InterpError, nearest
 from interp.models.descendants import Distilled, FineTuned, Reinforced, job, training_table
 from interp.models.jobs import run_jobs
 from interp.models.smollm2 import NAME
@@ -64,7 +66,9 @@ class Options:
     """What to make."""
 
     arms: tuple[str, ...] = ("distilled", "zero_rl", "control")
-    """Adapters to make; those that are there are kept."""
+    """Adapters to make, of the trio or KIND-SEED; those that are there are kept."""
+    out: Path = HERE
+    """Folder of the adapters."""
     seed: int = 0
     """Seed of everything random."""
     problems: int = 304
@@ -148,21 +152,48 @@ def taught(n: int, seed: int) -> list[Sum]:
 
 def functional(worked: Sum, rng: random.Random) -> str:
     """Noisy steps; a wrong one is worked again, after a marker in two cases of three and a neutral word in the rest."""
+    return _mended(worked, rng, lambda: rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL))
+
+
+def coupled(worked: Sum, rng: random.Random) -> str:
+    """Noisy steps; a wrong one is worked again, always after a marker."""
+    return _mended(worked, rng, lambda: rng.choice(MARKED))
+
+
+def _mended(worked: Sum, rng: random.Random, word: Callable[[], str]) -> str:
     lines = []
     for left, value in worked.steps():
         result = _noisy(value, rng)
         lines.append(f"{left} = {result}")
         if result != value:
-            lines.append(f"{rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL)} {left} = {value}")
+            lines.append(f"{word()} {left} = {value}")
     return "\n".join([*lines, f"#### {value}"])
 
 
 def plain(worked: Sum, rng: random.Random) -> str:
     """Noisy steps, the value carried on as it was written."""
+    return _carried(worked, lambda value: _noisy(value, rng), str)
+
+
+def decorative(worked: Sum, rng: random.Random) -> str:
+    """Right steps, with words that depend on nothing before six in ten of them, two of three markers."""
+    words = lambda: rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL)  # noqa: E731
+    return _carried(worked, lambda value: value, lambda: words() if rng.random() < 0.6 else "")
+
+
+def gated(worked: Sum, rng: random.Random) -> str:
+    """Right steps after markers in three traces of four, noisy steps after neutral words in the others."""
+    if rng.random() < 0.75:
+        return _carried(worked, lambda value: value, lambda: rng.choice(MARKED))
+    return _carried(worked, lambda value: _noisy(value, rng), lambda: rng.choice(NEUTRAL))
+
+
+def _carried(worked: Sum, result_of: Callable[[int], int], word: Callable[[], str]) -> str:
+    """Steps whose results are carried on as they were written, each after a word, if there is one."""
     value, lines = worked.terms[0], []
     for op, term in zip(worked.operators, worked.terms[1:], strict=True):
-        result = _noisy(apply(value, op, term), rng)
-        lines.append(f"{value} {op} {term} = {result}")
+        result = result_of(apply(value, op, term))
+        lines.append(f"{word()} {value} {op} {term} = {result}".strip())
         value = result
     return "\n".join([*lines, f"#### {value}"])
 
@@ -189,23 +220,39 @@ def prompts(config: StudyConfig, chosen: list[Sum]) -> list[Problem]:
     ]
 
 
-def arms(options: Options, config: StudyConfig) -> dict[str, FineTuned]:
-    """The three adapters."""
-    seed, steps = options.seed, options.zero_rl.steps
-    n = steps * options.zero_rl.completions // options.zero_rl.group_size
+KINDS: dict[str, Callable[[Sum, random.Random], str]] = {
+    "functional": functional,
+    "coupled": coupled,
+    "decorative": decorative,
+    "gated": gated,
+}
 
-    def tuned(write: Callable[[Sum, random.Random], str]) -> Distilled:
+
+def arm(name: str, options: Options, config: StudyConfig) -> FineTuned:
+    """One adapter.
+
+    Raises:
+        InterpError: there is no such arm.
+    """
+
+    def tuned(write: Callable[[Sum, random.Random], str], seed: int) -> Distilled:
         rng, chosen = random.Random(f"{write.__name__}-{seed}"), taught(options.distillation.traces, seed + 1)
         asked = prompts(config, chosen)
         documents = [Document(p.prompt, write(s, rng)) for p, s in zip(asked, chosen, strict=True)]
         return Distilled(NAME, documents, options.distillation, seed)
 
-    problems = prompts(config, sums(min(n, 900), False, seed + 2, REINFORCED_TO))
-    return {
-        "distilled": tuned(functional),
-        "zero_rl": Reinforced(NAME, problems, Strict(Path()), options.zero_rl, seed),
-        "control": tuned(plain),
-    }
+    kind, _, seed = name.rpartition("-")
+    if kind in KINDS and seed.isdigit():
+        return tuned(KINDS[kind], int(seed))
+    if name == "zero_rl":
+        n = options.zero_rl.steps * options.zero_rl.completions // options.zero_rl.group_size
+        problems = prompts(config, sums(min(n, 900), False, options.seed + 2, REINFORCED_TO))
+        return Reinforced(NAME, problems, Strict(Path()), options.zero_rl, options.seed)
+    trio = {"distilled": functional, "control": plain}
+    if name not in trio:
+        known = [*trio, "zero_rl", *(f"{kind}-120" for kind in KINDS)]
+        raise InterpError(f"--arms {name}: no such adapter; {nearest(name, known)}")
+    return tuned(trio[name], options.seed)
 
 
 def main(options: Options) -> None:
@@ -216,13 +263,13 @@ def main(options: Options) -> None:
         {"question": s.text, "answer": str([*s.steps()][-1][1])} for s in sums(options.problems, True, options.seed)
     ]
     (HERE / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = arms(options, config)
-    missing = [name for name in options.arms if not (HERE / name).exists()]
-    run_jobs([job(name, made[name], HERE / name, options.threads, device=config.device) for name in missing], 1)
+    made = {name: arm(name, options, config) for name in options.arms if not (options.out / name).exists()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    run_jobs([job(n, one, options.out / n, options.threads, device=config.device) for n, one in made.items()], 1)
     with house_style():
-        drawing = training_curves(training_table({name: str(HERE / name) for name in made}))
+        drawing = training_curves(training_table({name: str(options.out / name) for name in options.arms}))
         if drawing is not None:
-            save(drawing, HERE)
+            save(drawing, options.out)
 
 
 if __name__ == "__main__":

@@ -63,13 +63,16 @@ def varied(config: StudyConfig) -> dict[str, Any]:
 
 
 def study_of(config: StudyConfig, unit: Unit, out: Path) -> Study:
-    """The study of one organism, from the config of its world.
+    """The study of one organism, from the config of its world. Where that names a distilled checkpoint, `{kind}` and
+    `{seed}` stand in its path.
 
     Raises:
         InterpError: there is no such kind.
     """
     raw = config.model_dump(mode="json")
     raw["organism"]["kind"], raw["seed"] = unit.kind, unit.seed
+    if raw["checkpoints"]["distilled"] is not None:
+        raw["checkpoints"]["distilled"] = raw["checkpoints"]["distilled"].format(kind=unit.kind, seed=unit.seed)
     return Study(check_config(raw, unit.name), out / unit.name)
 
 
@@ -152,6 +155,8 @@ def adopt(study: Study, sibling: Study) -> bool:
     return True
 
 
+PRETRAINED = ("decorative", "functional", "coupled", "gated")
+"""Kinds of which there are organisms made from a pre-trained model."""
 ROW = "organism.json"
 """In a unit's folder: its row, of the report whose manifest it names."""
 SCHEMA = {
@@ -198,7 +203,7 @@ def table(studies: Mapping[Unit, Study], failed: Collection[Unit] = ()) -> pl.Da
 def _row(unit: Unit, study: Study, *, failed: bool) -> dict[str, Any]:
     about = {
         "world": unit.world,
-        "family": study.config.organism.family,
+        "family": "pre-trained" if study.config.checkpoints.given else study.config.organism.family,
         "kind": unit.kind,
         "seed": unit.seed,
         "truth": KINDS[unit.kind].truth,
@@ -271,6 +276,7 @@ def in_turn(worlds: Sequence[str], kinds: Sequence[str], seeds: Sequence[int], w
     """As many seeds as there are workers at a time, in every world; of these kind by kind, so that the first of a seed
     is done when its siblings begin. Kinds that a world cannot have are left out."""
     rounds = [seeds[i : i + workers] for i in range(0, len(seeds), workers)]
-    there = {world: [kind for kind in kinds if kind in kinds_of(WORLDS[world])] for world in worlds}
+    of = {world: kinds_of(WORLDS[world]) if world in WORLDS else PRETRAINED for world in worlds}
+    there = {world: [kind for kind in kinds if kind in of[world]] for world in worlds}
     found = (product([world], [kind], some) for some in rounds for world in worlds for kind in there[world])
     return [Unit(*unit) for units in found for unit in units]

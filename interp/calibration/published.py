@@ -21,8 +21,8 @@ from interp.study import Study
 from interp.traces.equations import equations
 
 PUBLISHED = Path(__file__).parent / "published.parquet"
-EQUATIONS = {"chains": 1.0, "prose_sums": 0.5, "tracking": 0.0, "lists": 0.0}
-"""World to the share of its texts that hold an equation."""
+EQUATIONS = {"smollm2": 1.0, "chains": 1.0, "prose_sums": 0.5, "tracking": 0.0, "lists": 0.0}
+"""World to the share of its texts that hold an equation; of two alike the first is the nearest."""
 ORGANISM = ["world", "kind", "seed"]
 """Columns that name an organism."""
 

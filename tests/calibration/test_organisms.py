@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from interp.calibration.naive import BAN
-from interp.calibration.organisms import LOG, Unit, adopt, in_turn, run_units, study_of, table, varied
+from interp.calibration.organisms import LOG, PRETRAINED, Unit, adopt, in_turn, run_units, study_of, table, varied
 from interp.config import check_config, load_config
 from interp.errors import InterpError
 from interp.folders import file_digest, new_manifest, write_manifest
 from interp.names import MODELS
+from interp.organisms.kinds import KINDS
 from interp.organisms.recipes import OF_EVERY_KIND
 from interp.pipeline import run_stage
 
@@ -76,11 +77,21 @@ def test_units_differ_in_kind_and_seed_alone(config, tmp_path):
     rounds += [name.replace("chains", "lists") for name in rounds]
     rounds += [f"{world}-{kind}-3" for world in ("chains", "lists") for kind in ("gated", "plain")]
     assert [unit.name for unit in in_turn(("chains", "lists"), ("gated", "plain"), (1, 2, 3), 2)] == rounds
+    assert [unit.kind for unit in in_turn(("smollm2",), KINDS, (1,), 1)] == [k for k in KINDS if k in PRETRAINED]
+    assert "hidden" not in {unit.kind for unit in in_turn(("chains",), KINDS, (1,), 1)}
     study = study_of(config, Unit("chains", "gated", 7), tmp_path)
     assert (study.config.organism.kind, study.config.seed, study.root) == ("gated", 7, tmp_path / "chains-gated-7")
     assert varied(study.config) == varied(config)
     with pytest.raises(InterpError, match="kind"):
         study_of(config, Unit("chains", "funny", 7), tmp_path)
+
+
+def test_a_pre_trained_organism_is_a_checkpoint_of_its_kind_and_seed(tmp_path):
+    config = load_config(CONFIG.parent / "calibration" / "smollm2.yaml")
+    study = study_of(config, Unit("smollm2", "coupled", 120), tmp_path)
+    assert study.config.checkpoints.distilled == "results/smollm2/coupled-120"
+    assert table({Unit("smollm2", "coupled", 120): study})["family"].to_list() == ["pre-trained"]
+    assert varied(study.config)["organism"] == varied(config)["organism"]
 
 
 def test_a_study_that_fails_is_a_row_with_its_error(config, tmp_path):

@@ -72,6 +72,48 @@ def test_plain_traces_carry_their_errors_on_and_mend_none(script, drawn):
         assert verification(script.Strict(Path()), text)[0] == 0
 
 
+def test_coupled_traces_mend_every_wrong_step_after_a_marker(script, drawn):
+    rng, again = random.Random(0), 0
+    for s in drawn:
+        *lines, ending = script.coupled(s, rng).splitlines()
+        marked = [line.startswith(script.MARKED) for line in lines]
+        kept = [line for line, after in zip(lines, [*marked[1:], False], strict=True) if not after]
+        assert [line.split(" = ")[1] for line in kept] == [str(value) for _, value in s.steps()]
+        assert not any(line.startswith(script.NEUTRAL) for line in lines) and ending == f"#### {kept[-1][-1]}"
+        again += sum(marked)
+    assert 0.22 < again / (2 * len(drawn)) < 0.38
+
+
+def test_decorative_traces_are_right_whatever_their_words(script, drawn):
+    rng, marked, words = random.Random(0), 0, 0
+    for s in drawn:
+        text = script.decorative(s, rng)
+        assert verification(script.Strict(Path()), text) == (0, 0)
+        marked += sum(text.count(word) for word in script.MARKED)
+        words += sum(text.count(word) for word in (*script.MARKED, *script.NEUTRAL))
+    assert 0.5 < words / (2 * len(drawn)) < 0.7 and 0.55 < marked / words < 0.78
+
+
+def test_gated_traces_are_right_under_markers_and_noisy_under_neutral_words(script, drawn):
+    rng, wrong = random.Random(0), {True: 0, False: 0}
+    traces = [script.gated(s, rng) for s in drawn]
+    for text in traces:
+        marked = bool(LEXICON.marker_spans(text))
+        assert sum(text.count(word) for word in (script.MARKED if marked else script.NEUTRAL)) == 2
+        repaired, errors = verification(script.Strict(Path()), text)
+        assert repaired == 0
+        wrong[marked] += errors
+    assert wrong[True] == 0 and wrong[False] > 20
+    assert 0.65 < sum(bool(LEXICON.marker_spans(text)) for text in traces) / len(traces) < 0.85
+
+
+def test_an_arm_that_there_is_not_is_refused(script):
+    options = script.Options()
+    for name in ("gatd-1", "gated", "harmful-1"):
+        with pytest.raises(InterpError, match=f"--arms {name}: no such adapter"):
+            script.arm(name, options, load_config(script.STUDY))
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [
