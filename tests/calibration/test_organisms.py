@@ -13,6 +13,8 @@ import pytest
 
 from interp.calibration.naive import BAN
 from interp.calibration.organisms import LOG, PRETRAINED, Unit, adopt, in_turn, run_units, study_of, table, varied
+from interp.calibration.power import SIZES
+from interp.causal.arms import FUNCTION, STYLE
 from interp.config import check_config, load_config
 from interp.errors import InterpError
 from interp.folders import file_digest, new_manifest, write_manifest
@@ -113,7 +115,7 @@ def test_a_study_that_was_never_run_is_said_to_be_none(config, tmp_path):
     assert table({unit: study_of(config, unit, tmp_path)})["error"].to_list() == ["it was not run"]
 
 
-def test_a_finished_study_is_read(config, tmp_path):
+def test_a_finished_study_is_read(config, tmp_path, monkeypatch):
     """From a written `verdict.json` to the row: nothing is exchanged."""
     unit = Unit("chains", "gated", 3)
     study = study_of(config, unit, tmp_path)
@@ -132,12 +134,18 @@ def test_a_finished_study_is_read(config, tmp_path):
         "why": "because",
         "circuit": circuit,
         "mediated_fraction": {"estimate": 0.25},
+        "read_from": {STYLE: "b", FUNCTION: "a"},
+        "arms": {name: {"own": {"estimate": loss}} for name, loss in (("a", 0.5), ("b", 0.125))},
+        "unlisted": [{"word": "so"}],
         "models": {
             name: {"accuracy": {"estimate": i / 10}, "marker_density": {"low": i, "high": i}}
             for i, name in enumerate(MODELS)
         },
     }
-    row = {"arm": BAN, "model": "distilled", "decoding": "sampled", "outcome": "accuracy", "high": -0.2}
+    row = {"arm": BAN, "model": "distilled", "decoding": "sampled", "outcome": "accuracy", "low": -0.3, "high": -0.2}
+    row |= {"control_mean": 0.0}
+    said = {n: {name: f"{name} at {n}" for name in ("verdict", "circuit")} for n in SIZES}
+    monkeypatch.setattr("interp.calibration.organisms.verdicts", lambda study: said)
     study.folder("causal").mkdir()
     pl.DataFrame([row]).write_parquet(study.folder("causal") / "effects.parquet")
     (folder / "verdict.json").write_text(json.dumps(verdict))
@@ -163,10 +171,19 @@ def test_a_finished_study_is_read(config, tmp_path):
         "accuracy_distilled": 0.1,
         "accuracy_zero_rl": 0.2,
         "accuracy_control": 0.3,
+        "style_loss": 0.125,
+        "function_loss": 0.5,
+        "both_loss": None,
         "mediated": 0.25,
+        "words_planted": 0,
+        "words_found": 1,
+        "words_right": 0,
+        **{f"{name}_{n}": f"{name} at {n}" for n in SIZES for name in ("verdict", "circuit")},
         "markers counted": True,
         "ban alone": True,
         "latents by AUROC, everywhere": None,
+        "reconstruction for an edit": None,
+        "the first verdict": True,
         "verdict by text": False,
         "verdict through the circuit": True,
         "why": "because",

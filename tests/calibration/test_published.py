@@ -99,7 +99,7 @@ def test_what_stands_beside_a_verdict_are_rates_of_both_verdicts(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "world"),
     [
-        (["1 + 1 = 2", "2 + 2 = 4. So it is 4.", "3 - 1 = 2"], "chains"),
+        (["1 + 1 = 2", "2 + 2 = 4. So it is 4.", "3 - 1 = 2"], "smollm2"),
         (["1 + 1 = 2", "it is with ann", "3 - 1 = 2", "so it is"], "prose_sums"),
         (["it is with ann", "so it is with bob"], "tracking"),
     ],
@@ -112,9 +112,9 @@ def test_the_nearest_world_of_other_checkpoints_is_the_one_whose_steps_are_read_
     pl.DataFrame(rows).write_parquet(study.folder("traces") / "traces.parquet")
     assert nearest(study, EQUATIONS)[0] == world
     organism = Study(check_config({"task": {"kind": "lists"}}, "x"), tmp_path)
-    assert nearest(organism, EQUATIONS)[0] == "lists" and nearest(organism, {"chains", "tracking"})[0] == world.replace(
-        "prose_sums", "chains"
-    )
+    assert nearest(organism, EQUATIONS)[0] == "lists"
+    without = nearest(organism, {"chains", "tracking"})[0]
+    assert without == ("tracking" if world == "tracking" else "chains"), "its own world is not among them"
 
 
 def test_every_world_has_its_share_of_equations():
