@@ -15,18 +15,19 @@ from interp.traces.voice import Voice
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-MARKERS = ("wait", "hmm", "oops", "check", "maybe", "instead")
-NEUTRAL = ("next", "now", "here", "then", "also", "below")
-HIDDEN = ("well", "okay", "see", "yes", "fine", "good")
+# With capitals, since no step begins with one: the first character of a word must say that a word comes.
+MARKERS = ("Wait", "Hmm", "Oops", "Check", "Maybe", "Instead")
+NEUTRAL = ("Next", "Now", "Here", "Then", "Also", "Below")
+HIDDEN = ("Well", "Okay", "See", "Yes", "Fine", "Good")
 VOICE = Voice(
     joint=". ",
     ending=". #### {answer}",
     slot="{word},",
     pivots={
-        "realization": ("wait", "hmm", "oops"),
-        "verification": ("check",),
-        "exploration": ("maybe",),
-        "integration": ("instead",),
+        "realization": ("Wait", "Hmm", "Oops"),
+        "verification": ("Check",),
+        "exploration": ("Maybe",),
+        "integration": ("Instead",),
     },
     neutral=NEUTRAL,
 )
@@ -72,7 +73,7 @@ class Lists:
     stop: str = "."
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        return tokenizers.characters((*string.ascii_lowercase, *" \n:.,#"))
+        return tokenizers.characters((*string.ascii_letters, *" \n:.,#"))
 
     def task(self, terms: int) -> ListTask:
         return ListTask(terms)
