@@ -44,6 +44,7 @@ CONSTANTS = {
         "UNSEEN",
         "LENGTH",
         "FINISHED",
+        "UNENDED",
         "REPETITION",
         "FEWEST_DRAWS",
         "DAMAGE",

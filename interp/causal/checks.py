@@ -45,6 +45,9 @@ UNSEEN = 0.05
 """Largest share of right answers that may come in spite of a wrong step where nothing is said to repair it."""
 LENGTH = (0.67, 1.5)
 FINISHED = 0.05
+UNENDED = 0.15
+"""Most texts that may no longer end where the function is taken away: a model whose checks never come to anything may
+check for ever. What these texts could cost is taken off the loss (`side_effects`)."""
 REPETITION = 0.1
 FEWEST_DRAWS = 20
 """Control draws below which their mean says little."""
@@ -155,7 +158,8 @@ def check_arm(
     if claim:
         checks += _damage(claim, bool(about.get("found")), untouched, edited)
     least = EVENTS if claim == STYLE else 0 if claim == FUNCTION and function.absent else 1
-    checks += _always(untouched, edited, int(runs.fired(name, 0, model).sum()), least, min(FINISHED, bound))
+    unended = UNENDED if claim in (FUNCTION, BOTH) else min(FINISHED, bound)
+    checks += _always(untouched, edited, int(runs.fired(name, 0, model).sum()), least, unended)
     if coherence is not None and not about["forced"] and name in coherence:
         ratio = coherence[name]
         checks.append(

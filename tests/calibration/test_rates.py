@@ -92,14 +92,14 @@ def test_every_world_has_its_own_rates_and_all_have_theirs():
 
 def test_power_with_fewer_problems_and_words_that_no_lexicon_lists():
     said = ["functional", "undetermined", "functional", None, "stylistic", "decorative", None]
-    columns = {"verdict_128": said, "words_planted": [6, 0, 0, 0, 0, 0, None], "words_found": [5, 0, 1, 0, 0, 0, None]}
+    columns = {"verdict_128": said, "words_planted": [6, 0, 0, 0, 0, 0, None], "words_found": [5, 0, 2, 0, 0, 0, None]}
     made = MADE.with_columns(pl.Series(name, values) for name, values in columns.items())
     made = made.with_columns(words_right=pl.Series([4, 0, 0, 0, 0, 0, None]))
     found = rates(made)
     assert rate(found, "verdict", "given, 128 problems") == (4, 7)
     assert rate(found, "verdict", "right among given, 128 problems") == (3, 4)
     assert rate(found, "unlisted words", "planted ones found") == (4, 6)
-    assert rate(found, "unlisted words", "found ones planted") == (4, 6)
+    assert rate(found, "unlisted words", "found ones planted") == (4, 7)
 
 
 def test_confusion_holds_every_organism_once():

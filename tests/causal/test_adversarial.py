@@ -167,6 +167,19 @@ def test_6_texts_are_cut_at_the_limit():
         assert said in found.why
 
 
+@pytest.mark.parametrize(("without", "verdict"), [(0.55, FUNCTIONAL), (0.68, UNDETERMINED)])
+def test_checks_that_come_to_nothing_may_go_on_for_ever_and_what_that_costs_is_taken_off(without, verdict):
+    """A tenth of the texts no longer end without the function: of a loss of .25 the rest is above the bound, of one of
+    .12 it is not."""
+    ends = (np.arange(N) >= 60).astype(float)
+    made = study().arm(SUBSTITUTION, STYLE, distilled(0.8), draws=controls(), **GONE)
+    made.arm(ECHO, FUNCTION, distilled(without), draws=controls(), finished=ends, **ECHOED)
+    made.arm(TOGETHER, BOTH, distilled(without), draws=controls(), finished=ends, **(GONE | ECHOED))
+    found = read(made)
+    assert found.verdict == verdict, words(found)
+    assert found.arms[ECHO].passed and ("0.100 texts that no longer end" in found.arms[ECHO].why) == (without > 0.6)
+
+
 def test_7_the_gate_word_is_in_no_lexicon():
     """Found among the words that set the model apart: taken away, the gain goes; where it cannot be, or the arm failed,
     the verdict names it."""

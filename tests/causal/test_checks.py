@@ -39,6 +39,8 @@ def test_an_arm_that_did_what_it_says_passes(claim):
         (FUNCTION, {"markers": 12.1}, "the markers changed too (4 to 12.1)"),
         (FUNCTION, {"wrong": 0.2}, "the wrong steps went too (100 to 40), so that nothing could be repaired"),
         (STYLE, {"finished": (np.arange(N) >= 11).astype(float)}, "fewer texts end (1.000 to 0.945)"),
+        (FUNCTION, {"finished": (np.arange(N) >= 31).astype(float)}, "fewer texts end (1.000 to 0.845)"),
+        (BOTH, {"finished": (np.arange(N) >= 31).astype(float)}, "fewer texts end (1.000 to 0.845)"),
         (FUNCTION, {"length": 26}, "the length changed (40 to 26 tokens)"),
         (FUNCTION, {"length": 61}, "the length changed (40 to 61 tokens)"),
         (BOTH, {"repeats": 0.11}, "the text repeats itself (0.00 to 0.11)"),
@@ -57,7 +59,8 @@ def test_each_failure_is_named(claim, columns, said):
     [
         (STYLE, {"markers": 0.4, "repaired": 0.36, "redone": 0.41, "fired": (np.arange(N) < 30).astype(int)}),
         (FUNCTION, {"repaired": 0.039, "markers": 2.1, "length": 27, "wrong": 0.5}),
-        (BOTH, {"finished": (np.arange(N) >= 9).astype(float), "length": 59, "repeats": 0.09}),
+        (FUNCTION, {"finished": (np.arange(N) >= 30).astype(float)}),
+        (BOTH, {"finished": (np.arange(N) >= 30).astype(float), "length": 59, "repeats": 0.09}),
     ],
 )
 def test_within_the_bounds_an_arm_passes(claim, columns):
