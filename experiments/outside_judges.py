@@ -69,6 +69,8 @@ class Options:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds that are reported; a seed fixes the world, its rows, their order and the initial weights."""
+    tuning: tuple[int, ...] = TUNING
+    """Seeds that settings are chosen on: all of them on the first, each entry's better half on the others."""
     steps: int = 2000
     """Updates, of 256 rows each."""
     rows: int = 1 << 17
@@ -213,12 +215,12 @@ def main(options: Options) -> None:
     size = {name: getattr(options, name) for name in ("steps", "rows", "test_rows", "n_models", "d_model", "features")}
     with locked(options.out):
         runs = Runs(options.out / "runs.jsonl", lambda *run: measure(*run, options=options), size)
-        tried = tune(entries, runs.get, lambda entry: settings(entry, options.steps), "found")
+        tried = tune(entries, runs.get, lambda entry: settings(entry, options.steps), "found", options.tuning)
         best = {entry: ranked(entry, tried, "found")[0] for entry in entries}
         best |= {Entry(NULL, e.recipe): s for e, s in best.items() if e.trainer.startswith("interp")}
         found = [runs.get(entry, setting, seed) for seed in options.seeds for entry, setting in best.items()]
         shared = shared_terms(options.rows, options.steps, BATCH, N_LATENTS, K) | {
-            "settings tried per recipe": f"6, 12 with AuxK, on seed {TUNING[0]}, the better half on {TUNING[1]}",
+            "settings tried per recipe": f"6, 12 with AuxK; tuning seeds {', '.join(map(str, options.tuning))}",
             "AuxK's weight": "1/32 or 1, as tuned",
             "held-out latents": f"the gate of training, batches of {BATCH} rows",
         }

@@ -124,12 +124,13 @@ def tune(
     get: Callable[[Entry, Recipe, int], Run],
     settings: Callable[[Entry], Sequence[Recipe]],
     by: str,
+    seeds: Sequence[int] = TUNING,
 ) -> list[Run]:
-    """Runs on the tuning seeds: of all settings on the first, of each entry's better half on the second."""
-    first, second = TUNING
+    """Runs on the tuning seeds: of all settings on the first, of each entry's better half on the others."""
+    first, *others = seeds
     runs = [get(entry, setting, first) for entry in entries for setting in settings(entry)]
     better = {entry: ranked(entry, runs, by)[: len(settings(entry)) // 2] for entry in entries}
-    return runs + [get(entry, setting, second) for entry in entries for setting in better[entry]]
+    return runs + [get(entry, setting, seed) for seed in others for entry in entries for setting in better[entry]]
 
 
 def table(found: Sequence[Run], names: Sequence[str]) -> pl.DataFrame:
