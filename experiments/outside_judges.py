@@ -85,6 +85,8 @@ class Options:
     """Share of a latent's decoder norm in one model above which it is claimed to be that model's own."""
     only: tuple[str, ...] = ()
     """Trainers whose names begin with one of these; all unless given."""
+    recipes: tuple[str, ...] = RECIPES
+    """Recipes that every trainer is trained by."""
     out: Path = Path("results/outside")
     """Folder of the results."""
 
@@ -211,7 +213,7 @@ def main(options: Options) -> None:
     """Tune, measure, print, write."""
     torch.set_num_threads(1)
     trainers = [name for name in K_STARTS if not options.only or name.startswith(options.only)]
-    entries = [Entry(*pair) for pair in product(trainers, RECIPES)]
+    entries = [Entry(*pair) for pair in product(trainers, options.recipes)]
     size = {name: getattr(options, name) for name in ("steps", "rows", "test_rows", "n_models", "d_model", "features")}
     with locked(options.out):
         runs = Runs(options.out / "runs.jsonl", lambda *run: measure(*run, options=options), size)
