@@ -77,6 +77,8 @@ def test_tuning_runs_all_settings_once_and_the_better_half_again():
         assert first == set(planted_peers.grid(entry, 2000, planted_peers.K_STARTS))
         assert len(second) == 3 and min(s.lr for s in second) >= max(s.lr for s in first - second)
         assert peer_runs.ranked(entry, tried, "recall")[0].lr == min(s.lr for s in second)
+    tried = peer_runs.tune(entries, get, settings, "recall", (100,))
+    assert [(run.entry, run.setting, run.seed) for run in tried] == [(e, s, 100) for e in entries for s in settings(e)]
 
 
 def test_a_finished_run_is_not_made_again(tmp_path):
