@@ -62,6 +62,12 @@ class Recipe:
     which no option of theirs changes."""
     shared_init: float = 1.0
     """This engine's share of latents that start with one direction in all models; the peers know of no models."""
+    aux_weight: float | None = None
+    """Weight of AuxK's loss; None is the trainer's own (`terms.py`). `dead_after` turns AuxK on, not this."""
+
+    def weighted(self, option: str) -> dict[str, float]:
+        """The weight of AuxK under the name that a trainer's own option has; nothing where the weight is its own."""
+        return {} if self.aux_weight is None else {option: self.aux_weight}
 
 
 class Counter(NamedTuple):
@@ -133,6 +139,7 @@ class Engine:
             "k_aux": recipe.k_aux,
             "shared_init": recipe.shared_init,
             "log_every": shape.steps,
+            **recipe.weighted("aux_coefficient"),
         }
         if recipe.dead_after is None:
             settings["aux_coefficient"] = 0.0
@@ -193,6 +200,7 @@ class DictionaryLearning:
             warmup_steps=recipe.warmup,
             seed=recipe.seed,
             device=shape.device,
+            **recipe.weighted("auxk_alpha"),
         )
         self._trainer.dead_feature_threshold = recipe.dead_after or NEVER
         self._shape, self._recipe, self._autocast, self._step = shape, recipe, autocast, 0
@@ -232,7 +240,13 @@ class SAELens:
 
         torch.manual_seed(recipe.seed)
         sae = BatchTopKTrainingSAE(
-            BatchTopKTrainingSAEConfig(d_in=shape.width, d_sae=shape.n_latents, k=shape.k, device=shape.device)
+            BatchTopKTrainingSAEConfig(
+                d_in=shape.width,
+                d_sae=shape.n_latents,
+                k=shape.k,
+                device=shape.device,
+                **recipe.weighted("aux_loss_coefficient"),
+            )
         )
         config = SAETrainerConfig(
             total_training_samples=shape.steps * shape.batch,
@@ -286,6 +300,7 @@ class Sparsify:
             self._adam, lambda step: min(1.0, (step + 1) / max(1, recipe.warmup))
         )
         self._since_fired = torch.zeros(shape.n_latents, dtype=torch.long, device=shape.device)
+        self._aux_weight = 1 / 32 if recipe.aux_weight is None else recipe.aux_weight
         self._shape, self._recipe, self._autocast, self._step = shape, recipe, autocast, 0
 
     def update(self, x: Tensor) -> None:
@@ -296,7 +311,7 @@ class Sparsify:
         dead = None if self._recipe.dead_after is None else self._since_fired > self._recipe.dead_after
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):
             out = self._coder(x, dead_mask=dead)
-        (out.fvu + out.auxk_loss / 32).backward()
+        (out.fvu + self._aux_weight * out.auxk_loss).backward()
         self._coder.remove_gradient_parallel_to_decoder_directions()
         self._adam.step()
         self._adam.zero_grad()

@@ -7,8 +7,8 @@
 The world is of the kind of SynthSAEBench (2602.14687): Zipfian firing, trees of features of which siblings exclude each
 other, correlation of low rank. A feature has one direction in all models, or, drawn for a third of them whatever their
 place in the trees, in one model alone. Every trainer gets the same rows, the models side by side, and is tuned as in
-`planted_peers.py`, on seeds that are not reported, by the share of features that it finds. `outside.json` holds all
-runs and what differs between the trainers; a killed script resumes from `runs.jsonl`.
+`planted_peers.py`, on seeds that are not reported, by the share of features that it finds, and over AuxK's weight as
+well. `outside.json` holds all runs and what differs between the trainers; a killed script resumes from `runs.jsonl`.
 
 Scores: sae-lens' MCC, uniqueness, and precision, recall and F1 of the latents as detectors of their nearest feature;
 `found`, the share of features with a cosine above .9 to some latent, of all and of the exclusive ones; and precision
@@ -30,7 +30,7 @@ import torch
 import tyro
 from contestants import Contestant, Engine, Recipe, Shape, make, normalised
 from jaxtyping import Float, Int
-from peer_runs import FEW_LRS, RECIPES, Entry, Runs, grid, k_starts, ranked, shared_terms, table, tune, write
+from peer_runs import FEW_LRS, RECIPES, TUNING, Entry, Runs, grid, k_starts, ranked, shared_terms, table, tune, write
 from sae_lens.synthetic import (
     FeatureDictionary,
     HierarchyConfig,
@@ -54,6 +54,8 @@ BATCH, N_LATENTS, K = 256, 512, 6
 """A little more latents than features, and the active features of a row (5.6 on average) rounded up."""
 K_STARTS = k_starts(N_LATENTS)
 SHARES = (1.0, 0.75)
+AUX_WEIGHTS = (1 / 32, 1.0)
+"""Weights of AuxK that every trainer is tuned over: the customary one, and sae-lens' default."""
 NULL = "interp, random decoders"
 SCORES = (
     *("found", "found_exclusive", "claims_precision", "claims_recall"),
@@ -67,6 +69,8 @@ class Options:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds that are reported; a seed fixes the world, its rows, their order and the initial weights."""
+    tuning: tuple[int, ...] = TUNING
+    """Seeds that settings are chosen on: all of them on the first, each entry's better half on the others."""
     steps: int = 2000
     """Updates, of 256 rows each."""
     rows: int = 1 << 17
@@ -81,6 +85,8 @@ class Options:
     """Share of a latent's decoder norm in one model above which it is claimed to be that model's own."""
     only: tuple[str, ...] = ()
     """Trainers whose names begin with one of these; all unless given."""
+    recipes: tuple[str, ...] = RECIPES
+    """Recipes that every trainer is trained by."""
     out: Path = Path("results/outside")
     """Folder of the results."""
 
@@ -187,31 +193,38 @@ def _as_detectors(contestant: Contestant, decoder: Tensor, held_out: Tensor, mad
 
 def settings(entry: Entry, steps: int) -> list[Recipe]:
     """Settings that an entry is tuned over: the peers' are those of `peer_runs.grid`. This engine has an option of its
-    own, the share of latents that start with one direction in all models, which takes the place of theirs."""
+    own, the share of latents that start with one direction in all models, which takes the place of theirs. All have the
+    weight of AuxK."""
     if not entry.trainer.startswith("interp"):
-        return grid(entry, steps, K_STARTS)
+        return grid(entry, steps, K_STARTS, AUX_WEIGHTS)
     knobs = {
         "k fixed": {},
         "k fixed, AuxK": {"dead_after": 51_200},
         "k annealed, AuxK": {"dead_after": 51_200, "k_start": 24, "k_steps": steps // 2},
     }[entry.recipe]
-    return [Recipe(lr, steps // 20, shared_init=share, **knobs) for lr, share in product(FEW_LRS, SHARES)]
+    weights = AUX_WEIGHTS if knobs else (None,)
+    return [
+        Recipe(lr, steps // 20, shared_init=share, aux_weight=weight, **knobs)
+        for lr, share, weight in product(FEW_LRS, SHARES, weights)
+    ]
 
 
 def main(options: Options) -> None:
     """Tune, measure, print, write."""
     torch.set_num_threads(1)
     trainers = [name for name in K_STARTS if not options.only or name.startswith(options.only)]
-    entries = [Entry(*pair) for pair in product(trainers, RECIPES)]
+    entries = [Entry(*pair) for pair in product(trainers, options.recipes)]
     size = {name: getattr(options, name) for name in ("steps", "rows", "test_rows", "n_models", "d_model", "features")}
     with locked(options.out):
         runs = Runs(options.out / "runs.jsonl", lambda *run: measure(*run, options=options), size)
-        tried = tune(entries, runs.get, lambda entry: settings(entry, options.steps), "found")
+        tried = tune(entries, runs.get, lambda entry: settings(entry, options.steps), "found", options.tuning)
         best = {entry: ranked(entry, tried, "found")[0] for entry in entries}
         best |= {Entry(NULL, e.recipe): s for e, s in best.items() if e.trainer.startswith("interp")}
         found = [runs.get(entry, setting, seed) for seed in options.seeds for entry, setting in best.items()]
         shared = shared_terms(options.rows, options.steps, BATCH, N_LATENTS, K) | {
-            "held-out latents": f"the gate of training, batches of {BATCH} rows"
+            "settings tried per recipe": f"6, 12 with AuxK; tuning seeds {', '.join(map(str, options.tuning))}",
+            "AuxK's weight": "1/32 or 1, as tuned",
+            "held-out latents": f"the gate of training, batches of {BATCH} rows",
         }
         terms = with_shared(shared, {name.split()[0].rstrip(",") for name in trainers})
         write(options.out / "outside.json", terms, tried, found)

@@ -50,17 +50,25 @@ def k_starts(n_latents: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def grid(entry: Entry, steps: int, starts: Mapping[str, tuple[int, int]]) -> list[Recipe]:
+def grid(
+    entry: Entry,
+    steps: int,
+    starts: Mapping[str, tuple[int, int]],
+    aux_weights: Sequence[float | None] = (None,),
+) -> list[Recipe]:
     """Settings that an entry is tuned over: six learning rates, or three times two values of the recipe's own knob
-    (rows after which a latent is dead, or k at the first update)."""
+    (rows after which a latent is dead, or k at the first update) times the weights of AuxK."""
     warmup = steps // 20
     if entry.recipe == "k fixed":
         return [Recipe(lr, warmup) for lr in LRS]
     if entry.recipe == "k fixed, AuxK":
-        return [Recipe(lr, warmup, dead_after=dead) for lr, dead in product(FEW_LRS, DEAD_AFTER)]
+        return [
+            Recipe(lr, warmup, dead_after=dead, aux_weight=weight)
+            for lr, dead, weight in product(FEW_LRS, DEAD_AFTER, aux_weights)
+        ]
     return [
-        Recipe(lr, warmup, dead_after=51_200, k_start=start, k_steps=steps // 2)
-        for lr, start in product(FEW_LRS, starts[entry.trainer])
+        Recipe(lr, warmup, dead_after=51_200, k_start=start, k_steps=steps // 2, aux_weight=weight)
+        for lr, start, weight in product(FEW_LRS, starts[entry.trainer], aux_weights)
     ]
 
 
@@ -96,6 +104,7 @@ def shown(setting: Recipe) -> str:
     parts += [f"dead after {setting.dead_after:,} rows"] if setting.dead_after else []
     parts += [f"k from {setting.k_start}"] if setting.k_start else []
     parts += [f"{setting.shared_init:.0%} start alike"] if setting.shared_init < 1 else []
+    parts += [f"AuxK times {setting.aux_weight:.3g}"] if setting.aux_weight is not None else []
     return ", ".join(parts)
 
 
@@ -115,12 +124,13 @@ def tune(
     get: Callable[[Entry, Recipe, int], Run],
     settings: Callable[[Entry], Sequence[Recipe]],
     by: str,
+    seeds: Sequence[int] = TUNING,
 ) -> list[Run]:
-    """Runs on the tuning seeds: of all settings on the first, of each entry's better half on the second."""
-    first, second = TUNING
+    """Runs on the tuning seeds: of all settings on the first, of each entry's better half on the others."""
+    first, *others = seeds
     runs = [get(entry, setting, first) for entry in entries for setting in settings(entry)]
-    better = {entry: ranked(entry, runs, by)[: len(LRS) // 2] for entry in entries}
-    return runs + [get(entry, setting, second) for entry in entries for setting in better[entry]]
+    better = {entry: ranked(entry, runs, by)[: len(settings(entry)) // 2] for entry in entries}
+    return runs + [get(entry, setting, seed) for seed in others for entry in entries for setting in better[entry]]
 
 
 def table(found: Sequence[Run], names: Sequence[str]) -> pl.DataFrame:

@@ -112,8 +112,10 @@ def test_claims_follow_the_share_of_the_norm(scores):
 
 
 def test_every_entry_is_tuned_over_as_many_settings():
-    entries = [peer_runs.Entry(t, r) for t in outside.K_STARTS for r in peer_runs.RECIPES]
-    assert {len(set(outside.settings(entry, 2000))) for entry in entries} == {6}
+    for recipe, n in zip(peer_runs.RECIPES, (6, 12, 12), strict=True):
+        own = [set(outside.settings(peer_runs.Entry(trainer, recipe), 2000)) for trainer in outside.K_STARTS]
+        assert {len(settings) for settings in own} == {n}
+        assert all({s.aux_weight for s in settings} == ({None} if n == 6 else {1 / 32, 1.0}) for settings in own)
     assert not set(peer_runs.TUNING) & set(outside.Options().seeds)
 
 

@@ -1,5 +1,7 @@
 """The comparison with peers: equal tuning, exact dead shares, equal schedules, and a complete list of terms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,6 +37,16 @@ def test_every_trainer_and_recipe_is_tuned_over_as_many_different_settings():
     assert {len(set(planted_peers.grid(entry, 2000, planted_peers.K_STARTS))) for entry in entries} == {6}
 
 
+def test_weights_of_auxk_multiply_the_settings_of_recipes_that_use_it():
+    starts = planted_peers.K_STARTS
+    for entry in (peer_runs.Entry(t, r) for t in starts for r in peer_runs.RECIPES):
+        weighted = peer_runs.grid(entry, 2000, starts, (1 / 32, 1.0))
+        assert len(set(weighted)) == (12 if "AuxK" in entry.recipe else 6)
+        assert {s.aux_weight for s in weighted} == ({1 / 32, 1.0} if "AuxK" in entry.recipe else {None})
+        own = [replace(s, aux_weight=None) for s in weighted]
+        assert set(own) == set(peer_runs.grid(entry, 2000, starts))
+
+
 def test_recipes_differ_in_what_they_are_named_after():
     for trainer in planted_peers.K_STARTS:
         plain, auxk, annealed = (
@@ -65,6 +77,8 @@ def test_tuning_runs_all_settings_once_and_the_better_half_again():
         assert first == set(planted_peers.grid(entry, 2000, planted_peers.K_STARTS))
         assert len(second) == 3 and min(s.lr for s in second) >= max(s.lr for s in first - second)
         assert peer_runs.ranked(entry, tried, "recall")[0].lr == min(s.lr for s in second)
+    tried = peer_runs.tune(entries, get, settings, "recall", (100,))
+    assert [(run.entry, run.setting, run.seed) for run in tried] == [(e, s, 100) for e in entries for s in settings(e)]
 
 
 def test_a_finished_run_is_not_made_again(tmp_path):
@@ -140,6 +154,27 @@ def test_held_latents_are_dead_in_every_update_and_auxk_trains_them(trainer, cou
     assert set(shares) == {0.25 if counted else 0.0}
     moved = (contestant.decoder()[dead] - before).abs().max() > 1e-3
     assert bool(moved) == counted
+
+
+def decoders_after_auxk(trainer, weight, *, counted=True):
+    """Decoders after updates with a quarter of the latents out of use, dead by the trainer's counter if `counted`."""
+    recipe = contestants.Recipe(1e-2, 1, dead_after=1000, k_aux=4, aux_weight=weight)
+    contestant = contestants.make(trainer, SHAPE, recipe)
+    contestant.update(rows())  # moments of the main loss: from AuxK's gradient alone, Adam's step has no scale
+    dead = benchmark.evenly(SHAPE.n_latents, 0.25)
+    weak = contestant.encoder()[dead] / 10  # too small to be chosen, large enough to be positive despite the bias
+    for _ in range(3):
+        contestants.hold_dead(contestant, dead, weak, counted=counted)
+        contestant.update(rows())
+    return contestant.decoder().clone()
+
+
+def test_the_weight_of_auxk_is_the_weight_of_the_update(trainer):
+    own, light, heavy = (decoders_after_auxk(trainer, weight) for weight in (None, 1 / 32, 1.0))
+    assert (light - heavy).abs().max() > 1e-4
+    assert torch.equal(own, heavy if "sae-lens" in trainer else light)
+    light, heavy = (decoders_after_auxk(trainer, weight, counted=False) for weight in (1 / 32, 1.0))
+    assert torch.equal(light, heavy)
 
 
 def test_a_latent_is_dead_after_the_rows_of_the_recipe(trainer):
