@@ -65,7 +65,7 @@ class Recipe:
     aux_weight: float | None = None
     """Weight of AuxK's loss; None is the trainer's own (`terms.py`). `dead_after` turns AuxK on, not this."""
 
-    def weighted(self, option: str) -> dict[str, float]:
+    def weighted(self, option: str) -> dict[str, Any]:
         """The weight of AuxK under the name that a trainer's own option has; nothing where the weight is its own."""
         return {} if self.aux_weight is None else {option: self.aux_weight}
 
