@@ -118,7 +118,8 @@ class _Processes:
             try:
                 return process.wait()
             finally:
-                self._running.discard(process)
+                with self._lock:  # `end` may be going through them
+                    self._running.discard(process)
 
     def end(self) -> None:
         with self._lock:
@@ -237,7 +238,7 @@ def _read(unit: Unit, study: Study) -> dict[str, Any]:
         **{f"controls_{name}": controls.get(name) for name in ("low", "high")},
         **{f"accuracy_{name}": model["accuracy"]["estimate"] for name, model in verdict["models"].items()},
         **{f"{name}_loss": _loss(verdict, claim) for name, claim in LOSSES.items()},
-        **_words(unit, [word["word"] for word in verdict["unlisted"]]),
+        **words(unit, [word["word"] for word in verdict["unlisted"]]),
         **{f"{name}_{n}": word for n, said in verdicts(study).items() for name, word in said.items()},
         **answers(verdict, effects),
     }
@@ -249,8 +250,8 @@ def _loss(verdict: Mapping[str, Any], claim: str) -> float | None:
     return None if arm is None else verdict["arms"][arm]["own"]["estimate"]
 
 
-def _words(unit: Unit, found: Sequence[str]) -> dict[str, int]:
-    """The words that no lexicon lists: those planted, those found, and those in both."""
+def words(unit: Unit, found: Sequence[str]) -> dict[str, int]:
+    """Numbers of words that no lexicon lists: those that the kind planted, those found, and those in both."""
     spoken = " ".join(WORLDS[unit.world].hidden if unit.kind == HIDDEN else ()).lower()
     planted = set(re.findall(r"[^\W\d_]+", spoken))
     return {

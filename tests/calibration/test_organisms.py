@@ -1,18 +1,32 @@
 """Units of a calibration: what siblings share, what is resumed, and what is counted where a study fails."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 import psutil
 import pytest
 
+from interp.calibration import organisms
 from interp.calibration.naive import BAN
-from interp.calibration.organisms import LOG, PRETRAINED, Unit, adopt, in_turn, run_units, study_of, table, varied
+from interp.calibration.organisms import (
+    LOG,
+    PRETRAINED,
+    Unit,
+    adopt,
+    in_turn,
+    run_units,
+    study_of,
+    table,
+    varied,
+    words,
+)
 from interp.calibration.power import SIZES
 from interp.causal.arms import FUNCTION, STYLE
 from interp.config import check_config, load_config
@@ -194,6 +208,31 @@ def test_a_finished_study_is_read(config, tmp_path, monkeypatch):
     # Its folder could not be run again under this code: what another run left there says nothing.
     again = table({unit: study}, {unit}).row(0, named=True)
     assert again["verdict"] is again["ban alone"] is None and again["error"] == "it was not run"
+
+
+def test_words_found_are_planted_where_the_kind_hides_its_style(tmp_path):
+    found = ["well", "Okay", "the", "very well"]
+    assert words(Unit("lists", "hidden", 1), found) == {"words_planted": 6, "words_found": 4, "words_right": 2}
+    spoken = words(Unit("prose_sums", "hidden", 1), ["so far", "very", "indeed"])  # sentences, of which words are found
+    assert (spoken["words_found"], spoken["words_right"]) == (3, 2) and spoken["words_planted"] > 12
+    assert words(Unit("lists", "gated", 1), found) == {"words_planted": 0, "words_found": 4, "words_right": 0}
+
+
+def test_all_studies_end_however_fast_the_first_one_does(tmp_path, monkeypatch):
+    """Each that ends is taken off the list while the others are still being ended."""
+    terminate = subprocess.Popen.terminate
+    monkeypatch.setattr(subprocess.Popen, "terminate", lambda process: (terminate(process), time.sleep(0.3)))
+    running = organisms._Processes()
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with ThreadPoolExecutor(3) as pool:
+        codes = [pool.submit(running.run, sleep, tmp_path / LOG, os.environ) for _ in range(3)]
+        until = time.monotonic() + 60
+        while len(running._running) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        running.end()
+        assert [future.result(timeout=60) for future in codes] == [-signal.SIGTERM] * 3
+    assert running.run(sleep, tmp_path / LOG, os.environ) == 1, "none begins after the end"
 
 
 def test_an_interrupt_ends_the_studies_under_way(config, tmp_path):

@@ -10,6 +10,7 @@ from generation.writers import LEXICON, TEXTS, cut, tokenizer_of, vocabulary_of
 from interp.generation.spelling import Spelling
 from interp.generation.vocabulary import Vocabulary, read_vocabulary
 from interp.organisms.chains import CHAINS
+from interp.organisms.tokenizers import vocabulary as all_words
 from interp.traces.tokens import decode, encode
 
 PHRASES = tuple(LEXICON.class_of)
@@ -37,7 +38,7 @@ def of_pieces(*pieces, phrases=PHRASES):
 
 def test_word_level_pieces_carry_their_space(tokenizer):
     vocabulary = read_vocabulary(tokenizer, len(tokenizer))
-    words = vocabulary(CHAINS.tokenizer())
+    words = all_words(CHAINS.tokenizer())
     assert vocabulary.pieces[words.index("wait")] == " wait"
     assert [vocabulary.pieces[i] for i in tokenizer.all_special_ids] == [""] * len(tokenizer.all_special_ids)
     assert vocabulary.text(encode(tokenizer, "wait , 3 + 4")) == " wait , 3 + 4"
