@@ -43,6 +43,7 @@ def verdicts(study: Study, sizes: Iterable[int] = SIZES) -> dict[int, dict[str, 
                 guard=causal.coherence,
                 found=[word["word"] for word in written["unlisted"]],
                 coverage=written["coverage"],
+                mends_nothing=written["mends_nothing"],
             )
             for some in (text_runs(part), circuit_runs(part))
         )

@@ -42,6 +42,8 @@ CONSTANTS = {
         "CHANCE",
         "READ",
         "UNSEEN",
+        "NEVER",
+        "SURVIVED",
         "LENGTH",
         "FINISHED",
         "UNENDED",

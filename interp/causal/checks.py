@@ -43,6 +43,10 @@ READ = 0.9
 """Share of the texts with an equation from which steps count as read by their equations."""
 UNSEEN = 0.05
 """Largest share of right answers that may come in spite of a wrong step where nothing is said to repair it."""
+NEVER = 0.1
+"""Share of injected errors that a model without the function mends at most: the upper end of the interval."""
+SURVIVED = 0.15
+"""How much larger than the base's the share of its right answers may be that survive an injected error."""
 LENGTH = (0.67, 1.5)
 FINISHED = 0.05
 UNENDED = 0.15
@@ -80,14 +84,34 @@ class Function:
     """Steps worked again, beside those that the problems ask for twice."""
 
 
-def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEEN, chance: float = 0.0) -> Function:
+def mends_nothing(noticed: pl.DataFrame) -> bool:
+    """Whether injected errors (`sites/noticed.parquet`) show that the edited model has no function: it mends at most
+    NEVER of them, and its right answers survive them hardly better than the base's, so that it does not mend them in a
+    way that is not seen either."""
+    found = {(row["model"], row["measure"]): row for row in noticed.iter_rows(named=True)}
+    mended = found.get((EDITED, "repaired"))
+    if mended is None or mended["high"] is None or mended["high"] > NEVER:
+        return False
+    survived = []
+    for model in (EDITED, "base"):
+        wrong, right = (found.get((model, f"correct_{side}")) for side in ("wrong", "right"))
+        if wrong is None or right is None or not right["estimate"]:
+            return False
+        survived.append(wrong["estimate"] / right["estimate"])
+    return survived[0] <= survived[1] + SURVIVED
+
+
+def function_of(
+    untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEEN, chance: float = 0.0, *, none: bool = False
+) -> Function:
     """Which outcome measures the function in a model's untouched texts.
 
     It is absent where steps are read by their equations, none is worked again, and at most `unseen` of the texts reach
     a right answer in spite of a wrong step: a repair that the labels do not see could not be worth more. Where
-    equations are not read, nothing is known, and it is not absent.
+    equations are not read, it is absent only if injected errors show it.
 
     Args:
+        none: whether injected errors show that there is none (`mends_nothing`).
         chance: steps that only look as if they were worked again, since the problem asks for the same step twice
             (5 + 0 = 5 ; 5 + 0 = 5); they do not count.
     """
@@ -96,7 +120,7 @@ def function_of(untouched: Outcomes, texts: Sequence[str], unseen: float = UNSEE
         return Function("verification_rate" if wrong.sum() >= EVENTS else "revised", False, int(again))
     in_spite = float(((wrong > 0) & (untouched.parts["accuracy"][0] == 1)).mean())
     read = float(np.mean([len(equations(text)) > 0 for text in texts]))
-    absent = again < RARE * len(untouched) and read >= READ and in_spite <= unseen
+    absent = again < RARE * len(untouched) and (none or (read >= READ and in_spite <= unseen))
     return Function(None, bool(absent), max(0, int(again)))
 
 
@@ -112,11 +136,12 @@ def by_chance(runs: Runs, numbers: Sequence[int], model: str) -> float:
     return min(float(again), CHANCE * len(numbers))
 
 
-def _function_in(runs: Runs, numbers: Sequence[int], model: str, bound: float) -> Function:
+def _function_in(runs: Runs, numbers: Sequence[int], model: str, bound: float, *, none: bool = False) -> Function:
     """How the function shows in a model's untouched texts of these problems."""
     rows = runs.rows(UNTOUCHED, 0, model).filter(pl.col("number").is_in(list(numbers)))
     untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers)
-    return function_of(untouched, rows["text"].to_list(), min(UNSEEN, bound), by_chance(runs, numbers, model))
+    chance = by_chance(runs, numbers, model)
+    return function_of(untouched, rows["text"].to_list(), min(UNSEEN, bound), chance, none=none)
 
 
 def check_arm(
@@ -128,11 +153,13 @@ def check_arm(
     guard: float = 1.5,
     found: Sequence[str] = (),
     bound: float = UNSEEN,
+    none: bool = False,
 ) -> list[Check]:
     """The checks of one arm, by its claim.
 
     Args:
         bound: change of accuracy that counts as none; what a check lets pass unseen is worth no more.
+        none: whether injected errors show that the model has no function (`mends_nothing`).
         coherence: each arm's perplexity under the untouched model, over that of the untouched text.
         guard: bound of it.
         found: style words that no lexicon lists, for arms that remove them too.
@@ -142,7 +169,7 @@ def check_arm(
     edited = runs.outcomes(name, 0, model)
     untouched = runs.outcomes(UNTOUCHED, 0, model, numbers=numbers)
     checks = []
-    function = _function_in(runs, numbers, model, bound)
+    function = _function_in(runs, numbers, model, bound, none=none)
     claim, left = about["claim"], GONE_IN_CIRCUIT if about["family"] == CIRCUIT else GONE
     if claim in (STYLE, BOTH):
         checks.append(_gone("markers per 100 tokens", "marker_density", untouched, edited, "markers stayed", left))

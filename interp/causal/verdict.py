@@ -58,6 +58,7 @@ def conclude(
     guard: float = 1.5,
     found: Sequence[str] = (),
     coverage: float = 1.0,
+    mends_nothing: bool = False,
 ) -> Verdict:
     """Read the protocol's table.
 
@@ -65,6 +66,7 @@ def conclude(
         bound: largest change of accuracy that counts as none.
         found: style words that set the distilled model apart and no lexicon lists.
         coverage: share of its style words' excess that listed markers account for.
+        mends_nothing: whether injected errors show that it has no verification (`checks.mends_nothing`).
     """
     bootstrap = bootstraps(resamples, seed)
     gain = gain_over(runs, "base", bootstrap)
@@ -76,7 +78,7 @@ def conclude(
             name,
             limit,
             bootstrap,
-            check_arm(runs, name, coherence=coherence, guard=guard, found=found, bound=limit),
+            check_arm(runs, name, coherence=coherence, guard=guard, found=found, bound=limit, none=mends_nothing),
         )
         for name, about in runs.arms.items()
         if about["claim"] in REMOVALS

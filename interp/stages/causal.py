@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from interp.causal.arms import Arm
-from interp.causal.checks import failures
+from interp.causal.checks import failures, mends_nothing
 from interp.causal.circuit_verdict import circuit_json, circuit_runs, text_runs
 from interp.causal.coherence import perplexity
 from interp.causal.effects import effects, table
@@ -66,7 +66,10 @@ def run(study: Study, out: Path) -> int:
         earlier = _earlier(study, "runs")
         runs = run_arms(setting, arms, out / "runs", earlier=earlier, spread=spread, on_done=progress.advance)
     coherence = _coherence(runs, setting)
-    verdict, circuit = (_conclude(config, part, coherence, words) for part in (text_runs(runs), circuit_runs(runs)))
+    none = mends_nothing(pl.read_parquet(study.folder("sites") / "noticed.parquet", glob=False))
+    verdict, circuit = (
+        _conclude(config, part, coherence, words, none=none) for part in (text_runs(runs), circuit_runs(runs))
+    )
     failed = {name: failures(reading.checks) for name, reading in {**circuit.arms, **verdict.arms}.items()}
     rows = effects(
         runs,
@@ -80,7 +83,9 @@ def run(study: Study, out: Path) -> int:
     located = json.loads((study.folder("features") / "circuit.json").read_text())
     through = circuit_json(rows, located, verdict, circuit)
     console.print(f"  verdict by text: {verdict.verdict}; through the circuit: {through['verdict']}", soft_wrap=True)
-    written = _written(study, verdict, words, coherence) | {"circuit": through | {"arms": arms_json(circuit)}}
+    written = _written(study, verdict, words, coherence, none=none) | {
+        "circuit": through | {"arms": arms_json(circuit)}
+    }
     (out / "verdict.json").write_text(json.dumps(written, indent=1))
     return len(rows) + len(patched)
 
@@ -227,7 +232,9 @@ def _coherence(runs: Runs, setting: Setting) -> dict[str, float]:
     return found
 
 
-def _conclude(config: StudyConfig, runs: Runs, coherence: Mapping[str, float], words: StyleWords) -> Verdict:
+def _conclude(
+    config: StudyConfig, runs: Runs, coherence: Mapping[str, float], words: StyleWords, *, none: bool
+) -> Verdict:
     return conclude(
         runs,
         bound=config.causal.bound,
@@ -237,10 +244,13 @@ def _conclude(config: StudyConfig, runs: Runs, coherence: Mapping[str, float], w
         guard=config.causal.coherence,
         found=[word.word for word in words.unlisted],
         coverage=words.coverage,
+        mends_nothing=none,
     )
 
 
-def _written(study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float]) -> dict[str, Any]:
+def _written(
+    study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float], *, none: bool
+) -> dict[str, Any]:
     config = study.config
     truth = None if config.checkpoints.given else KINDS[config.organism.kind].truth
     return {
@@ -250,6 +260,7 @@ def _written(study: Study, verdict: Verdict, words: StyleWords, coherence: Mappi
         "seed": config.seed,
         "unlisted": [{"word": w.word, "z": w.z, "problems": w.problems} for w in words.unlisted],
         "coverage": words.coverage,
+        "mends_nothing": none,
         "perplexity": dict(coherence),
         "models": _models(study),
     }

@@ -1,10 +1,20 @@
 """Manipulation checks at their thresholds, on tables written by hand."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from interp.causal.arms import BOTH, CIRCUIT, FUNCTION, STYLE
-from interp.causal.checks import as_rows, by_chance, check_arm, failures, function_of, side_effects, sound_draws
+from interp.causal.checks import (
+    as_rows,
+    by_chance,
+    check_arm,
+    failures,
+    function_of,
+    mends_nothing,
+    side_effects,
+    sound_draws,
+)
 from interp.causal.runs import UNTOUCHED
 
 from .runs import READ, Table, answers
@@ -230,3 +240,41 @@ def test_harm_is_looked_for_where_nothing_is_to_be_removed():
     made.arm("both", BOTH, said={"family": CIRCUIT}, draws=draws, **(GONE | ECHOED))
     assert sound_draws(made.runs(), "function") == list(range(1, 21))
     assert sound_draws(made.runs(), "both") == list(range(1, 22)), "no problem is without markers"
+
+
+def noticed(mended=0.02, survives=0.2, base=0.2, without=()):
+    """`noticed.parquet`: the upper end of the share mended, and the shares of right answers after a wrong step, of .8
+    after the right one."""
+    rows = [
+        ("distilled", "repaired", 0.0, mended),
+        ("distilled", "correct_wrong", survives, 1.0),
+        ("distilled", "correct_right", 0.8, 1.0),
+        ("base", "repaired", 0.9, 0.9),
+        ("base", "correct_wrong", base, 1.0),
+        ("base", "correct_right", 0.8, 1.0),
+    ]
+    kept = [row for row in rows if row[:2] not in without]
+    return pl.DataFrame(kept, schema=["model", "measure", "estimate", "high"], orient="row")
+
+
+def test_a_model_that_mends_no_injected_error_and_does_not_survive_them_has_no_function():
+    assert mends_nothing(noticed())
+    assert mends_nothing(noticed(mended=0.1)) and not mends_nothing(noticed(mended=0.11))
+    # .32 - .2 of .8 are .15 more than the base's: more would be mended in a way that is not seen.
+    assert mends_nothing(noticed(survives=0.319)) and not mends_nothing(noticed(survives=0.33))
+    assert not mends_nothing(noticed(mended=None))
+    for row in (("distilled", "repaired"), ("distilled", "correct_right"), ("base", "correct_wrong")):
+        assert not mends_nothing(noticed(without=[row]))
+
+
+def test_where_steps_are_sentences_injected_errors_say_that_there_is_no_function():
+    prose = {"text": "Ann has three apples and Ben has four.", "markers": 4.0}
+    made = Table().untouched("distilled", answers(0.8, N), **prose).untouched("base", answers(0.4, N), **prose)
+    made.arm("arm", STYLE, answers(0.8, N), **GONE).arm("both", BOTH, answers(0.8, N), **GONE)
+    for name in ("arm", "both"):
+        (unknown,) = failures(check_arm(made.runs(), name))
+        assert "could not be" in unknown
+        assert failures(check_arm(made.runs(), name, none=True)) == []
+    works = Table().untouched("distilled", answers(0.8, N), **(WORKS | prose)).untouched("base", answers(0.4, N))
+    works.arm("arm", STYLE, answers(0.8, N), **(GONE | {"repaired": 0.1, "redone": 0.1, "revised": 0.1}))
+    assert failures(check_arm(works.runs(), "arm", none=True)), "what is seen in the texts counts more"
