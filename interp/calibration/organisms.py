@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -80,6 +81,7 @@ def run_units(studies: Mapping[Unit, Study], workers: int, say: Callable[[str], 
     """Run the studies, at most `workers` at a time, each with its config's threads; returns those that failed. An
     interrupt ends them; they resume."""
     processes, failed = _Processes(), set[Unit]()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without one
     with ThreadPoolExecutor(workers) as pool:
         running = {pool.submit(_run, unit, studies, processes): unit for unit in studies}
         later = set(running)
