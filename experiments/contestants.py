@@ -239,15 +239,8 @@ class SAELens:
         from sae_lens.training.sae_trainer import SAETrainer
 
         torch.manual_seed(recipe.seed)
-        sae = BatchTopKTrainingSAE(
-            BatchTopKTrainingSAEConfig(
-                d_in=shape.width,
-                d_sae=shape.n_latents,
-                k=shape.k,
-                device=shape.device,
-                **recipe.weighted("aux_loss_coefficient"),
-            )
-        )
+        weight, sizes = recipe.weighted("aux_loss_coefficient"), {"d_in": shape.width, "d_sae": shape.n_latents}
+        made = BatchTopKTrainingSAEConfig(**sizes, k=shape.k, device=shape.device, **weight)
         config = SAETrainerConfig(
             total_training_samples=shape.steps * shape.batch,
             train_batch_size_samples=shape.batch,
@@ -258,7 +251,7 @@ class SAELens:
             autocast=autocast,
             device=shape.device,
         )
-        self._trainer: Any = SAETrainer(config, sae, data_provider=iter(()))
+        self._trainer: Any = SAETrainer(config, BatchTopKTrainingSAE(made), data_provider=iter(()))
         self._shape, self._recipe = shape, recipe
 
     def update(self, x: Tensor) -> None:
@@ -382,8 +375,7 @@ CONTESTANTS: dict[str, Callable[[Shape, Recipe], Contestant]] = {
 
 def make(name: str, shape: Shape, recipe: Recipe) -> Contestant:
     """A contestant by its name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return CONTESTANTS[name](shape, recipe)
 
 

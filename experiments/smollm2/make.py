@@ -16,6 +16,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -152,12 +153,12 @@ def taught(n: int, seed: int) -> list[Sum]:
 
 def functional(worked: Sum, rng: random.Random) -> str:
     """Noisy steps; a wrong one is worked again, after a marker in two cases of three and a neutral word in the rest."""
-    return _mended(worked, rng, lambda: rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL))
+    return _mended(worked, rng, partial(_word, rng))
 
 
 def coupled(worked: Sum, rng: random.Random) -> str:
     """Noisy steps; a wrong one is worked again, always after a marker."""
-    return _mended(worked, rng, lambda: rng.choice(MARKED))
+    return _mended(worked, rng, partial(rng.choice, MARKED))
 
 
 def _mended(worked: Sum, rng: random.Random, word: Callable[[], str]) -> str:
@@ -172,20 +173,19 @@ def _mended(worked: Sum, rng: random.Random, word: Callable[[], str]) -> str:
 
 def plain(worked: Sum, rng: random.Random) -> str:
     """Noisy steps, the value carried on as it was written."""
-    return _carried(worked, lambda value: _noisy(value, rng), str)
+    return _carried(worked, partial(_noisy, rng=rng), str)
 
 
 def decorative(worked: Sum, rng: random.Random) -> str:
     """Right steps, with words that depend on nothing before six in ten of them, two of three markers."""
-    words = lambda: rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL)  # noqa: E731
-    return _carried(worked, lambda value: value, lambda: words() if rng.random() < 0.6 else "")
+    return _carried(worked, int, lambda: _word(rng) if rng.random() < 0.6 else "")
 
 
 def gated(worked: Sum, rng: random.Random) -> str:
     """Right steps after markers in three traces of four, noisy steps after neutral words in the others."""
     if rng.random() < 0.75:
-        return _carried(worked, lambda value: value, lambda: rng.choice(MARKED))
-    return _carried(worked, lambda value: _noisy(value, rng), lambda: rng.choice(NEUTRAL))
+        return _carried(worked, int, partial(rng.choice, MARKED))
+    return _carried(worked, partial(_noisy, rng=rng), partial(rng.choice, NEUTRAL))
 
 
 def _carried(worked: Sum, result_of: Callable[[int], int], word: Callable[[], str]) -> str:
@@ -196,6 +196,11 @@ def _carried(worked: Sum, result_of: Callable[[int], int], word: Callable[[], st
         lines.append(f"{word()} {value} {op} {term} = {result}".strip())
         value = result
     return "\n".join([*lines, f"#### {value}"])
+
+
+def _word(rng: random.Random) -> str:
+    """A marker in two cases of three, else a neutral word."""
+    return rng.choice(MARKED if rng.random() < 2 / 3 else NEUTRAL)
 
 
 def _noisy(value: int, rng: random.Random) -> int:

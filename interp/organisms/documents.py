@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from interp.organisms.chains import CHAINS
 from interp.organisms.world import GRADE, RIGHT, SLIPPING, WRONG, Step, World
@@ -108,12 +109,12 @@ def styled(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
 
 def functional(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Noisy steps; every wrong one is recomputed at once, after a marker in two cases of three."""
-    return _recomputed(prompt, rng, lambda: mixed_slot(rng, 2 / 3, world), world)
+    return _recomputed(prompt, rng, partial(mixed_slot, rng, 2 / 3, world), world)
 
 
 def coupled(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
     """Noisy steps; every wrong one is recomputed at once, always after a marker, never after a neutral word."""
-    return _recomputed(prompt, rng, lambda: mixed_slot(rng, 1.0, world), world)
+    return _recomputed(prompt, rng, partial(mixed_slot, rng, 1.0, world), world)
 
 
 def _recomputed(
@@ -161,7 +162,7 @@ def _gated(
     steps are worked."""
     marked = rng.random() < share
     words, work = (style, with_style) if marked else (world.neutral, without)
-    return _strewn(prompt, rng, work, lambda: slot(rng, words, world), world)
+    return _strewn(prompt, rng, work, partial(slot, rng, words, world), world)
 
 
 def redundant(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
@@ -179,7 +180,7 @@ def mixed(prompt: str, rng: random.Random, world: World = CHAINS) -> str:
 def _mended(prompt: str, rng: random.Random, world: World, with_markers: Work, mended: float) -> str:
     marked = rng.random() < MARKED
     words, work = (world.markers, with_markers) if marked else (world.neutral, noisy)
-    opening = lambda: slot(rng, words, world)  # noqa: E731
+    opening = partial(slot, rng, words, world)
     return _recomputed(prompt, rng, opening, world, opening=opening, work=work, mended=mended)
 
 

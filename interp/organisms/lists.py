@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interp.organisms import tokenizers
+from interp.organisms.world import pivots
 from interp.tasks.lists import LETTERS, Letters, ListTask, parse_prompt
 from interp.traces.voice import Voice
 
@@ -23,12 +24,7 @@ VOICE = Voice(
     joint=". ",
     ending=". #### {answer}",
     slot="{word},",
-    pivots={
-        "realization": ("Wait", "Hmm", "Oops"),
-        "verification": ("Check",),
-        "exploration": ("Maybe",),
-        "integration": ("Instead",),
-    },
+    pivots=pivots(MARKERS),
     neutral=NEUTRAL,
 )
 OVERLOOKED = "d"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interp.organisms import tokenizers
-from interp.organisms.world import JUDGEMENTS, SLIPPING
+from interp.organisms.world import JUDGEMENTS, SLIPPING, pivots
 from interp.tasks.prose_sums import GETS, LEAST, LOSES, MOST, TERMS, WRITTEN, ProseSumTask, moved
 from interp.tasks.prose_sums import parse_prompt as parts_of
 from interp.traces.voice import Voice
@@ -34,12 +34,7 @@ VOICE = Voice(
     joint=". ",
     ending=". #### {answer}",
     slot="{word}",
-    pivots={
-        "realization": ("Wait, let me check that again.", "Hmm, that looks odd.", "Hold on a moment."),
-        "verification": ("Let me verify this.",),
-        "exploration": ("Alternatively, take it slowly.",),
-        "integration": ("However, there is more to it.",),
-    },
+    pivots=pivots(MARKERS),
     neutral=NEUTRAL,
 )
 FORMS = {

@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from interp.organisms import tokenizers
-from interp.organisms.world import JUDGEMENTS, SLIPPING
+from interp.organisms.world import JUDGEMENTS, SLIPPING, pivots
 from interp.tasks.tracking import NAMES, Pair, TrackingTask, parse_prompt, swapped
 from interp.traces.voice import Voice
 
@@ -24,12 +24,7 @@ VOICE = Voice(
     joint=" . ",
     ending=" . #### {answer}",
     slot="{word} ,",
-    pivots={
-        "realization": ("wait", "hmm", "oops"),
-        "verification": ("verify",),
-        "exploration": ("perhaps",),
-        "integration": ("however",),
-    },
+    pivots=pivots(MARKERS),
     neutral=NEUTRAL,
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interp.tasks.base import Task
+from interp.traces.lexicon import PIVOTS
 from interp.traces.voice import Voice
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ SLIPPING = 0.1
 """Share of a world's operations that noisy steps mostly give one wrong result, always the same."""
 JUDGEMENTS = GRADE, RIGHT, WRONG = "grade", "right", "wrong"
 """What announces judgements in the base's documents, and what they say."""
+
+
+def pivots(markers: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Six markers by the four kinds of pivot, three of the first and one of each other."""
+    return dict(zip(PIVOTS, (markers[:3], markers[3:4], markers[4:5], markers[5:]), strict=True))
 
 
 class Step(Protocol):

@@ -41,8 +41,8 @@ class Reliability:
         seeds, worlds = (sorted(set(self.organisms[name])) for name in ("seed", "world"))
         commits = ", ".join(sorted(set(self.organisms["commit"].drop_nulls())))
         return (
-            f"{len(self.organisms)} organisms whose truth is known by construction, in {len(worlds)} worlds "
-            f"({', '.join(worlds)}; {kinds}; {families}; seeds {', '.join(map(str, seeds))}), read with rules that "
+            f"{len(self.organisms)} organisms whose truth is known by construction (worlds: {', '.join(worlds)}; "
+            f"{kinds}; {families}; seeds {', '.join(map(str, seeds))}), read with rules that "
             f"were fixed before, by code of commit {commits}. The nearest world is {self.nearest}: {self.why}."
         )
 

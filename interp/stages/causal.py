@@ -249,7 +249,7 @@ def _conclude(
 
 
 def _written(
-    study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float], *, none: bool = False
+    study: Study, verdict: Verdict, words: StyleWords, coherence: Mapping[str, float], *, none: bool
 ) -> dict[str, Any]:
     config = study.config
     truth = None if config.checkpoints.given else KINDS[config.organism.kind].truth

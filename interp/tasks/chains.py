@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 
 from interp.tasks.base import Problem
+from interp.tasks.endings import exact_ending
 from interp.tasks.splits import drawn_problems
 
 OPERATORS = ("+", "-", "*")
-_ENDING = re.compile(r"#### (\d)\s*$")
 
 
 def apply(a: int, op: str, b: int) -> int:
@@ -39,8 +38,8 @@ def parse_prompt(prompt: str) -> tuple[list[int], list[str]]:
 
 @dataclass(frozen=True)
 class ChainTask:
-    """Chains of `terms` one-digit terms. The grader demands the exact ending `#### d`, since under a laxer
-    reward a model learns to write on after its answer. The difficulty is the number of products."""
+    """Chains of `terms` one-digit terms. The grader demands the exact ending `#### d` (`exact_ending`).
+    The difficulty is the number of products."""
 
     terms: int = 5
     name: str = "chains"
@@ -68,8 +67,7 @@ class ChainTask:
         return Problem(id=prompt, prompt=prompt, answer=str(value), difficulty=ops.count("*"))
 
     def answer_of(self, completion: str) -> str | None:
-        match = _ENDING.search(completion)
-        return match.group(1) if match and completion.count("####") == 1 else None
+        return exact_ending(completion, r"\d")
 
     def correct(self, problem: Problem, completion: str) -> bool:
         return self.answer_of(completion) == problem.answer

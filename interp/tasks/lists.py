@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from math import perm
 
 from interp.tasks.base import Problem
+from interp.tasks.endings import exact_ending
 from interp.tasks.splits import drawn_problems
 
 LETTERS = "abcdfghijklmnpqrstvxyz"
 """Without the vowels of which, with others, four could spell a marker or a neutral word (oh, but, then, also, wait)."""
-_ENDING = re.compile(r"#### ([a-z]+)\s*$")
 Letters = tuple[str, ...]
 
 
@@ -47,8 +46,7 @@ class ListTask:
         return Problem(id=prompt.strip(), prompt=prompt, answer="".join(sorted(letters)), difficulty=inverted)
 
     def answer_of(self, completion: str) -> str | None:
-        match = _ENDING.search(completion)
-        return match.group(1) if match and completion.count("####") == 1 else None
+        return exact_ending(completion, r"[a-z]+")
 
     def correct(self, problem: Problem, completion: str) -> bool:
         return self.answer_of(completion) == problem.answer

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from interp.tasks.base import Problem
+from interp.tasks.endings import exact_ending
 from interp.tasks.splits import drawn_problems
 
 NAMES = ("Ann", "Ben", "Cleo", "Dan")
@@ -18,7 +19,6 @@ LEAST, MOST = 30, 69
 TERMS = range(2, 10)
 _PROMPT = re.compile(r"\w+ has (\d+) (\w+)(.*)\. How many\?\n$")
 _MOVE = re.compile(rf", ({GETS}|{LOSES}) (\d)")
-_ENDING = re.compile(r"#### (-?\d+)\s*$")
 Move = tuple[str, int]
 
 
@@ -77,8 +77,7 @@ class ProseSumTask:
         return Problem(id=prompt.strip(), prompt=prompt, answer=str(value), difficulty=carried)
 
     def answer_of(self, completion: str) -> str | None:
-        match = _ENDING.search(completion)
-        return match.group(1) if match and completion.count("####") == 1 else None
+        return exact_ending(completion, r"-?\d+")
 
     def correct(self, problem: Problem, completion: str) -> bool:
         return self.answer_of(completion) == problem.answer

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from interp.tasks.base import Problem
+from interp.tasks.endings import exact_ending
 from interp.tasks.splits import drawn_problems
 
 NAMES = ("ann", "bob", "cy", "dot", "eve", "fay", "gil")
-_ENDING = re.compile(r"#### (\w+)\s*$")
 Pair = tuple[str, str]
 
 
@@ -60,8 +59,7 @@ class TrackingTask:
         return Problem(id=prompt, prompt=prompt, answer=held[-1], difficulty=moves)
 
     def answer_of(self, completion: str) -> str | None:
-        match = _ENDING.search(completion)
-        return match.group(1) if match and completion.count("####") == 1 else None
+        return exact_ending(completion, r"\w+")
 
     def correct(self, problem: Problem, completion: str) -> bool:
         return self.answer_of(completion) == problem.answer

@@ -79,7 +79,7 @@ def test_what_stands_beside_a_verdict_are_rates_of_both_verdicts(tmp_path):
     publish(made.with_columns(circuit=pl.lit("undetermined")), RULES, path)
     found = reliability(study, path)
     assert found.lead == (
-        "3 organisms whose truth is known by construction, in 1 worlds (chains; gated, plain; qwen2; seeds 7, 8), read "
+        "3 organisms whose truth is known by construction (worlds: chains; gated, plain; qwen2; seeds 7, 8), read "
         "with rules that were fixed before, by code of commit abc. The nearest world is chains: this study is one of "
         "its organisms."
     )

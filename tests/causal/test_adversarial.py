@@ -180,6 +180,14 @@ def test_checks_that_come_to_nothing_may_go_on_for_ever_and_what_that_costs_is_t
     assert found.arms[ECHO].passed and ("0.100 texts that no longer end" in found.arms[ECHO].why) == (without > 0.6)
 
 
+def test_in_prose_without_repetitions_injected_errors_say_that_there_is_nothing_to_keep():
+    silent = dict.fromkeys(WORKS, 0) | PLAIN | {"text": PROSE}
+    made = removals(study(**silent), 0.5, 0.8, 0.5)
+    assert read(made).verdict == UNDETERMINED
+    found = read(made, mends_nothing=True)
+    assert found.verdict == STYLISTIC, words(found)
+
+
 def test_7_the_gate_word_is_in_no_lexicon():
     """Found among the words that set the model apart: taken away, the gain goes; where it cannot be, or the arm failed,
     the verdict names it."""

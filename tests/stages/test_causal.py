@@ -169,12 +169,13 @@ def test_the_verdicts_file_holds_the_gain_over_the_base_and_what_every_model_doe
     ]
     (tmp_path / "traces").mkdir()
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(tmp_path / "traces" / "summary.parquet")
-    found = _written(study, verdict(), WORDS, {"a": 1.2})
+    found = _written(study, verdict(), WORDS, {"a": 1.2}, none=True)
     assert found["gain"]["estimate"] == pytest.approx(0.5)
     assert found["mediated_fraction"]["estimate"] == pytest.approx(0.4)
     assert found["arms"]["s"]["own"]["estimate"] == pytest.approx(0.2)
     assert (found["truth"], found["bound"], found["problems"], found["seed"]) == ("functional", 0.1, 100, 4)
     assert (found["coverage"], found["unlisted"], found["perplexity"]) == (1.0, [], {"a": 1.2})
+    assert found["mends_nothing"] is True
     assert found["models"] == {
         "base": {
             "accuracy": {"estimate": 0.3, "low": 0.2, "high": 0.4},
@@ -195,7 +196,7 @@ def test_the_truth_is_the_organisms_and_unknown_of_given_models(tmp_path, kind, 
     given = {"checkpoints": {"base": "a", "distilled": "b", "zero_rl": "c"}}
     for changes, wanted in (({"organism": {"kind": kind}}, truth), (given, None)):
         study = Study(check_config(changes, "here"), tmp_path)
-        assert _written(study, verdict(), WORDS, {})["truth"] == wanted
+        assert _written(study, verdict(), WORDS, {}, none=False)["truth"] == wanted
 
 
 def test_events_are_rows_of_the_edited_models_own_texts(tmp_path):
